@@ -1,0 +1,1 @@
+"""yinqi (银企): open bank-enterprise direct connect."""
