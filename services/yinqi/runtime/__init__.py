@@ -1,0 +1,1 @@
+"""What every service stands on: settings, telemetry, database, feed, gRPC server and client, supervisor."""

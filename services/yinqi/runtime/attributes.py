@@ -1,0 +1,40 @@
+"""Names of span attributes and of gRPC metadata keys: one home, so that a search by name finds every span."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAYMENT_ID: Final = "yinqi.payment.id"
+END_TO_END_ID: Final = "yinqi.payment.end_to_end_id"
+INSTRUCTION_ID: Final = "yinqi.payment.instruction_id"
+ACCOUNT_SERVICER_REFERENCE: Final = "yinqi.payment.account_servicer_reference"
+PAYMENT_STATUS: Final = "yinqi.payment.status"
+STATUS_REASON: Final = "yinqi.payment.status_reason"
+ATTEMPT: Final = "yinqi.payment.attempt"
+BATCH_SIZE: Final = "yinqi.batch.size"
+BANK: Final = "yinqi.bank.code"
+BANK_OPERATION: Final = "yinqi.bank.operation"
+BANK_MESSAGE_ID: Final = "yinqi.bank.message_id"
+ENTRY_ID: Final = "yinqi.statement.entry_id"
+BOOKING_DATE: Final = "yinqi.statement.booking_date"
+RUN_ID: Final = "yinqi.reconciliation.run_id"
+BREAK_REASON: Final = "yinqi.reconciliation.break_reason"
+ALERT_ID: Final = "yinqi.alert.id"
+RULE: Final = "yinqi.monitoring.rule"
+FEED_NAME: Final = "yinqi.feed.name"
+FEED_SEQUENCE: Final = "yinqi.feed.sequence"
+PRINCIPAL: Final = "yinqi.principal"
+ERROR_REASON: Final = "yinqi.error.reason"
+ERROR_REFERENCE: Final = "yinqi.error.reference"
+
+DB_SYSTEM: Final = "db.system.name"
+DB_OPERATION: Final = "db.operation.name"
+DB_BATCH_SIZE: Final = "db.operation.batch.size"
+RPC_SYSTEM: Final = "rpc.system"
+RPC_SERVICE: Final = "rpc.service"
+RPC_METHOD: Final = "rpc.method"
+RPC_STATUS: Final = "rpc.grpc.status_code"
+
+TRACEPARENT_KEY: Final = "traceparent"
+IDENTITY_KEY: Final = "x-yinqi-identity"
+ROLES_KEY: Final = "x-yinqi-roles"

@@ -1,0 +1,32 @@
+"""Column types that mean the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import BigInteger, Dialect, Integer
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def big_integer() -> TypeEngine[int]:
+    """64-bit integer that SQLite can also use as an auto-incremented key."""
+    return BigInteger().with_variant(Integer(), "sqlite")
+
+
+class UtcTimestamp(TypeDecorator[datetime]):
+    """An instant with time zone in Python, microseconds since 1970 (64-bit integer) in the store.
+
+    An integer sorts, compares and indexes the same everywhere, and no driver can lose its zone.
+    """
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else _EPOCH + timedelta(microseconds=value)

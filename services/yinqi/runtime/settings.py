@@ -1,0 +1,152 @@
+"""Settings: the only place that reads the environment.
+
+Every variable begins with `YINQI_`, apart from the standard `OTEL_*` names. A service that needs more
+derives its own class: `class PaymentSettings(Settings): ...` and calls `load_settings(PaymentSettings)`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from yinqi.kernel.errors import FieldViolation, InvalidRequest
+
+MEBIBYTE = 1024 * 1024
+PORTS_DEFAULT: Mapping[str, int] = {
+    "payment": 7101,
+    "account": 7102,
+    "reconciliation": 7103,
+    "monitoring": 7104,
+    "gateway": 7105,
+    "sandbox_bank": 7106,
+    "console": 7180,
+}
+Port = Annotated[int, Field(ge=0, le=65535)]  # 0 lets the system choose; tests use it.
+
+
+class SettingsInvalid(InvalidRequest):
+    """One or more settings are wrong; the message names each variable and says what is allowed."""
+
+
+class Settings(BaseSettings):
+    """What an operator may set. Names of variables: `YINQI_` + the field's name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="YINQI_", extra="ignore", frozen=True, populate_by_name=True)
+
+    var_dir: Path = Path("var")
+    host: str = "127.0.0.1"
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_format: str = Field("json", pattern="^(json|console)$")
+
+    payment_port: Port = 7101
+    account_port: Port = 7102
+    reconciliation_port: Port = 7103
+    monitoring_port: Port = 7104
+    gateway_port: Port = 7105
+    sandbox_bank_port: Port = 7106  # HTTP
+    console_port: Port = 7180  # HTTP
+
+    # Where the sisters are, as host:port. Empty: this host and the port above.
+    payment_address: str = ""
+    account_address: str = ""
+    reconciliation_address: str = ""
+    monitoring_address: str = ""
+    gateway_address: str = ""
+    sandbox_bank_address: str = ""
+
+    # A template: {service} and {var_dir} are filled in.
+    database_url: str = "sqlite:///{var_dir}/{service}.db"
+    database_writers: int = Field(4, ge=1, le=64)  # PostgreSQL only; SQLite has one.
+    migrate_at_start: bool = True
+
+    message_bytes_max: int = Field(16 * MEBIBYTE, ge=1024)
+    batch_lines_max: int = Field(10_000, ge=1)
+    queue_max: int = Field(10_000, ge=1)  # use cases waiting for a writer
+    in_flight_max: int = Field(2_000, ge=1)  # unary calls being served at once
+    streams_max: int = Field(500, ge=1)
+    deadline_default_s: float = Field(30.0, gt=0)
+    deadline_max_s: float = Field(300.0, gt=0)
+    call_timeout_s: float = Field(10.0, gt=0)  # our own calls to sister services
+    drain_grace_s: float = Field(10.0, ge=0)
+
+    poll_interval_ms: int = Field(200, ge=1)
+    unknown_alert_after_s: float = Field(60.0, ge=0)
+    first_query_delay_s: float = Field(2.0, ge=0)
+    query_interval_s: float = Field(5.0, gt=0)
+
+    dev_identity_enabled: bool = True
+
+    otlp_endpoint: str = Field(
+        "", validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
+    otel_traces_exporter: str = Field("otlp", validation_alias="OTEL_TRACES_EXPORTER")
+    otel_sdk_disabled: bool = Field(False, validation_alias="OTEL_SDK_DISABLED")
+    # Small span batches on purpose: larger ones hold the GIL for so long that p99 suffers (docs/architecture.md).
+    otel_batch_size: int = Field(64, ge=1, validation_alias="OTEL_BSP_MAX_EXPORT_BATCH_SIZE")
+    otel_batch_delay_ms: int = Field(100, ge=1, validation_alias="OTEL_BSP_SCHEDULE_DELAY")
+    otel_queue_size: int = Field(65_536, ge=1, validation_alias="OTEL_BSP_MAX_QUEUE_SIZE")
+
+    @property
+    def tracing_enabled(self) -> bool:
+        """Whether the standard OTEL_* variables ask for traces to be exported."""
+        return bool(self.otlp_endpoint) and not self.otel_sdk_disabled and self.otel_traces_exporter != "none"
+
+    def port_of(self, service: str) -> int:
+        """Return the port `service` listens on."""
+        return int(getattr(self, f"{service}_port"))
+
+    def listen_address(self, service: str) -> str:
+        """Return host:port to listen on."""
+        return f"{self.host}:{self.port_of(service)}"
+
+    def address_of(self, service: str) -> str:
+        """Return host:port at which `service` is reached."""
+        return str(getattr(self, f"{service}_address")) or self.listen_address(service)
+
+    def database_url_of(self, service: str) -> str:
+        """Return the SQLAlchemy URL of the service's own database; creates nothing."""
+        return self.database_url.replace("{service}", service).replace("{var_dir}", str(self.var_dir))
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def _variable_name(kind: type[Settings], location: str) -> str:
+    field = kind.model_fields.get(location)
+    if field is None or field.validation_alias is None:
+        return location if location.startswith("OTEL_") else f"YINQI_{location.upper()}"
+    return str(field.validation_alias)
+
+
+def load_settings(kind: type[SettingsT] = Settings, **overrides: object) -> SettingsT:  # type: ignore[assignment]
+    """Read the environment.
+
+    Args:
+        kind: the settings class; a service passes its own subclass.
+        overrides: values that win over the environment, by field name.
+    Raises:
+        SettingsInvalid: names every wrong variable, its value and what is allowed. Fix and start again.
+    """
+    try:
+        return kind(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        violations = [
+            FieldViolation(
+                field=_variable_name(kind, str(problem["loc"][0]) if problem["loc"] else "?"),
+                reason=str(problem["type"]).upper(),
+                description=f"{problem['msg']}; got {problem.get('input')!r}",
+            )
+            for problem in error.errors()
+        ]
+        lines = "; ".join(f"{v.field}: {v.description}" for v in violations)
+        raise SettingsInvalid("SETTINGS_INVALID", f"Settings are wrong: {lines}", violations=violations) from None
+
+
+def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with `changes`, for a child process."""
+    return {**os.environ, **changes}  # noqa: TID251 (its one home)

@@ -1,0 +1,214 @@
+"""Traces: one story per payment, exported over OTLP when the standard OTEL_* variables say so.
+
+Three kinds of spans exist here: those of calls (made by the interceptors), steps of a payment
+(`Telemetry.payment_span`, in the payment's own trace), and spans written down afterwards under identifiers fixed
+earlier (`Telemetry.emit_span`): acceptance only stores a trace context, and the worker that picks the payment up
+writes its root span. Nothing here sets process-wide state, so several services can share a process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from yinqi.kernel.clock import epoch_ns
+from yinqi.runtime.settings import Settings
+
+AttributeValue = str | bool | int | float
+Attributes = Mapping[str, AttributeValue]
+
+_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$")
+_SCOPE = InstrumentationScope("yinqi")
+
+
+def format_traceparent(context: SpanContext) -> str:
+    """Return the W3C traceparent of a span context, or "" if it is not valid."""
+    if not context.is_valid:
+        return ""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+
+def parse_traceparent(traceparent: str) -> SpanContext:
+    """Return the span context; an empty or malformed text gives an invalid context, never an error."""
+    match = _TRACEPARENT.match(traceparent)
+    if match is None:
+        return trace.INVALID_SPAN_CONTEXT
+    trace_id, span_id, flags = (int(part, 16) for part in match.groups())
+    if not trace_id or not span_id:
+        return trace.INVALID_SPAN_CONTEXT
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+
+
+def current_traceparent() -> str:
+    """Return the traceparent of the current span, or "" if there is none."""
+    return format_traceparent(trace.get_current_span().get_span_context())
+
+
+def context_from_traceparent(traceparent: str) -> Context:
+    """Return a context in which the named span is the parent; for an empty text, a context without parent."""
+    return trace.set_span_in_context(NonRecordingSpan(parse_traceparent(traceparent)), Context())
+
+
+def links_to(traceparents: Sequence[str]) -> list[Link]:
+    """Return links to each valid traceparent (batch steps name every payment they touch)."""
+    contexts = (parse_traceparent(text) for text in traceparents)
+    return [Link(context) for context in contexts if context.is_valid]
+
+
+class Telemetry:
+    """One service's tracer and its way out.
+
+    Args:
+        processor: where finished spans go; None turns tracing off (everything still works, nothing is recorded).
+    """
+
+    def __init__(self, service_name: str, processor: SpanProcessor | None = None) -> None:
+        self.service_name = service_name
+        self._processor = processor
+        self._resource = Resource.create(
+            {
+                "service.name": service_name,
+                "service.namespace": "yinqi",
+                "service.instance.id": f"{socket.gethostname()}-{os.getpid()}",
+            }
+        )
+        self._provider: TracerProvider | None = None
+        self.tracer: trace.Tracer = trace.NoOpTracer()
+        if processor is not None:
+            self._provider = TracerProvider(resource=self._resource, shutdown_on_exit=False)
+            self._provider.add_span_processor(processor)
+            self.tracer = self._provider.get_tracer("yinqi")
+
+    @classmethod
+    def off(cls, service_name: str = "yinqi") -> Telemetry:
+        """Return a telemetry that records nothing."""
+        return cls(service_name)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether spans are recorded."""
+        return self._processor is not None
+
+    def new_traceparent(self, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> str:
+        """Return the traceparent of a new root span; its sampled flag says whether tracing is on."""
+        material = random_bytes(24).hex()
+        return f"00-{material[:32]}-{material[32:]}-{'01' if self.enabled else '00'}"
+
+    def child_traceparent(self, parent: str, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> str:
+        """Return the traceparent of a new span in the parent's trace; a new root if `parent` is empty."""
+        context = parse_traceparent(parent)
+        if not context.is_valid:
+            return self.new_traceparent(random_bytes)
+        return f"00-{context.trace_id:032x}-{random_bytes(8).hex()}-{context.trace_flags:02x}"
+
+    def emit_span(
+        self,
+        name: str,
+        *,
+        traceparent_of_span: str = "",
+        parent_traceparent: str = "",
+        start_ns: int,
+        end_ns: int | None = None,
+        attributes: Attributes | None = None,
+        links: Sequence[Link] | Sequence[str] = (),
+        kind: SpanKind = SpanKind.INTERNAL,
+        error: str = "",
+    ) -> str:
+        """Write a finished span; return its traceparent.
+
+        Args:
+            traceparent_of_span: the identifiers the span must have; "" makes new ones (in the parent's trace).
+            parent_traceparent: "" makes it a root span.
+            start_ns, end_ns: nanoseconds since 1970; `end_ns` None means now.
+            links: links, or traceparents to link to.
+            error: a text here sets the span's status to ERROR.
+        """
+        own = traceparent_of_span or self.child_traceparent(parent_traceparent)
+        context = parse_traceparent(own)
+        if self._processor is None or not context.is_valid or not context.trace_flags.sampled:
+            return own
+        parent = parse_traceparent(parent_traceparent)
+        self._processor.on_end(
+            ReadableSpan(
+                name=name,
+                context=SpanContext(
+                    context.trace_id, context.span_id, is_remote=False, trace_flags=context.trace_flags
+                ),
+                parent=parent if parent.is_valid else None,
+                resource=self._resource,
+                attributes=dict(attributes or {}),
+                links=[link for one in links for link in (links_to([one]) if isinstance(one, str) else [one])],
+                kind=kind,
+                status=Status(StatusCode.ERROR, error) if error else Status(StatusCode.UNSET),
+                start_time=start_ns,
+                end_time=epoch_ns() if end_ns is None else end_ns,
+                instrumentation_scope=_SCOPE,
+            )
+        )
+        return own
+
+    @contextmanager
+    def payment_span(
+        self,
+        name: str,
+        traceparent: str,
+        *,
+        attributes: Attributes | None = None,
+        links: Sequence[str] = (),
+        kind: SpanKind = SpanKind.INTERNAL,
+    ) -> Iterator[Span]:
+        """Run a block as a step of the story whose context is `traceparent`; an exception marks the span ERROR."""
+        with self.tracer.start_as_current_span(
+            name,
+            context=context_from_traceparent(traceparent),
+            attributes=dict(attributes or {}),
+            links=links_to(links),
+            kind=kind,
+            record_exception=False,  # An exception's text may hold an account number.
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield span
+            except Exception as error:
+                span.set_status(StatusCode.ERROR, type(error).__name__)
+                raise
+
+    def flush(self, timeout_ms: int = 5_000) -> None:
+        """Send what is still queued."""
+        if self._processor is not None:
+            self._processor.force_flush(timeout_ms)
+
+    def shutdown(self) -> None:
+        """Send what is still queued and stop; no span may be made afterwards."""
+        if self._provider is not None:
+            self._provider.shutdown()
+
+
+def configure_telemetry(service_name: str, settings: Settings) -> Telemetry:
+    """Return the service's telemetry: OTLP over gRPC if OTEL_EXPORTER_OTLP_ENDPOINT is set, else off."""
+    if not settings.tracing_enabled:
+        return Telemetry.off(service_name)
+    endpoint = settings.otlp_endpoint
+    exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
+    return Telemetry(
+        service_name,
+        BatchSpanProcessor(
+            exporter,
+            max_queue_size=settings.otel_queue_size,
+            schedule_delay_millis=settings.otel_batch_delay_ms,
+            max_export_batch_size=settings.otel_batch_size,
+        ),
+    )
