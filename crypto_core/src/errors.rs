@@ -1,0 +1,51 @@
+//! The one error type of the crate; the binding layer turns each kind into one Python exception.
+
+use std::fmt;
+
+/// What went wrong. The text says what was expected and never contains secret bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CryptoError {
+    /// The signature does not belong to this message, key and identity, or is malformed.
+    InvalidSignature,
+    /// Key bytes of the right length that are no key: out of range, off the curve, undecodable.
+    InvalidKey(String),
+    /// Wrong password, wrong key or damaged ciphertext. One error for all causes, so that no caller becomes an oracle.
+    DecryptionFailed,
+    /// An argument of the wrong length.
+    InvalidLength(String),
+    /// A sum that does not fit 64 signed bits.
+    Overflow(String),
+    /// The operating system gave no random bytes.
+    NoEntropy,
+}
+
+impl CryptoError {
+    /// An `InvalidLength` in the crate's common words.
+    pub fn length(what: &str, expected: &str, actual: usize) -> Self {
+        Self::InvalidLength(format!("{what}: {expected} expected, got {actual}"))
+    }
+}
+
+impl fmt::Display for CryptoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidSignature => {
+                f.write_str("signature does not match message, key and identity")
+            }
+            Self::DecryptionFailed => {
+                f.write_str("decryption failed: wrong key or password, or damaged ciphertext")
+            }
+            Self::NoEntropy => f.write_str(
+                "the operating system gave no random bytes; nothing was signed or generated",
+            ),
+            Self::InvalidKey(text) | Self::InvalidLength(text) | Self::Overflow(text) => {
+                f.write_str(text)
+            }
+        }
+    }
+}
+
+impl std::error::Error for CryptoError {}
+
+/// Result of everything in this crate that can fail.
+pub type Result<T> = std::result::Result<T, CryptoError>;

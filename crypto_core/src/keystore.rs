@@ -1,0 +1,336 @@
+//! Encrypted private keys: PKCS#8 EncryptedPrivateKeyInfo in PEM, PBES2 (RFC 5958, RFC 8018).
+//!
+//! Written with PBKDF2-HMAC-SM3 and SM4-CBC. Read: those, and PBKDF2-HMAC-SHA-256 with AES-128-CBC or AES-256-CBC.
+
+use crate::errors::{CryptoError, Result};
+use crate::random;
+use crate::sm2::SigningKey;
+use crate::sm3::HmacSm3;
+use crate::sm4;
+use aes::cipher::block_padding::Pkcs7;
+use aes::cipher::{BlockDecryptMut, KeyIvInit};
+use der::asn1::{ObjectIdentifier, OctetStringRef};
+use der::pem::{LineEnding, PemLabel};
+use der::{AnyRef, Decode, Encode, Sequence};
+use sec1::EcPrivateKey;
+use spki::AlgorithmIdentifierRef;
+use zeroize::Zeroizing;
+
+const PBES2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.13");
+const PBKDF2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.12");
+const HMAC_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.2.9");
+const HMAC_SM3: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.156.10197.1.401.2");
+const SM4_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.156.10197.1.104.2");
+const AES_128_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.2");
+const AES_256_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.42");
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const SM2_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.156.10197.1.301");
+
+const PEM_LABEL: &str = "ENCRYPTED PRIVATE KEY";
+const SALT_LENGTH: usize = 16;
+
+/// Rounds of PBKDF2 when the caller does not say.
+pub const ITERATIONS_DEFAULT: u32 = 600_000;
+/// Fewer rounds are neither written nor read: the password would be the weakest door.
+pub const ITERATIONS_MIN: u32 = 10_000;
+/// More rounds are not read: a hostile file must not keep a core busy.
+pub const ITERATIONS_MAX: u32 = 10_000_000;
+
+#[derive(Sequence)]
+struct Pbkdf2Parameters<'a> {
+    salt: OctetStringRef<'a>,
+    iterations: u32,
+    #[asn1(optional = "true")]
+    key_length: Option<u16>,
+    /// Absent means HMAC-SHA-1, which is refused.
+    #[asn1(optional = "true")]
+    prf: Option<AlgorithmIdentifierRef<'a>>,
+}
+
+#[derive(Sequence)]
+struct Pbes2Parameters<'a> {
+    key_derivation: AlgorithmIdentifierRef<'a>,
+    encryption: AlgorithmIdentifierRef<'a>,
+}
+
+#[derive(Sequence)]
+struct EncryptedKey<'a> {
+    algorithm: AlgorithmIdentifierRef<'a>,
+    data: OctetStringRef<'a>,
+}
+
+impl PemLabel for EncryptedKey<'_> {
+    const PEM_LABEL: &'static str = PEM_LABEL;
+}
+
+/// Seal `key` under `password` with fresh salt and initial vector. `iterations` as limited above.
+pub fn to_encrypted_pem(key: &SigningKey, password: &[u8], iterations: u32) -> Result<String> {
+    check_password_and_iterations(password, iterations)?;
+    let mut salt = [0; SALT_LENGTH];
+    let mut iv = [0; sm4::BLOCK_LENGTH];
+    random::fill(&mut salt)?;
+    random::fill(&mut iv)?;
+    let derived = pbkdf2_sm3(password, &salt, iterations);
+    let sealed = sm4::cbc_encrypt(&derived[..sm4::KEY_LENGTH], &iv, &encode_key(key)?)?;
+    encode_envelope(&salt, iterations, &iv, &sealed)
+        .map_err(|_| CryptoError::InvalidKey("key cannot be encoded".into()))
+}
+
+/// Open what [`to_encrypted_pem`], GmSSL or `openssl pkcs8 -topk8 -v2 aes-256-cbc -iter 100000` wrote.
+///
+/// `InvalidKey` when the file is malformed, uses another algorithm or too few iterations; `DecryptionFailed` for a
+/// wrong password or damaged contents, without saying which.
+pub fn from_encrypted_pem(pem: &[u8], password: &[u8]) -> Result<SigningKey> {
+    let malformed = |_| {
+        CryptoError::InvalidKey(format!(
+            "key file: not a PEM block \"{PEM_LABEL}\" of PKCS#8"
+        ))
+    };
+    let (label, der) = der::pem::decode_vec(pem).map_err(|error| malformed(error.into()))?;
+    EncryptedKey::validate_pem_label(label).map_err(|error| malformed(error.into()))?;
+    let envelope = EncryptedKey::from_der(&der).map_err(malformed)?;
+    let scheme = Scheme::read(&envelope.algorithm)?;
+    check_password_and_iterations(password, scheme.iterations)?;
+    let plain = scheme.open(password, envelope.data.as_bytes())?;
+    decode_key(&plain).ok_or(CryptoError::DecryptionFailed)
+}
+
+fn check_password_and_iterations(password: &[u8], iterations: u32) -> Result<()> {
+    if password.is_empty() {
+        return Err(CryptoError::length("password", "at least 1 byte", 0));
+    }
+    if (ITERATIONS_MIN..=ITERATIONS_MAX).contains(&iterations) {
+        return Ok(());
+    }
+    Err(CryptoError::InvalidKey(format!(
+        "key file: {iterations} PBKDF2 iterations, {ITERATIONS_MIN} to {ITERATIONS_MAX} allowed; seal it again with more"
+    )))
+}
+
+/// PrivateKeyInfo (RFC 5958) around ECPrivateKey (RFC 5915), as OpenSSL and GmSSL write them.
+fn encode_key(key: &SigningKey) -> Result<Zeroizing<Vec<u8>>> {
+    let unexpected = |_| CryptoError::InvalidKey("key cannot be encoded".into());
+    let d = key.to_bytes();
+    let public = key.public_key().to_bytes();
+    let inner = EcPrivateKey {
+        private_key: d.as_ref(),
+        parameters: None,
+        public_key: Some(&public),
+    };
+    let inner = Zeroizing::new(inner.to_der().map_err(unexpected)?);
+    let algorithm = AlgorithmIdentifierRef {
+        oid: EC_PUBLIC_KEY,
+        parameters: Some(AnyRef::from(&SM2_CURVE)),
+    };
+    let info = pkcs8::PrivateKeyInfo::new(algorithm, &inner);
+    info.to_der().map(Zeroizing::new).map_err(unexpected)
+}
+
+fn decode_key(der: &[u8]) -> Option<SigningKey> {
+    let info = pkcs8::PrivateKeyInfo::from_der(der).ok()?;
+    if info.algorithm.oids().ok()? != (EC_PUBLIC_KEY, Some(SM2_CURVE)) {
+        return None;
+    }
+    let inner = EcPrivateKey::from_der(info.private_key).ok()?;
+    let key = SigningKey::from_bytes(inner.private_key).ok()?;
+    match inner.public_key {
+        Some(stored) if stored != key.public_key().to_bytes() => None,
+        _ => Some(key),
+    }
+}
+
+fn encode_envelope(salt: &[u8], iterations: u32, iv: &[u8], sealed: &[u8]) -> der::Result<String> {
+    let prf = AlgorithmIdentifierRef {
+        oid: HMAC_SM3,
+        parameters: Some(AnyRef::NULL),
+    };
+    let derivation = Pbkdf2Parameters {
+        salt: OctetStringRef::new(salt)?,
+        iterations,
+        key_length: None,
+        prf: Some(prf),
+    }
+    .to_der()?;
+    let schemes = Pbes2Parameters {
+        key_derivation: AlgorithmIdentifierRef {
+            oid: PBKDF2,
+            parameters: Some(AnyRef::from_der(&derivation)?),
+        },
+        encryption: AlgorithmIdentifierRef {
+            oid: SM4_CBC,
+            parameters: Some(AnyRef::from(OctetStringRef::new(iv)?)),
+        },
+    }
+    .to_der()?;
+    let envelope = EncryptedKey {
+        algorithm: AlgorithmIdentifierRef {
+            oid: PBES2,
+            parameters: Some(AnyRef::from_der(&schemes)?),
+        },
+        data: OctetStringRef::new(sealed)?,
+    };
+    Ok(der::pem::encode_string(
+        PEM_LABEL,
+        LineEnding::LF,
+        &envelope.to_der()?,
+    )?)
+}
+
+#[derive(Clone, Copy)]
+enum Prf {
+    Sm3,
+    Sha256,
+}
+
+#[derive(Clone, Copy)]
+enum Cipher {
+    Sm4,
+    Aes128,
+    Aes256,
+}
+
+/// The algorithms and parameters of one sealed key.
+struct Scheme<'a> {
+    salt: &'a [u8],
+    iterations: u32,
+    prf: Prf,
+    cipher: Cipher,
+    iv: &'a [u8],
+}
+
+impl<'a> Scheme<'a> {
+    fn read(algorithm: &AlgorithmIdentifierRef<'a>) -> Result<Self> {
+        Self::parse(algorithm).ok().flatten().ok_or_else(|| {
+            CryptoError::InvalidKey(
+                "key file: PBES2 with PBKDF2 (HMAC-SM3 or HMAC-SHA-256) and SM4-CBC, AES-128-CBC or AES-256-CBC expected"
+                    .into(),
+            )
+        })
+    }
+
+    fn parse(algorithm: &AlgorithmIdentifierRef<'a>) -> spki::Result<Option<Self>> {
+        algorithm.assert_algorithm_oid(PBES2)?;
+        let schemes: Pbes2Parameters<'a> = algorithm.parameters_any()?.decode_as()?;
+        schemes.key_derivation.assert_algorithm_oid(PBKDF2)?;
+        let derivation: Pbkdf2Parameters<'a> =
+            schemes.key_derivation.parameters_any()?.decode_as()?;
+        let prf = match derivation.prf.map(|prf| prf.oid) {
+            Some(HMAC_SM3) => Prf::Sm3,
+            Some(HMAC_SHA256) => Prf::Sha256,
+            _ => return Ok(None),
+        };
+        let cipher = match schemes.encryption.oid {
+            SM4_CBC => Cipher::Sm4,
+            AES_128_CBC => Cipher::Aes128,
+            AES_256_CBC => Cipher::Aes256,
+            _ => return Ok(None),
+        };
+        let iv: OctetStringRef<'a> = schemes.encryption.parameters_any()?.decode_as()?;
+        let scheme = Self {
+            salt: derivation.salt.as_bytes(),
+            iterations: derivation.iterations,
+            prf,
+            cipher,
+            iv: iv.as_bytes(),
+        };
+        let fits = scheme.iv.len() == 16
+            && derivation
+                .key_length
+                .is_none_or(|length| usize::from(length) == scheme.key_length());
+        Ok(fits.then_some(scheme))
+    }
+
+    fn key_length(&self) -> usize {
+        match self.cipher {
+            Cipher::Sm4 | Cipher::Aes128 => 16,
+            Cipher::Aes256 => 32,
+        }
+    }
+
+    fn open(&self, password: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        let derived = match self.prf {
+            Prf::Sm3 => pbkdf2_sm3(password, self.salt, self.iterations),
+            Prf::Sha256 => pbkdf2_sha256(password, self.salt, self.iterations),
+        };
+        let key = &derived[..self.key_length()];
+        match self.cipher {
+            Cipher::Sm4 => sm4::cbc_decrypt(key, self.iv, sealed),
+            Cipher::Aes128 => aes_open::<cbc::Decryptor<aes::Aes128>>(key, self.iv, sealed),
+            Cipher::Aes256 => aes_open::<cbc::Decryptor<aes::Aes256>>(key, self.iv, sealed),
+        }
+        .map(Zeroizing::new)
+    }
+}
+
+fn aes_open<D: KeyIvInit + BlockDecryptMut>(
+    key: &[u8],
+    iv: &[u8],
+    sealed: &[u8],
+) -> Result<Vec<u8>> {
+    let cipher = D::new_from_slices(key, iv).map_err(|_| CryptoError::DecryptionFailed)?;
+    cipher
+        .decrypt_padded_vec_mut::<Pkcs7>(sealed)
+        .map_err(|_| CryptoError::DecryptionFailed)
+}
+
+/// PBKDF2-HMAC-SM3 (RFC 8018), the first 32 bytes: one block of the function, enough for every cipher above.
+fn pbkdf2_sm3(password: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<[u8; 32]> {
+    let mac = HmacSm3::new(password);
+    let mut u = Zeroizing::new(mac.mac(&[salt, &1u32.to_be_bytes()]));
+    let mut derived = u.clone();
+    for _ in 1..iterations {
+        *u = mac.mac(&[u.as_ref()]);
+        derived
+            .iter_mut()
+            .zip(u.iter())
+            .for_each(|(sum, byte)| *sum ^= byte);
+    }
+    derived
+}
+
+fn pbkdf2_sha256(password: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<[u8; 32]> {
+    let mut derived = Zeroizing::new([0; 32]);
+    pbkdf2::pbkdf2_hmac::<sha2::Sha256>(password, salt, iterations, derived.as_mut());
+    derived
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_key_comes_back_with_its_password_only() {
+        let key = SigningKey::generate().unwrap();
+        let pem = to_encrypted_pem(&key, b"correct horse", ITERATIONS_MIN).unwrap();
+        let opened = from_encrypted_pem(pem.as_bytes(), b"correct horse").unwrap();
+        assert_eq!(opened.to_bytes(), key.to_bytes());
+        let refused = from_encrypted_pem(pem.as_bytes(), b"wrong").err();
+        assert_eq!(refused, Some(CryptoError::DecryptionFailed));
+    }
+
+    #[test]
+    fn pbkdf2_over_sm3_agrees_with_the_generic_implementation() {
+        let mut expected = [0; 32];
+        let prf = |password: &[u8], data: &[u8]| HmacSm3::new(password).mac(&[data]);
+        let mut u = prf(b"password", &[b"salt".as_slice(), &[0, 0, 0, 1]].concat());
+        for _ in 0..3 {
+            expected
+                .iter_mut()
+                .zip(u)
+                .for_each(|(sum, byte)| *sum ^= byte);
+            u = prf(b"password", &u);
+        }
+        assert_eq!(*pbkdf2_sm3(b"password", b"salt", 3), expected);
+    }
+
+    #[test]
+    fn too_few_and_too_many_iterations_are_refused() {
+        let key = SigningKey::generate().unwrap();
+        for iterations in [0, 1, ITERATIONS_MIN - 1, ITERATIONS_MAX + 1] {
+            assert!(matches!(
+                to_encrypted_pem(&key, b"p", iterations),
+                Err(CryptoError::InvalidKey(_))
+            ));
+        }
+    }
+}

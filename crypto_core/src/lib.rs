@@ -1,0 +1,22 @@
+//! SM2, SM3, SM4 and the check digits of bank identifiers.
+//!
+//! Every module but `python` is plain Rust and tested without an interpreter. The binding layer only converts types,
+//! releases the interpreter lock and maps [`errors::CryptoError`] to exceptions.
+
+#[forbid(unsafe_code)]
+pub mod errors;
+#[forbid(unsafe_code)]
+pub mod identifiers;
+#[forbid(unsafe_code)]
+pub mod keystore;
+#[forbid(unsafe_code)]
+pub mod random;
+#[forbid(unsafe_code)]
+pub mod sm2;
+#[forbid(unsafe_code)]
+pub mod sm3;
+#[forbid(unsafe_code)]
+pub mod sm4;
+
+#[cfg(feature = "python")]
+mod python;

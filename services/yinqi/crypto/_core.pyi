@@ -1,0 +1,202 @@
+"""SM2, SM3, SM4 and the check digits of bank identifiers, in Rust.
+
+Batch functions answer in the order of their input. Arguments are `bytes` where a list is taken (immutable, hence read
+without a copy while the interpreter lock is released); single arguments may also be `bytearray` (copied).
+A wrong item of a list raises `TypeError` naming its index. Lengths are in bytes.
+"""
+
+from typing import final
+
+__all__ = [
+    "SigningKey",
+    "VerifyKey",
+    "check_bank_card_luhn",
+    "check_bic",
+    "check_cnaps",
+    "check_iban",
+    "check_uscc",
+    "control_sum",
+    "hmac_sm3",
+    "sm3",
+    "sm3_many",
+    "sm4_cbc_decrypt",
+    "sm4_cbc_encrypt",
+]
+
+@final
+class SigningKey:
+    """An SM2 private key d with its prepared values, wiped when freed. Cannot be pickled, copied or printed.
+
+    Source: GB/T 32918.2 clause 6, GB/T 32918.5. Constant-time in d and in the nonce.
+    """
+
+    @staticmethod
+    def generate() -> SigningKey:
+        """Make a new key from kernel entropy."""
+
+    @staticmethod
+    def from_bytes(d: bytes | bytearray) -> SigningKey:
+        """Read a private number of 32 bytes, big-endian.
+
+        Raises:
+            InvalidLength: not 32 bytes.
+            InvalidKey: outside 1..=n-2.
+        """
+
+    @staticmethod
+    def from_encrypted_pem(pem: bytes | bytearray, password: bytes | bytearray) -> SigningKey:
+        """Open an encrypted PKCS#8 PEM file (PBES2: PBKDF2 with HMAC-SM3 or HMAC-SHA-256; SM4-, AES-128- or AES-256-CBC).
+
+        Raises:
+            InvalidKey: not such a file, an unknown algorithm, or fewer than 10,000 or more than 10,000,000 iterations.
+            DecryptionFailed: wrong password, or damaged contents.
+            InvalidLength: empty password.
+        """
+
+    def to_encrypted_pem(self, password: bytes | bytearray, iterations: int = 600_000) -> bytes:
+        """Seal the key in a PKCS#8 PEM file under a password (PBKDF2-HMAC-SM3, SM4-CBC), as GmSSL reads it.
+
+        Args:
+            password: at least 1 byte; its strength is the caller's duty.
+            iterations: 10,000 to 10,000,000. The default takes a good fraction of a second, on purpose.
+        Raises:
+            InvalidKey: iterations out of range.
+            InvalidLength: empty password.
+        """
+
+    def to_bytes(self) -> bytes:
+        """Give the private number away, 32 bytes, for a keystore only. Python cannot wipe the result."""
+
+    def public_key(self) -> VerifyKey:
+        """Return the key that checks this key's signatures."""
+
+    def sign(self, message: bytes | bytearray, identity: bytes | bytearray | None = None) -> bytes:
+        """Sign one message with SM3: raw r‖s, 64 bytes. Two signatures of one message differ.
+
+        Args:
+            message: any length; Z_A is put before it and SM3 taken here.
+            identity: the signer's identity, 0 to 8191 bytes; None means `DEFAULT_IDENTITY`.
+        Raises:
+            InvalidLength: identity too long.
+            OSError: the kernel gave no entropy; nothing was signed.
+        """
+
+    def sign_many(self, messages: list[bytes], identity: bytes | bytearray | None = None) -> list[bytes]:
+        """Sign each message as `sign` does; one signature per message, in order."""
+
+@final
+class VerifyKey:
+    """An SM2 public key, proved to lie on the curve when it was read. Not constant-time: its inputs are public.
+
+    Source: GB/T 32918.2 clause 7.
+    """
+
+    @staticmethod
+    def from_bytes(data: bytes | bytearray) -> VerifyKey:
+        """Read a public key: 65 bytes 04‖x‖y or 64 bytes x‖y.
+
+        Raises:
+            InvalidLength: any other length, infinity and compressed points included.
+            InvalidKey: not a point of the curve, or 65 bytes that do not begin with 04.
+        """
+
+    def to_bytes(self) -> bytes:
+        """Return 04‖x‖y, 65 bytes."""
+
+    def verify(
+        self,
+        message: bytes | bytearray,
+        signature: bytes | bytearray,
+        identity: bytes | bytearray | None = None,
+    ) -> None:
+        """Check a raw signature r‖s; returning is the proof.
+
+        Raises:
+            InvalidSignature: it does not fit, or is malformed (any length other than 64 included).
+            InvalidLength: identity longer than 8191 bytes.
+        """
+
+    def verify_many(
+        self,
+        messages: list[bytes],
+        signatures: list[bytes],
+        identity: bytes | bytearray | None = None,
+    ) -> list[bool]:
+        """Check signature i against message i; one verdict per pair, in order. A malformed signature is False.
+
+        Raises:
+            InvalidLength: the lists differ in length, or identity is longer than 8191 bytes.
+        """
+
+def sm3(data: bytes | bytearray) -> bytes:
+    """Return the SM3 digest, 32 bytes. Source: GB/T 32905-2016."""
+
+def sm3_many(data: list[bytes]) -> list[bytes]:
+    """Return one SM3 digest per item, in order."""
+
+def hmac_sm3(key: bytes | bytearray, data: bytes | bytearray) -> bytes:
+    """Return HMAC-SM3 of data, 32 bytes (RFC 2104, block of 64 bytes). Compare codes with `hmac.compare_digest`."""
+
+def sm4_cbc_encrypt(key: bytes | bytearray, iv: bytes | bytearray, plaintext: bytes | bytearray) -> bytes:
+    """Encrypt with SM4 in CBC mode and PKCS#7 padding; the result is 1 to 16 bytes longer, without the iv.
+
+    Args:
+        key: 16 bytes.
+        iv: 16 bytes, unpredictable and new for every message.
+        plaintext: any length.
+    Raises:
+        InvalidLength: key or iv not 16 bytes.
+    """
+
+def sm4_cbc_decrypt(key: bytes | bytearray, iv: bytes | bytearray, ciphertext: bytes | bytearray) -> bytes:
+    """Decrypt what `sm4_cbc_encrypt` made. CBC does not detect changes: authenticate the ciphertext first.
+
+    Raises:
+        DecryptionFailed: wrong key or iv, bad padding or a length that is no positive multiple of 16; never says which.
+        InvalidLength: key or iv not 16 bytes.
+    """
+
+def check_cnaps(identifiers: list[str]) -> list[str]:
+    """Check CNAPS bank codes (联行号): 12 digits, the last by ISO 7064 MOD 11,10.
+
+    Returns:
+        Per item, in order: "" when valid, else the first that applies of "LENGTH", "CHARACTER", "CHECK_DIGIT".
+    """
+
+def check_bank_card_luhn(identifiers: list[str]) -> list[str]:
+    """Check bank card numbers (银行卡号): 12 to 19 digits, Luhn (ISO/IEC 7812-1).
+
+    Corporate account numbers (对公账号) carry no Luhn digit and do not belong here.
+
+    Returns:
+        Per item, in order: "" when valid, else the first that applies of "LENGTH", "CHARACTER", "CHECK_DIGIT".
+    """
+
+def check_iban(identifiers: list[str]) -> list[str]:
+    """Check IBANs in electronic form (capitals and digits, no spaces): country structure and MOD 97-10 (ISO 13616-1).
+
+    Returns:
+        Per item, in order: "" when valid, else "LENGTH", "CHARACTER", "COUNTRY" (mainland China has none) or
+        "CHECK_DIGIT".
+    """
+
+def check_uscc(identifiers: list[str]) -> list[str]:
+    """Check unified social credit codes (统一社会信用代码): GB 32100-2015, 18 characters.
+
+    Returns:
+        Per item, in order: "" when valid, else "LENGTH", "CHARACTER" or "CHECK_DIGIT".
+    """
+
+def check_bic(identifiers: list[str]) -> list[str]:
+    """Check BICs: 8 or 11 capitals and digits with an ISO 3166 country (ISO 9362:2014). They carry no check digit.
+
+    Returns:
+        Per item, in order: "" when valid, else "LENGTH", "CHARACTER" or "COUNTRY".
+    """
+
+def control_sum(amounts: list[int]) -> int:
+    """Return the sum of amounts in minor units.
+
+    Raises:
+        OverflowError: an amount or the running sum leaves 64 signed bits; names the item's index.
+    """

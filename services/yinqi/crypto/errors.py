@@ -1,0 +1,23 @@
+"""Exceptions of the crypto package. The extension raises these very classes."""
+
+from __future__ import annotations
+
+
+class CryptoError(Exception):
+    """Any failure of a cryptographic operation. Its text never contains secret bytes."""
+
+
+class InvalidSignature(CryptoError):
+    """The signature does not belong to this message, key and identity, or is malformed. Do not use the message."""
+
+
+class InvalidKey(CryptoError):
+    """A key of the right length that is no key (out of range, off the curve), or a key file that cannot be read."""
+
+
+class DecryptionFailed(CryptoError):
+    """Wrong key or password, or damaged ciphertext: deliberately one error for all causes."""
+
+
+class InvalidLength(CryptoError, ValueError):
+    """An argument of the wrong length; the text names it and the length expected. The caller's bug: do not retry."""
