@@ -157,7 +157,7 @@ def _collect(
             continue
         below = path + name
         for attribute, value in child.items():
-            texts.setdefault(f"{below}@{attribute}", []).append(value)
+            texts.setdefault(f"{below}@{attribute!s}", []).append(str(value))
         if len(child):
             _collect(child, prefix, skip, below + "/", apart, texts)
         else:
