@@ -1,0 +1,1 @@
+"""Reconciliation (对账): pairs what our books and the bank say, and names what is left."""
