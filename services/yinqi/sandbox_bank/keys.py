@@ -1,0 +1,76 @@
+"""The exchange directory: who wrote which key file, reread when it changes (contract §2 Keys)."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from yinqi.sandbox_bank import sm
+from yinqi.sandbox_bank.errors import GatewayError
+
+_USER_ID = re.compile(r"[0-9A-Za-z]{1,16}")
+
+
+@dataclass(frozen=True, slots=True)
+class UserKeys:
+    """What the bank holds of one user: its public point and the shared SM4 key."""
+
+    public_key: bytes
+    sm4_key: bytes
+
+
+class KeyRing:
+    """The bank's own key pair and the users' keys, all as hex files in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._users: dict[str, tuple[tuple[int, int], UserKeys]] = {}
+        directory.mkdir(parents=True, exist_ok=True)
+        self.private_key = self._own_private_key()
+
+    def of_user(self, user_id: str) -> UserKeys:
+        """The user's keys, read again when a file changed.
+
+        Raises:
+            GatewayError: USR0001 not a user id; KEY0001 a key file is missing or not a key.
+        """
+        if not _USER_ID.fullmatch(user_id):
+            raise GatewayError("USR0001", "user id unknown 用户不存在", prefix="ErrMsg:")
+        public_file = self._directory / f"{user_id}.public_key.hex"
+        sm4_file = self._directory / f"{user_id}.sm4_key.hex"
+        try:
+            stamp = (public_file.stat().st_mtime_ns, sm4_file.stat().st_mtime_ns)
+            known = self._users.get(user_id)
+            if known and known[0] == stamp:
+                return known[1]
+            keys = UserKeys(_read_hex(public_file), _read_hex(sm4_file))
+        except (OSError, ValueError):
+            raise GatewayError("KEY0001", "keys of this user are not installed yet 用户密钥未安装") from None
+        if not sm.is_public_key(keys.public_key) or len(keys.sm4_key) != 16:
+            raise GatewayError("KEY0001", "installed keys of this user are not valid 用户密钥无效")
+        self._users[user_id] = (stamp, keys)
+        return keys
+
+    def _own_private_key(self) -> bytes:
+        private_file = self._directory / "bank_private_key.hex"
+        if not private_file.exists():
+            _write_once(private_file, sm.generate_key_pair()[0].hex(), mode=0o600)
+        private_key = _read_hex(private_file)
+        _write_once(self._directory / "bank_public_key.hex", sm.public_key_of(private_key).hex(), mode=0o644)
+        return private_key
+
+
+def _read_hex(path: Path) -> bytes:
+    return bytes.fromhex(path.read_text("ascii").strip())
+
+
+def _write_once(path: Path, text: str, *, mode: int) -> None:
+    """Replace the file in one step, so that a reader never sees half a key."""
+    draft = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="ascii") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -1,0 +1,133 @@
+"""Starting the sandbox bank: `python -m yinqi.sandbox_bank.main --help`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+import uvicorn
+import uvloop
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from yinqi.sandbox_bank.bank import Bank
+from yinqi.sandbox_bank.clock import system_wall_ms
+from yinqi.sandbox_bank.config import BankConfig, read_config
+from yinqi.sandbox_bank.errors import ControlRefused
+from yinqi.sandbox_bank.http_app import ABORT, build_app
+from yinqi.sandbox_bank.telemetry import Telemetry
+
+_log = logging.getLogger("yinqi.sandbox_bank")
+_DRAIN_SECONDS = 10
+
+
+class AbortableProtocol(HttpToolsProtocol):
+    """Leaves a way to cut the connection in the scope, for answers that get lost."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Wrap the application once per connection."""
+        super().connection_made(transport)
+        app = self.app
+
+        async def with_abort(scope: Scope, receive: Receive, send: Send) -> None:
+            scope[ABORT] = transport.abort
+            await app(scope, receive, send)  # type: ignore[arg-type]
+
+        self.app = cast("uvicorn._types.ASGI3Application", with_abort)
+
+
+class Server(uvicorn.Server):
+    """uvicorn that leaves signals to us, so that the lifespan's end is reached before the process is."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle nothing here."""
+        yield
+
+
+def run(config: BankConfig) -> None:
+    """Serve until SIGTERM or SIGINT; running calls are finished, spans flushed.
+
+    Raises:
+        ControlRefused: the address is taken, or a setting is wrong; nothing was started.
+    """
+    listening = _listen(config)
+    bank = Bank(config, system_wall_ms, lambda: secrets.token_hex(6))
+    app = build_app(bank, Telemetry(config.otlp_endpoint))
+    server = Server(
+        uvicorn.Config(
+            app, http=AbortableProtocol, lifespan="on", log_level="warning", access_log=False,
+            server_header=False, timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+    )  # fmt: skip
+    host, port = listening.getsockname()[:2]
+    _log.info(
+        "sandbox bank listens on http://%s:%s/cdc, book %s, keys %s", host, port, config.database, config.keys_dir
+    )
+    uvloop.run(_serve(server, listening))
+
+
+async def _serve(server: Server, listening: socket.socket) -> None:
+    def stop() -> None:
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    await server.serve(sockets=[listening])
+
+
+def _listen(config: BankConfig) -> socket.socket:
+    host, port = config.address
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise ControlRefused(
+            f"cannot listen on {config.listen}: {error.strerror}. Stop what uses the port or choose another with --listen. "
+            f"端口 {port} 被占用或不可用，请更换 --listen"
+        ) from None
+    return listening
+
+
+def command(
+    config: Annotated[Path | None, typer.Option(help="TOML settings; flags overrule them. 配置文件")] = None,
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT, default 127.0.0.1:7106. 监听地址")] = None,
+    database: Annotated[Path | None, typer.Option(help="The bank's book, SQLite. 银行账簿")] = None,
+    keys_dir: Annotated[Path | None, typer.Option(help="Key exchange directory. 密钥交换目录")] = None,
+    script: Annotated[Path | None, typer.Option(help="Fault script, TOML. 故障脚本")] = None,
+    execution_delay_ms: Annotated[int | None, typer.Option(min=0, help="From receipt to debit. 执行延迟")] = None,
+    otlp_endpoint: Annotated[
+        str,
+        typer.Option(
+            envvar=["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], help="OTLP gRPC. 链路追踪"
+        ),
+    ] = "",
+) -> None:
+    """Run a pretend bank that speaks the cdc dialect (沙箱银行). Contract: docs/bank-dialect-cdc.md."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    flags = {"listen": listen, "database": database, "keys_dir": keys_dir, "script": script,
+             "execution_delay_ms": execution_delay_ms, "otlp_endpoint": otlp_endpoint}  # fmt: skip
+    try:
+        run(read_config(config, flags))
+    except ControlRefused as refused:
+        raise typer.BadParameter(str(refused)) from None
+
+
+def main(run_command: Callable[..., None] = command) -> None:
+    """Entry point of `python -m`."""
+    typer.run(run_command)
+
+
+if __name__ == "__main__":
+    main()
