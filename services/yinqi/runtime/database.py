@@ -22,7 +22,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind
 from sqlalchemy import Connection, Engine
 
 from yinqi.kernel.clock import epoch_ns
-from yinqi.kernel.errors import FailedPrecondition, Overloaded, Unavailable, YinqiError
+from yinqi.kernel.errors import FailedPrecondition, Overloaded, Unavailable
 from yinqi.runtime import attributes, pending_events
 from yinqi.runtime.database_engine import open_engines, with_password_hidden
 from yinqi.runtime.database_errors import Fault, fault_of, storage_error
@@ -34,6 +34,7 @@ __all__ = ["Database", "DatabaseTooNew", "DatabaseTooOld"]
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _ATTEMPTS_MAX = 5
+_RETRY_S = 0.02  # doubled each time: 0.6 s in all
 _LINKS_MAX = 128
 
 
@@ -43,6 +44,10 @@ class DatabaseTooNew(FailedPrecondition):
 
 class DatabaseTooOld(FailedPrecondition):
     """The schema is older than the program and must be migrated first."""
+
+
+class _TransactionEnded(RuntimeError):
+    """A use case committed or rolled back by itself; the transaction it shares with others is gone."""
 
 
 class _Job(Generic[T]):
@@ -190,15 +195,20 @@ class Database:
 
     def read_sync(self, query: Callable[[Connection], T]) -> T:
         """Do what `read` does, in this thread."""
-        try:
-            with self.read_engine.connect() as connection, connection.begin():
-                return query(connection)
-        except YinqiError:
-            raise
-        except Exception as error:
-            if fault_of(error) is Fault.BROKEN:
-                self._fail_stop(error)
-            raise storage_error(error) from error
+        for attempt in range(1, _ATTEMPTS_MAX + 1):
+            try:
+                with self.read_engine.connect() as connection, connection.begin():
+                    return query(connection)
+            except Exception as error:
+                fault = fault_of(error)
+                if fault is Fault.NONE:
+                    raise
+                if fault is Fault.BROKEN:
+                    self._fail_stop(error)
+                if not fault.passes or attempt == _ATTEMPTS_MAX:
+                    raise storage_error(error) from error
+            time.sleep(_RETRY_S * 2**attempt)
+        raise Unavailable("DATABASE_UNAVAILABLE", "The database did not answer; try again shortly.")
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every commit, in the writer thread; it must be quick and must not raise."""
@@ -267,41 +277,70 @@ class Database:
     def _fill_group(self, connection: Connection, jobs: list[_Job[Any]]) -> bool:
         ended = False
         end_at = time.monotonic() + self._group_time_max_s
-        with connection.begin(), pending_events.collecting(connection) as pending:
-            dirty = False  # whether an earlier use case's work must be kept apart from the next one's error
-            index = 0
-            while index < len(jobs):
-                job = jobs[index]
-                index += 1
-                if job.future.cancelled():
-                    continue
-                dirty = self._run_one(connection, job, pending, dirty) or dirty
-                if index == len(jobs) < self._group_max and time.monotonic() < end_at:
-                    try:
-                        following = self._queue.get_nowait()
-                    except queue.Empty:
-                        continue
-                    if following is None:
-                        ended = True
-                        break
-                    jobs.append(following)
-            pending.flush(connection)
+        with pending_events.collecting(connection) as pending:
+            transaction = connection.begin()
+            try:
+                worth_keeping = False  # whether earlier work must be kept apart from the next use case's error
+                index = 0
+                while index < len(jobs):
+                    job = jobs[index]
+                    index += 1
+                    if not job.future.cancelled():
+                        if self._run_one(connection, job, pending, savepoint=worth_keeping):
+                            worth_keeping = True
+                        elif not worth_keeping and transaction.is_active:
+                            transaction.rollback()
+                            transaction = connection.begin()
+                        if not transaction.is_active:
+                            raise _TransactionEnded("a use case ended the transaction it was given")
+                    if index == len(jobs) < self._group_max and time.monotonic() < end_at:
+                        ended = self._take_next(jobs)
+                        if ended:
+                            break
+                pending.flush(connection)
+                transaction.commit()
+            except BaseException:
+                if transaction.is_active:
+                    transaction.rollback()
+                else:  # A failed commit may leave the driver's transaction open.
+                    connection.invalidate()
+                raise
         return ended
 
-    def _run_one(self, connection: Connection, job: _Job[Any], pending: pending_events.Pending, dirty: bool) -> bool:
-        """Run one use case; return whether the transaction now holds changes worth keeping."""
-        for attempt in (1, 2):
+    def _take_next(self, jobs: list[_Job[Any]]) -> bool:
+        """Add the next waiting use case, if any, to the group; return whether the end mark was met."""
+        try:
+            following = self._queue.get_nowait()
+        except queue.Empty:
+            return False
+        if following is None:
+            return True
+        jobs.append(following)
+        return False
+
+    def _run_one(
+        self, connection: Connection, job: _Job[Any], pending: pending_events.Pending, *, savepoint: bool
+    ) -> bool:
+        """Run one use case; return whether it left changes worth keeping.
+
+        The first of a group needs no savepoint: if it fails, the transaction holds nothing else.
+        """
+        attempts_max = 2 if savepoint else 1
+        for attempt in range(1, attempts_max + 1):
             mark = pending.mark()
-            savepoint = connection.begin_nested()
+            nested = connection.begin_nested() if savepoint else None
             try:
                 job.value = job.use_case(connection)
-                savepoint.commit()
+                if nested is not None:
+                    nested.commit()
             except BaseException as error:
-                if fault_of(error).spoils_transaction:
+                fault = fault_of(error)
+                if fault.spoils_transaction or (fault is Fault.LOST_RACE and not savepoint):
                     raise
-                savepoint.rollback()
+                if nested is not None and nested.is_active:
+                    nested.rollback()
                 pending.back_to(mark)
-                if attempt == 1 and fault_of(error) is Fault.LOST_RACE:
+                if fault is Fault.LOST_RACE and attempt < attempts_max:
                     continue
                 job.error = error
                 return False
@@ -315,10 +354,12 @@ class Database:
             try:
                 with (
                     self.write_engine.connect() as connection,
-                    connection.begin(),
+                    connection.begin() as transaction,
                     pending_events.collecting(connection) as pending,
                 ):
                     job.value = job.use_case(connection)
+                    if not transaction.is_active:
+                        raise _TransactionEnded("a use case ended the transaction it was given")
                     pending.flush(connection)
                 return
             except BaseException as error:  # noqa: BLE001 (handed to the caller)
@@ -328,7 +369,7 @@ class Database:
                 if not fault.passes or attempt == _ATTEMPTS_MAX:
                     job.error = error if fault is Fault.NONE else storage_error(error)
                     return
-            time.sleep(0.02 * 2**attempt)
+            time.sleep(_RETRY_S * 2**attempt)
 
     def _after_group(self, jobs: list[_Job[Any]], started_ns: int) -> None:
         for listener in self._listeners:

@@ -1,0 +1,110 @@
+"""Fixtures for everyone: both stores, a span receiver, free ports."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from yinqi.runtime import listening
+from yinqi.runtime.database import Database
+from yinqi.runtime.otlp_sink import OtlpSink
+from yinqi.runtime.postgres_cluster import PostgresCluster
+from yinqi.runtime.settings import Settings
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plain_environment() -> Iterator[None]:
+    """Keep the machine's own settings and proxies out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        import os
+
+        for name in list(os.environ):  # noqa: TID251
+            if name.startswith(("YINQI_", "OTEL_")) or name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[PostgresCluster]:
+    """One PostgreSQL server for the whole session; made only if a test asks for it."""
+    cluster = PostgresCluster.start(durable=False)
+    try:
+        cluster.create_database("yinqi_template")
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture
+def postgresql_url(postgres_cluster: PostgresCluster) -> Iterator[str]:
+    """A fresh PostgreSQL database."""
+    url = postgres_cluster.create_database(template="yinqi_template")
+    yield url
+    postgres_cluster.drop_database(url)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A fresh SQLite file (not yet made)."""
+    return f"sqlite:///{tmp_path}/store.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database, once per store: a repository test that takes this runs on both."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def open_database() -> Iterator[Callable[..., Database]]:
+    """`Database.open` whose databases are closed at the end of the test (ask for it after the URL fixture)."""
+    opened: list[Database] = []
+
+    def open_one(url: str, **options: object) -> Database:
+        database = Database.open(url, **options)  # type: ignore[arg-type]
+        opened.append(database)
+        return database
+
+    yield open_one
+    for database in opened:
+        database.close()
+
+
+@pytest.fixture
+def database(database_url: str, open_database: Callable[..., Database]) -> Database:
+    """An open, empty store; runs the test on SQLite and on PostgreSQL."""
+    return open_database(database_url)
+
+
+@pytest.fixture
+async def otlp_sink() -> AsyncIterator[OtlpSink]:
+    """A span receiver; give `otlp_sink.endpoint` to the settings (`otlp_endpoint=`)."""
+    sink = OtlpSink()
+    await sink.start()
+    yield sink
+    await sink.stop()
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function that returns a port nobody listens on."""
+    return listening.free_port
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with a variable folder of their own and ports chosen by the system."""
+    return Settings(
+        var_dir=tmp_path,
+        payment_port=0,
+        account_port=0,
+        reconciliation_port=0,
+        monitoring_port=0,
+        gateway_port=0,
+        sandbox_bank_port=0,
+        console_port=0,
+        drain_grace_s=2.0,
+    )
