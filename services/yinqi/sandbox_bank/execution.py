@@ -156,7 +156,7 @@ def _load_due(connection: sqlite3.Connection, now_ms: int) -> list[Due]:
         debit_serial, plan FROM payments WHERE due_at <= ? ORDER BY due_at, request_number LIMIT ?""",
         (now_ms, EXECUTE_MAX),
     )
-    return [Due(*row[:-1], json.loads(row[-1]) if row[-1] else {}) for row in map(tuple, rows)]
+    return [Due(**{**dict(row), "plan": json.loads(row["plan"] or "{}")}) for row in rows]
 
 
 def _store(connection: sqlite3.Connection, step: Step, serials: Sequence[int], today: str) -> None:

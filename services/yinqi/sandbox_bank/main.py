@@ -32,14 +32,14 @@ _DRAIN_SECONDS = 10
 class AbortableProtocol(HttpToolsProtocol):
     """Leaves a way to cut the connection in the scope, for answers that get lost."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wrap the application once per connection."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, transport))
         app = self.app
 
         async def with_abort(scope: Scope, receive: Receive, send: Send) -> None:
-            scope[ABORT] = transport.abort
-            await app(scope, receive, send)  # type: ignore[arg-type]
+            scope[ABORT] = cast(asyncio.Transport, transport).abort
+            await app(scope, receive, send)
 
         self.app = cast("uvicorn._types.ASGI3Application", with_abort)
 
