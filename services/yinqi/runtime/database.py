@@ -79,6 +79,16 @@ class _Job(Generic[T]):
             self.future.set_result(self.value)  # type: ignore[arg-type]
 
 
+class _Group:
+    """The use cases of one commit; `ended` once the end mark was met among the waiting."""
+
+    __slots__ = ("ended", "jobs")
+
+    def __init__(self, first: _Job[Any]) -> None:
+        self.jobs = [first]
+        self.ended = False
+
+
 def _settle_all(jobs: Sequence[_Job[Any]]) -> None:
     for job in jobs:
         job.settle()
@@ -243,39 +253,37 @@ class Database:
             if job is None:
                 return
             started_ns = epoch_ns()
-            jobs = [job]
+            group = _Group(job)
             try:
-                ended = self._run_group(jobs)
+                self._run_group(group)
             except BaseException as error:  # noqa: BLE001 (a writer must never die with callers waiting)
-                ended = False
                 _log.error("writer failed", exc_info=error)
-                for waiting in jobs:
+                for waiting in group.jobs:
                     waiting.error = waiting.error or storage_error(error)
-            self._after_group(jobs, started_ns)
-            if ended:
+            self._after_group(group.jobs, started_ns)
+            if group.ended:
                 return
 
-    def _run_group(self, jobs: list[_Job[Any]]) -> bool:
-        """Run jobs[0] and whatever else waits in one transaction; return whether the end mark was met."""
+    def _run_group(self, group: _Group) -> None:
+        """Run the group's first use case and whatever else waits in one transaction."""
         try:
             with self.write_engine.connect() as connection:
-                return self._fill_group(connection, jobs)
+                self._fill_group(connection, group)
         except Exception as error:  # noqa: BLE001 (classified; each caller gets an answer)
             # The whole transaction is gone, not just one use case.
             fault = fault_of(error)
             if fault is Fault.BROKEN:
                 self._fail_stop(error)
-            if fault is Fault.FULL or (fault is Fault.COMMIT_UNKNOWN):
-                for job in jobs:
+            if fault in (Fault.FULL, Fault.COMMIT_UNKNOWN):
+                for job in group.jobs:
                     job.error = storage_error(error)
-                return False
+                return
             # One of them spoilt it for all (deadlock, deferred check, lost connection): each alone, with retries.
-            for job in jobs:
+            for job in group.jobs:
                 self._run_alone(job)
-            return False
 
-    def _fill_group(self, connection: Connection, jobs: list[_Job[Any]]) -> bool:
-        ended = False
+    def _fill_group(self, connection: Connection, group: _Group) -> None:
+        jobs = group.jobs
         end_at = time.monotonic() + self._group_time_max_s
         with pending_events.collecting(connection) as pending:
             transaction = connection.begin()
@@ -294,9 +302,7 @@ class Database:
                         if not transaction.is_active:
                             raise _TransactionEnded("a use case ended the transaction it was given")
                     if index == len(jobs) < self._group_max and time.monotonic() < end_at:
-                        ended = self._take_next(jobs)
-                        if ended:
-                            break
+                        self._take_next(group)
                 pending.flush(connection)
                 transaction.commit()
             except BaseException:
@@ -305,18 +311,17 @@ class Database:
                 else:  # A failed commit may leave the driver's transaction open.
                     connection.invalidate()
                 raise
-        return ended
 
-    def _take_next(self, jobs: list[_Job[Any]]) -> bool:
-        """Add the next waiting use case, if any, to the group; return whether the end mark was met."""
+    def _take_next(self, group: _Group) -> None:
+        """Add the next waiting use case, if any, to the group."""
         try:
             following = self._queue.get_nowait()
         except queue.Empty:
-            return False
+            return
         if following is None:
-            return True
-        jobs.append(following)
-        return False
+            group.ended = True
+        else:
+            group.jobs.append(following)
 
     def _run_one(
         self, connection: Connection, job: _Job[Any], pending: pending_events.Pending, *, savepoint: bool
