@@ -355,7 +355,7 @@ def _check_digit_fault(field: str, reason: str) -> Fault:
             field,
             reason,
             f"its check digit does not fit: a digit of the {kind} is mistyped",
-            f"校验位不符，{kind_zh} 有录入错误",
+            f"校验位不符，{kind_zh}有录入错误",
             f"a {kind} with a right check digit / 校验位正确的{kind_zh}",
         )
     return _fault(

@@ -48,17 +48,27 @@ def looks_like_mojibake(text: str) -> bool:
         return False
     if any(trace in text for trace in _REPLACED):
         return True
-    read_as_latin = _reread(text, "cp1252") or _reread(text, "latin-1")
-    read_as_gbk = _reread(text, "gb18030")
-    return bool(read_as_latin) or (_HAN.search(read_as_gbk) is not None and _is_chinese(read_as_gbk))
+    return _was_read_as_latin(text) or _was_read_as_gbk(text)
 
 
-def _reread(text: str, code_page: str) -> str:
-    """Return what the text was, if its bytes in `code_page` are UTF-8; "" if they are not."""
-    try:
-        return text.encode(code_page).decode("utf-8")
-    except UnicodeError:
-        return ""
+def _was_read_as_latin(text: str) -> bool:
+    """Latin letters hardly ever form UTF-8 by chance: é alone is no valid sequence. Lost bytes leave a few holes."""
+    for code_page in ("cp1252", "latin-1"):
+        original = text.encode(code_page, errors="ignore").decode("utf-8", errors="replace")
+        broken = original.count("\ufffd")
+        if sum(not character.isascii() for character in original) - broken > broken:
+            return True
+    return False
+
+
+def _was_read_as_gbk(text: str) -> bool:
+    """Some bytes got lost on the way, so most of them must make sense as UTF-8, not all.
+
+    In real Chinese about one pair of characters in a hundred looks like UTF-8 by chance, hence two, and the majority.
+    """
+    original = text.encode("gb18030", errors="ignore").decode("utf-8", errors="replace")
+    han = len(_HAN.findall(original))
+    return han >= 2 and han > original.count("\ufffd")
 
 
 def _is_chinese(text: str) -> bool:
