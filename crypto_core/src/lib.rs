@@ -15,7 +15,6 @@ pub mod random;
 pub mod sm2;
 #[forbid(unsafe_code)]
 pub mod sm3;
-#[forbid(unsafe_code)]
 pub mod sm4;
 
 #[cfg(feature = "python")]

@@ -23,7 +23,7 @@ pub fn check_bank_card_luhn(number: &str) -> Reason {
             }
         })
         .sum();
-    check_digit(sum % 10 == 0)
+    check_digit(sum.is_multiple_of(10))
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! Key handles. Frozen, without pickle; a printed private key shows its public part only.
 
 use super::arguments::list_of_bytes;
-use crate::keystore::{self, ITERATIONS_DEFAULT};
+use crate::keystore;
 use crate::sm2;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList};
+
+// The signature below repeats the number, so that Python's help shows it.
+const _: () = assert!(keystore::ITERATIONS_DEFAULT == 600_000);
 
 fn identity_or_default(identity: &Option<PyBackedBytes>) -> &[u8] {
     identity.as_deref().unwrap_or(sm2::DEFAULT_IDENTITY)
@@ -38,7 +41,7 @@ impl SigningKey {
         })?))
     }
 
-    #[pyo3(signature = (password, iterations = ITERATIONS_DEFAULT))]
+    #[pyo3(signature = (password, iterations = 600_000))]
     fn to_encrypted_pem<'py>(
         &self,
         py: Python<'py>,

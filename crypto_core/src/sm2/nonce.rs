@@ -12,22 +12,22 @@ use sm2::elliptic_curve::PrimeField;
 use zeroize::Zeroize;
 
 /// The nonces of one signature, in the order in which they are to be tried.
-pub struct Nonces {
-    mac: HmacSm3,
+pub struct Nonces<'a> {
+    mac: &'a HmacSm3,
     entropy: [u8; 32],
     digest: [u8; 32],
     attempt: u32,
 }
 
-impl Drop for Nonces {
+impl Drop for Nonces<'_> {
     fn drop(&mut self) {
         self.entropy.zeroize();
     }
 }
 
-impl Nonces {
-    /// Draw kernel entropy for one signature of digest `e` under the key whose bytes key `mac`.
-    pub fn new(mac: HmacSm3, digest: &[u8; 32]) -> Result<Self> {
+impl<'a> Nonces<'a> {
+    /// Draw kernel entropy for one signature of digest `e` under the private key that keys `mac`.
+    pub fn new(mac: &'a HmacSm3, digest: &[u8; 32]) -> Result<Self> {
         let mut entropy = [0; 32];
         random::fill(&mut entropy)?;
         Ok(Self {

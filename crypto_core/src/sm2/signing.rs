@@ -1,16 +1,16 @@
 //! The private key and signing (GB/T 32918.2, clause 6).
 
-use super::SIGNATURE_LENGTH;
+use super::comb::Comb;
 use super::identity::IdentityDigest;
 use super::nonce::Nonces;
 use super::verifying::VerifyKey;
+use super::{CHUNK, SIGNATURE_LENGTH, reduce};
 use crate::errors::{CryptoError, Result};
 use crate::random;
 use crate::sm3::HmacSm3;
 use sm2::elliptic_curve::PrimeField;
-use sm2::elliptic_curve::ops::{MulByGenerator, Reduce};
-use sm2::elliptic_curve::point::AffineCoordinates;
-use sm2::{FieldBytes, ProjectivePoint, Scalar, U256};
+use sm2::elliptic_curve::point::{AffineCoordinates, BatchNormalize};
+use sm2::{AffinePoint, FieldBytes, ProjectivePoint, Scalar};
 use zeroize::{Zeroize, Zeroizing};
 
 /// A private key d with (1+d)^-1 kept beside it. Wiped on drop; neither printable nor clonable.
@@ -55,7 +55,7 @@ impl SigningKey {
         }
         let inverse_of_one_plus_d =
             Option::<Scalar>::from((d + Scalar::ONE).invert()).ok_or_else(out_of_range)?;
-        let public = VerifyKey::from_point(ProjectivePoint::mul_by_generator(&d).to_affine());
+        let public = VerifyKey::from_point(Comb::generator().multiply(&d).to_affine());
         Ok(Self {
             d,
             inverse_of_one_plus_d,
@@ -78,40 +78,75 @@ impl SigningKey {
         self.sign_digest(&IdentityDigest::new(&self.public, identity)?.digest(message))
     }
 
-    /// Sign each message; one signature per message, in order. Z_A is computed once.
+    /// Sign each message; one signature per message, in order. Z_A and, per chunk, one inversion are shared.
     pub fn sign_many<M: AsRef<[u8]>>(
         &self,
         messages: &[M],
         identity: &[u8],
     ) -> Result<Vec<[u8; SIGNATURE_LENGTH]>> {
         let prefix = IdentityDigest::new(&self.public, identity)?;
-        messages
-            .iter()
-            .map(|message| self.sign_digest(&prefix.digest(message.as_ref())))
-            .collect()
+        let mut signatures = Vec::with_capacity(messages.len());
+        for chunk in messages.chunks(CHUNK) {
+            let digests: Vec<_> = chunk
+                .iter()
+                .map(|message| prefix.digest(message.as_ref()))
+                .collect();
+            self.sign_chunk(&digests, &mut signatures)?;
+        }
+        Ok(signatures)
     }
 
     /// Sign e = SM3(Z_A ‖ message).
     pub fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; SIGNATURE_LENGTH]> {
-        let e = <Scalar as Reduce<U256>>::reduce_bytes(&FieldBytes::from(*digest));
-        let mut nonces = Nonces::new(HmacSm3::new(self.to_bytes().as_ref()), digest)?;
+        let nonce_key = self.nonce_key();
+        let mut nonces = Nonces::new(&nonce_key, digest)?;
         loop {
-            let mut k = nonces.draw();
-            let signature = self.sign_with_nonce(&e, &k);
-            k.zeroize();
-            if let Some(signature) = signature {
+            let k = Zeroizing::new(nonces.draw());
+            let point = Comb::generator().multiply(&k).to_affine();
+            if let Some(signature) = self.finish(digest, &k, &point) {
                 return Ok(signature);
             }
         }
     }
 
-    /// Steps A4 to A6. `None` when the standard asks for another k: r = 0, r + k = n or s = 0.
-    fn sign_with_nonce(&self, e: &Scalar, k: &Scalar) -> Option<[u8; SIGNATURE_LENGTH]> {
-        let x1 = ProjectivePoint::mul_by_generator(k).to_affine().x();
-        let r = *e + <Scalar as Reduce<U256>>::reduce_bytes(&x1);
+    fn sign_chunk(
+        &self,
+        digests: &[[u8; 32]],
+        signatures: &mut Vec<[u8; SIGNATURE_LENGTH]>,
+    ) -> Result<()> {
+        let nonce_key = self.nonce_key();
+        let mut nonces = Zeroizing::new(Vec::with_capacity(digests.len()));
+        let mut points = Zeroizing::new(Vec::with_capacity(digests.len()));
+        for digest in digests {
+            let k = Zeroizing::new(Nonces::new(&nonce_key, digest)?.draw());
+            points.push(Comb::generator().multiply(&k));
+            nonces.push(*k);
+        }
+        let points = ProjectivePoint::batch_normalize(points.as_slice());
+        for ((digest, k), point) in digests.iter().zip(nonces.iter()).zip(&points) {
+            signatures.push(match self.finish(digest, k, point) {
+                Some(signature) => signature,
+                None => self.sign_digest(digest)?,
+            });
+        }
+        Ok(())
+    }
+
+    fn nonce_key(&self) -> HmacSm3 {
+        HmacSm3::new(self.to_bytes().as_ref())
+    }
+
+    /// Steps A5 and A6, given k·G. `None` when the standard asks for another k: r = 0, r + k = n or s = 0.
+    fn finish(
+        &self,
+        digest: &[u8; 32],
+        k: &Scalar,
+        point: &AffinePoint,
+    ) -> Option<[u8; SIGNATURE_LENGTH]> {
+        let r = reduce(digest) + reduce(&point.x().into());
         // (1+d)^-1 (k - r d) = (1+d)^-1 (k + r) - r: one multiplication, and r + k is needed anyway.
-        let r_plus_k = r + k;
-        let s = self.inverse_of_one_plus_d * r_plus_k - r;
+        let r_plus_k = Zeroizing::new(r + k);
+        let s = self.inverse_of_one_plus_d * *r_plus_k - r;
         if bool::from(r.is_zero() | r_plus_k.is_zero() | s.is_zero()) {
             return None;
         }
@@ -119,5 +154,117 @@ impl SigningKey {
         signature[..32].copy_from_slice(&r.to_repr());
         signature[32..].copy_from_slice(&s.to_repr());
         Some(signature)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sm2::DEFAULT_IDENTITY;
+    use ::sm2::dsa::signature::{Signer, Verifier};
+    use hex_literal::hex;
+
+    const N: [u8; 32] = hex!("fffffffeffffffffffffffffffffffff7203df6b21c6052b53bbf40939d54123");
+    const D: [u8; 32] = hex!("3945208f7b2144b13f36e38ac6d39f95889393692860b51a42fb81ef4df7c5b8");
+    const SAMPLE: [u8; 64] = hex!(
+        "f5a03b0648d2c4630eeac513e1bb81a15944da3827d5b74143ac7eaceee720b3"
+        "b1b6aa29df212fd8763182bc0d421ca1bb9038fd1f7f42d4840b69c485bbc1aa"
+    );
+
+    fn changed(bytes: &[u8; 32], by: i8) -> [u8; 32] {
+        let mut bytes = *bytes;
+        bytes[31] = bytes[31].wrapping_add_signed(by);
+        bytes
+    }
+
+    /// GB/T 32918.5-2017, annex A: key, nonce and signature of "message digest".
+    #[test]
+    fn the_sample_signature_of_the_standard_is_made_bit_for_bit() {
+        let key = SigningKey::from_bytes(&D).unwrap();
+        let public = hex!(
+            "09f9df311e5421a150dd7d161e4bc5c672179fad1833fc076bb08ff356f35020"
+            "ccea490ce26775a52dc6ea718cc1aa600aed05fbf35e084a6632f6072da9ad13"
+        );
+        assert_eq!(key.public_key().to_bytes()[1..], public);
+
+        let digest = IdentityDigest::new(key.public_key(), DEFAULT_IDENTITY)
+            .unwrap()
+            .digest(b"message digest");
+        let k = hex!("59276e27d506861a16680f3ad9c02dccef3cc1fa3cdbe4ce6d54b80deac1bc21");
+        let k = Scalar::from_repr(k.into()).unwrap();
+        let point = Comb::generator().multiply(&k).to_affine();
+        assert_eq!(key.finish(&digest, &k, &point), Some(SAMPLE));
+        assert!(key.public_key().accepts(&digest, &SAMPLE));
+    }
+
+    #[test]
+    fn private_keys_outside_1_to_n_minus_2_are_refused() {
+        let refused = [[0; 32], changed(&N, -1), N, changed(&N, 1), [0xff; 32]];
+        for d in refused {
+            assert!(
+                matches!(SigningKey::from_bytes(&d), Err(CryptoError::InvalidKey(_))),
+                "{d:02x?}"
+            );
+        }
+        for length in [0, 31, 33] {
+            assert!(matches!(
+                SigningKey::from_bytes(&vec![1; length]),
+                Err(CryptoError::InvalidLength(_))
+            ));
+        }
+        let mut one = [0; 32];
+        one[31] = 1;
+        assert!(SigningKey::from_bytes(&one).is_ok());
+        assert!(SigningKey::from_bytes(&changed(&N, -2)).is_ok());
+    }
+
+    #[test]
+    fn the_standard_s_three_reasons_for_another_nonce_are_obeyed() {
+        let key = SigningKey::from_bytes(&D).unwrap();
+        let k = Scalar::from(7u64);
+        let point = Comb::generator().multiply(&k).to_affine();
+        let x1 = reduce(&point.x().into());
+        let with_r = |r: Scalar| key.finish(&(r - x1).to_repr().into(), &k, &point);
+        assert_eq!(with_r(Scalar::ZERO), None, "r = 0");
+        assert_eq!(with_r(-k), None, "r + k = n");
+        // s = 0 when (1+d)^-1 (k + r) = r, that is r = k / d.
+        assert_eq!(with_r(k * key.d.invert().unwrap()), None, "s = 0");
+        assert!(with_r(Scalar::ONE).is_some());
+    }
+
+    #[test]
+    fn another_implementation_accepts_ours_and_we_accept_its() {
+        for i in 0..40usize {
+            let key = SigningKey::generate().unwrap();
+            let identity = "i".repeat(i * 5);
+            let theirs =
+                ::sm2::dsa::SigningKey::from_slice(&identity, key.to_bytes().as_ref()).unwrap();
+            let messages: Vec<Vec<u8>> = (0..3).map(|j| vec![j as u8; i * 7 + j]).collect();
+            let signatures = key.sign_many(&messages, identity.as_bytes()).unwrap();
+            for (message, signature) in messages.iter().zip(&signatures) {
+                let signature = ::sm2::dsa::Signature::from_slice(signature).unwrap();
+                theirs.verifying_key().verify(message, &signature).unwrap();
+                let signature = Signer::<::sm2::dsa::Signature>::sign(&theirs, message);
+                key.public_key()
+                    .verify(message, &signature.to_bytes(), identity.as_bytes())
+                    .unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn two_signatures_of_one_message_differ_and_both_verify() {
+        let key = SigningKey::generate().unwrap();
+        let signatures = key.sign_many(&[b"same"; 130], DEFAULT_IDENTITY).unwrap();
+        let distinct: std::collections::HashSet<_> = signatures
+            .iter()
+            .map(|signature| &signature[..32])
+            .collect();
+        assert_eq!(distinct.len(), 130);
+        let verdicts = key
+            .public_key()
+            .verify_many(&[b"same"; 130], &signatures, DEFAULT_IDENTITY)
+            .unwrap();
+        assert!(verdicts.iter().all(|verdict| *verdict));
     }
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from yinqi.crypto._core import (
+from yinqi.crypto._core import (  # noqa: TID251 — the one place where the extension is imported
     SigningKey,
     VerifyKey,
     check_bank_card_luhn,
