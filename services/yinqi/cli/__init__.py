@@ -1,0 +1,31 @@
+"""The `yinqi` command (命令行)."""
+
+from __future__ import annotations
+
+import typer
+
+from yinqi.cli import alerts, payments, reconciliation, statement
+from yinqi.cli.doctor import doctor
+from yinqi.cli.pay import pay
+from yinqi.cli.suite import demo, migrate, sandbox_bank, serve, up
+
+app = typer.Typer(
+    help="yinqi 银企: bank-enterprise direct connect (银企直联).",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # Locals hold account numbers.
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo)
+app.command("up")(up)
+app.command("serve")(serve)
+app.command("sandbox-bank", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    sandbox_bank
+)
+app.command("migrate")(migrate)
+app.command("pay")(pay)
+app.add_typer(payments.app, name="payments")
+app.add_typer(statement.app, name="statement")
+app.command("reconcile")(reconciliation.reconcile)
+app.add_typer(reconciliation.app, name="breaks")
+app.add_typer(alerts.app, name="alerts")
+app.command("doctor")(doctor)

@@ -1,0 +1,96 @@
+"""How a command talks to the services, and how it says what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable
+from enum import IntEnum
+from typing import NoReturn, TypeVar
+
+import grpc
+import typer
+from rich.console import Console
+
+from yinqi.kernel.errors import InvalidRequest, Unavailable, YinqiError
+from yinqi.runtime.errors import typed_error
+from yinqi.runtime.grpc_client import open_channel
+from yinqi.runtime.settings import Settings, load_settings
+
+T = TypeVar("T")
+console = Console()
+errors = Console(stderr=True)
+
+# What a person at the command line may do in a development installation.
+_ROLES = "payment_initiator,payment_viewer,account_viewer,account_operator,reconciler,alert_viewer,alert_handler"
+
+
+class ExitCode(IntEnum):
+    """Exit codes of all commands."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2  # typer's own
+    LINES_REFUSED = 3
+    FILE_REFUSED = 4
+    UNAVAILABLE = 5
+
+
+def settings() -> Settings:
+    """Read the settings, or end the command with words."""
+    try:
+        return load_settings(Settings)
+    except YinqiError as error:
+        fail(error)
+
+
+def call(service: str, action: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
+    """Run one conversation with a service and end the command with words if it fails."""
+    current = settings()
+
+    async def converse() -> T:
+        async with open_channel(
+            current.address_of(service), service_name=_identity(), settings=current, roles=_ROLES
+        ) as channel:
+            return await action(channel)
+
+    try:
+        return asyncio.run(converse())
+    except grpc.aio.AioRpcError as error:
+        fail(_with_address(typed_error(error), error, service, current))
+    except YinqiError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _identity() -> str:
+    return f"cli:{getpass.getuser()}"
+
+
+def _with_address(typed: YinqiError, error: grpc.aio.AioRpcError, service: str, current: Settings) -> YinqiError:
+    if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        return typed
+    address = current.address_of(service)
+    return Unavailable(
+        typed.reason,
+        f"the {service} service at {address} does not answer. Is it running? Start everything with `yinqi up`, "
+        f"or set YINQI_{service.upper()}_ADDRESS; `yinqi doctor` tells more",
+        f"{address} 的 {service} 服务没有应答，请用 `yinqi up` 启动，或用 `yinqi doctor` 检查",
+    )
+
+
+def fail(error: YinqiError) -> NoReturn:
+    """Print an error for people and end the command."""
+    errors.print(f"[bold red]{error.reason}[/] {error.message}", highlight=False)
+    if error.message_zh and error.message_zh != error.message:
+        errors.print(f"  {error.message_zh}", highlight=False)
+    for violation in error.violations:
+        errors.print(f"  • {violation.field}: {violation.description}", highlight=False, markup=False)
+    raise typer.Exit(_exit_code(error))
+
+
+def _exit_code(error: YinqiError) -> ExitCode:
+    if isinstance(error, Unavailable):
+        return ExitCode.UNAVAILABLE
+    return ExitCode.FILE_REFUSED if isinstance(error, InvalidRequest) else ExitCode.FAILED
