@@ -1,0 +1,204 @@
+"""Alert rules (告警规则): what an event means for the people who watch. Pure tables and functions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from yinqi.monitoring.masking import mask_account
+from yinqi.monitoring.model import (
+    AlertCause,
+    BreakChange,
+    Effects,
+    EntrySeen,
+    PaymentChange,
+    ReconciliationChange,
+    Screening,
+    ScreeningSubject,
+    Severity,
+    StatementChecked,
+    UnknownPayment,
+)
+from yinqi.monitoring.rules import Finding
+
+UNKNOWN = "UNKNOWN"
+FINAL_STATUSES = frozenset({"SETTLED", "REJECTED", "RETURNED", "CANCELLED", "BLOCKED", "EXPIRED"})
+
+UNKNOWN_TOO_LONG = "payment_unknown_too_long"
+RETURNED = "payment_returned"
+REJECTED = "payment_rejected"
+BLOCKED = "payment_blocked"
+BREAK_OPENED = "break_opened"
+STATEMENT_INCOMPLETE = "statement_incomplete"
+ENTRY_REVERSED = "entry_reversed"
+
+
+@dataclass(frozen=True, slots=True)
+class _PaymentAlert:
+    rule: str
+    severity: Severity
+    happened: str
+    happened_zh: str
+
+
+_BY_STATUS: dict[str, _PaymentAlert] = {
+    "RETURNED": _PaymentAlert(RETURNED, Severity.WARNING, "was returned", "被退汇"),
+    "REJECTED": _PaymentAlert(REJECTED, Severity.INFO, "was refused by the bank", "被银行拒绝"),
+    "BLOCKED": _PaymentAlert(BLOCKED, Severity.WARNING, "was stopped by screening", "被筛查拦截"),
+}
+
+_BREAK_REASONS: dict[str, tuple[str, str]] = {
+    "BANK_DEBIT_NOT_IN_BOOKS": ("the bank took money that our books do not know", "银行已付企业未付"),
+    "BANK_CREDIT_NOT_IN_BOOKS": ("the bank received money that our books do not know", "银行已收企业未收"),
+    "BOOK_DEBIT_NOT_AT_BANK": ("our books paid, the statement does not show it", "企业已付银行未付"),
+    "BOOK_CREDIT_NOT_AT_BANK": ("our books received, the statement does not show it", "企业已收银行未收"),
+    "AMOUNT_DIFFERS": ("same reference, other amount", "金额不符"),
+    "AMBIGUOUS": ("several candidates, none chosen", "多笔候选，无法自动勾对"),
+    "STATEMENT_INCOMPLETE": ("the statement is incomplete or does not add up", "对账单不完整或余额不平"),
+}
+_BREAK_ENDS = frozenset({"break.resolved", "break.cleared"})
+
+
+def effects_of_payments(changes: Iterable[PaymentChange]) -> Effects:
+    """Raise what a status alone calls for; a final status ends the wait for an answer."""
+    effects = Effects()
+    for change in changes:
+        if (alert := _BY_STATUS.get(change.status)) is not None:
+            effects.raised.append(_payment_cause(change, alert))
+        if change.status in FINAL_STATUSES:
+            effects.closed.append((UNKNOWN_TOO_LONG, change.instruction_id))
+    return effects
+
+
+def _payment_cause(change: PaymentChange, alert: _PaymentAlert) -> AlertCause:
+    code = f" ({change.reason_code})" if change.reason_code else ""
+    code_zh = f"（{change.reason_code}）" if change.reason_code else ""
+    return AlertCause(
+        alert.rule,
+        alert.severity,
+        change.instruction_id,
+        f"Payment {change.end_to_end_id} of {change.amount} {alert.happened}{code}.",
+        f"付款 {change.end_to_end_id}（{change.amount}）{alert.happened_zh}{code_zh}。",
+        change.traceparent,
+    )
+
+
+def waiting_after(changes: Sequence[PaymentChange]) -> tuple[set[str], list[UnknownPayment]]:
+    """Return (payments that left UNKNOWN at some point, payments that are UNKNOWN at the end and since when).
+
+    Args:
+        changes: in feed order. A payment that is told UNKNOWN again has been waiting since the first time.
+    """
+    left: set[str] = set()
+    waiting: dict[str, UnknownPayment] = {}
+    for change in changes:
+        if change.status != UNKNOWN:
+            left.add(change.instruction_id)
+            waiting.pop(change.instruction_id, None)
+        elif change.instruction_id not in waiting:
+            waiting[change.instruction_id] = UnknownPayment(
+                change.instruction_id, change.end_to_end_id, change.amount, change.occurred_at, change.traceparent
+            )
+    return left, list(waiting.values())
+
+
+def unknown_too_long(payment: UnknownPayment, now: datetime) -> AlertCause:
+    """Nobody can say whether the money moved, for longer than the limit."""
+    waited_s = int((now - payment.since).total_seconds())
+    return AlertCause(
+        UNKNOWN_TOO_LONG,
+        Severity.CRITICAL,
+        payment.instruction_id,
+        f"Payment {payment.end_to_end_id} of {payment.amount} has been UNKNOWN for {waited_s} s; money may have moved. "
+        "It is being queried and is not sent again. Ask the bank if this goes on.",
+        f"付款 {payment.end_to_end_id}（{payment.amount}）状态未知已 {waited_s} 秒，资金可能已划出；"
+        "系统持续查询且不会重发，如持续未明请联系银行。",
+        payment.traceparent,
+    )
+
+
+def effects_of_reconciliations(changes: Sequence[ReconciliationChange]) -> Effects:
+    """Raise on every opened break and every incomplete statement; whatever ends them ends their alerts."""
+    effects = Effects()
+    for change in changes:
+        if isinstance(change, BreakChange) and change.type == "break.opened":
+            effects.raised.append(_break_cause(change))
+        elif isinstance(change, BreakChange) and change.type in _BREAK_ENDS:
+            effects.closed.append((BREAK_OPENED, change.break_id))
+    # Runs of a day repeat: the last one of the batch is what holds.
+    last_runs = {_day_key(run): run for run in changes if isinstance(run, StatementChecked)}
+    effects.raised.extend(_incomplete_cause(key, run) for key, run in last_runs.items() if not run.is_complete)
+    effects.closed.extend((STATEMENT_INCOMPLETE, key) for key, run in last_runs.items() if run.is_complete)
+    return effects
+
+
+def _break_cause(change: BreakChange) -> AlertCause:
+    why, why_zh = _BREAK_REASONS.get(change.reason, (change.reason.lower(), change.reason))
+    account = mask_account(change.account)
+    direction, direction_zh = ("debit", "支出") if change.is_debit else ("credit", "收入")
+    return AlertCause(
+        BREAK_OPENED,
+        Severity.WARNING,
+        change.break_id,
+        f"Reconciliation of {account} on {change.date}: {why}, {direction} {change.amount}.",
+        f"账户 {account} {change.date} 对账差异：{why_zh}，{direction_zh} {change.amount}。",
+    )
+
+
+def _day_key(run: StatementChecked) -> str:
+    """Return a subject for an account's day that does not spell the account."""
+    return f"{run.date}/{hashlib.sha256(run.account.encode()).hexdigest()[:16]}"
+
+
+def _incomplete_cause(key: str, run: StatementChecked) -> AlertCause:
+    account = mask_account(run.account)
+    return AlertCause(
+        STATEMENT_INCOMPLETE,
+        Severity.WARNING,
+        key,
+        f"The statement of {account} for {run.date} is incomplete or does not add up; fetch it again.",
+        f"账户 {account} {run.date} 的对账单不完整或余额不平，请重新获取。",
+    )
+
+
+def effects_of_entries(entries: Iterable[EntrySeen]) -> Effects:
+    """Raise on every reversal (冲正): the bank took back what it had booked."""
+    return Effects(raised=[_reversal_cause(entry) for entry in entries if entry.is_reversal])
+
+
+def _reversal_cause(entry: EntrySeen) -> AlertCause:
+    account = mask_account(entry.account)
+    return AlertCause(
+        ENTRY_REVERSED,
+        Severity.WARNING,
+        entry.instruction_id or f"{entry.booking_date}/{entry.account_servicer_reference}",
+        f"The bank reversed an entry of {entry.amount} on account {account}, booked {entry.booking_date}.",
+        f"银行冲正账户 {account} 的一笔 {entry.amount} 交易，记账日 {entry.booking_date}。",
+        entry.traceparent,
+    )
+
+
+def cause_of_block(subject: ScreeningSubject, screening: Screening) -> AlertCause:
+    """A screening rule stopped a payment."""
+    return AlertCause(
+        BLOCKED,
+        Severity.WARNING,
+        subject.instruction_id,
+        f"Payment {subject.end_to_end_id} was stopped by rule {screening.rule}: {screening.description}",
+        f"付款 {subject.end_to_end_id} 被规则 {screening.rule} 拦截：{screening.description_zh}",
+        subject.traceparent,
+    )
+
+
+def cause_of_finding(subject: ScreeningSubject, finding: Finding) -> AlertCause:
+    """A screening rule noticed something that does not stop the payment."""
+    return AlertCause(
+        finding.rule,
+        Severity.INFO,
+        subject.instruction_id,
+        finding.description,
+        finding.description_zh,
+        subject.traceparent,
+    )

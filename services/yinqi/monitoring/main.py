@@ -1,0 +1,154 @@
+"""Builds and connects the monitoring service."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import grpc
+
+from yinqi.api.monitoring.v1 import monitoring_service_pb2_grpc
+from yinqi.kernel.clock import Clock, SystemClock
+from yinqi.kernel.ids import IdSource, TimeOrderedIds
+from yinqi.monitoring.clients import EntryFeed, PaymentFeed, ReconciliationFeed
+from yinqi.monitoring.console.server import open_console
+from yinqi.monitoring.delivery import channels_from
+from yinqi.monitoring.rules_file import load_rules
+from yinqi.monitoring.servicer import MonitoringServicer
+from yinqi.monitoring.settings import MonitoringSettings
+from yinqi.monitoring.worker import DeliveryWorker, FeedEffects, OverdueWatch
+from yinqi.runtime.database import Database
+from yinqi.runtime.feed import Follower
+from yinqi.runtime.grpc_client import open_channel
+from yinqi.runtime.grpc_server import GrpcServer, run_service
+from yinqi.runtime.logging import configure_logging
+from yinqi.runtime.migrations import check_revision, migrate
+from yinqi.runtime.settings import load_settings
+from yinqi.runtime.telemetry import Telemetry, configure_telemetry
+from yinqi.runtime.worker import every
+
+SERVICE = "monitoring"
+_PRUNE_INTERVAL_S = 600.0
+
+
+async def main(
+    settings: MonitoringSettings,
+    stop: asyncio.Event,
+    *,
+    clock: Clock | None = None,
+    ids: IdSource | None = None,
+    on_started: Callable[[int, int], None] | None = None,
+) -> None:
+    """Serve until `stop` is set.
+
+    Args:
+        on_started: told the gRPC port and the console's port (0 without a console) once both serve.
+    Raises:
+        PortInUse, RulesInvalid, AlertUrlInvalid, DatabaseTooNew …: why the service does not start, in words.
+    """
+    clock = clock or SystemClock()
+    ids = ids or TimeOrderedIds(clock)
+    rules = load_rules(settings.screening_rules)
+    channels = channels_from(settings.alert_urls)
+    url = settings.database_url_of(SERVICE)
+    (migrate if settings.migrate_at_start else check_revision)(url, SERVICE)
+    telemetry = configure_telemetry(SERVICE, settings)
+    database = Database.open(
+        url, writers=settings.database_writers, telemetry=telemetry, queue_max=settings.queue_max
+    )
+    delivery = DeliveryWorker(
+        database,
+        channels,
+        clock,
+        telemetry,
+        batch_max=settings.alert_batch_max,
+        threads=settings.alert_threads,
+        lease=timedelta(seconds=settings.alert_lease_s),
+        retry_max=timedelta(seconds=settings.alert_retry_max_s),
+    )
+    servicer = MonitoringServicer(database, rules, clock, ids, telemetry)
+    add = monitoring_service_pb2_grpc.add_MonitoringServiceServicer_to_server
+    server = GrpcServer(
+        SERVICE, settings.listen_address(SERVICE), [(add, servicer)], settings=settings, telemetry=telemetry
+    )
+    try:
+        async with AsyncExitStack() as stack:
+            followers = await _followers(stack, settings, database, FeedEffects(clock, ids), telemetry)
+            await server.start()
+            stack.push_async_callback(server.drain)
+            console_port = await _open_console(stack, settings, server.port, database, clock)
+            if on_started is not None:
+                on_started(server.port, console_port)
+            await _work(settings, stop, followers, delivery, OverdueWatch(
+                database, clock, ids, timedelta(seconds=settings.unknown_alert_after_s)
+            ))
+    finally:
+        delivery.close()
+        database.close()
+        telemetry.shutdown()
+
+
+async def _followers(
+    stack: AsyncExitStack,
+    settings: MonitoringSettings,
+    database: Database,
+    effects: FeedEffects,
+    telemetry: Telemetry,
+) -> list[Follower[object]]:
+    async def channel(service: str) -> grpc.aio.Channel:
+        address = settings.address_of(service)
+        return await stack.enter_async_context(
+            open_channel(address, service_name=SERVICE, settings=settings, telemetry=telemetry)
+        )
+
+    payments = PaymentFeed(await channel("payment"))
+    reconciliations = ReconciliationFeed(await channel("reconciliation"))
+    entries = EntryFeed(await channel("account"))
+    return [
+        Follower("payment", database, payments.follow, lambda event: event.sequence, effects.payments),
+        Follower("account", database, entries.follow, lambda entry: entry.sequence, effects.entries),
+        Follower(
+            "reconciliation", database, reconciliations.follow, lambda event: event.sequence, effects.reconciliations
+        ),
+    ]  # type: ignore[list-item]
+
+
+async def _open_console(
+    stack: AsyncExitStack, settings: MonitoringSettings, own_port: int, database: Database, clock: Clock
+) -> int:
+    """Serve the console if it is wanted; return its port."""
+    if not settings.console_enabled:
+        return 0
+    console = await stack.enter_async_context(open_console(settings, own_port, database, clock))
+    return console.port
+
+
+async def _work(
+    settings: MonitoringSettings,
+    stop: asyncio.Event,
+    followers: list[Follower[object]],
+    delivery: DeliveryWorker,
+    overdue: OverdueWatch,
+) -> None:
+    """Run the loops until `stop` is set."""
+    interval_s = settings.poll_interval_ms / 1000
+    async with asyncio.TaskGroup() as tasks:
+        for follower in followers:
+            tasks.create_task(follower.run(stop), name=f"follow-{follower.name}")
+        tasks.create_task(every(interval_s, delivery.run_once, stop=stop, name="alert-delivery"))
+        tasks.create_task(every(interval_s, overdue.run_once, stop=stop, name="overdue-watch"))
+        tasks.create_task(every(_PRUNE_INTERVAL_S, overdue.prune, stop=stop, name="activity-prune"))
+
+
+def run() -> int:
+    """Run the service as this process; return its exit code."""
+    settings = load_settings(MonitoringSettings)
+    configure_logging(SERVICE, level=settings.log_level, format_=settings.log_format)
+    return run_service(lambda stop: main(settings, stop))
+
+
+if __name__ == "__main__":
+    sys.exit(run())
