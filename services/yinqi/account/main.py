@@ -1,0 +1,117 @@
+"""Builds and connects the account service."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+
+from yinqi.account import use_cases
+from yinqi.account.clients import GatewayClient, PaymentFeed
+from yinqi.account.repository import SqlBooks, read_entries_after
+from yinqi.account.servicer import AccountServicer
+from yinqi.account.settings import AccountSettings
+from yinqi.account.worker import AccountRefresher, PaymentBooker, StatementFetcher
+from yinqi.api.account.v1 import account_service_pb2_grpc
+from yinqi.kernel.clock import Clock, SystemClock
+from yinqi.runtime.database import Database
+from yinqi.runtime.feed import Feed
+from yinqi.runtime.grpc_client import open_channel
+from yinqi.runtime.grpc_server import GrpcServer, run_service, serve
+from yinqi.runtime.logging import configure_logging
+from yinqi.runtime.migrations import check_revision, migrate
+from yinqi.runtime.settings import load_settings
+from yinqi.runtime.telemetry import Telemetry, configure_telemetry
+from yinqi.runtime.worker import every
+
+SERVICE = "account"
+
+
+async def main(
+    settings: AccountSettings,
+    stop: asyncio.Event,
+    *,
+    clock: Clock | None = None,
+    telemetry: Telemetry | None = None,
+    on_started: Callable[[GrpcServer], None] | None = None,
+) -> None:
+    """Serve until `stop` is set.
+
+    Raises:
+        PortInUse, DatabaseTooNew, DatabaseTooOld, Unavailable: why the service does not start, in words.
+        LedgerUnbalanced: the books do not hold; nothing may be built on them.
+    """
+    url = settings.database_url_of(SERVICE)
+    (migrate if settings.migrate_at_start else check_revision)(url, SERVICE)
+    telemetry = telemetry or configure_telemetry(SERVICE, settings)
+    database = Database.open(url, writers=settings.database_writers, telemetry=telemetry, queue_max=settings.queue_max)
+    try:
+        await database.read(lambda connection: use_cases.check_ledger(SqlBooks(connection)))
+        await _serve(settings, stop, database, clock or SystemClock(), telemetry, on_started)
+    finally:
+        database.close()
+        telemetry.shutdown()
+
+
+async def _serve(
+    settings: AccountSettings,
+    stop: asyncio.Event,
+    database: Database,
+    clock: Clock,
+    telemetry: Telemetry,
+    on_started: Callable[[GrpcServer], None] | None,
+) -> None:
+    async with (
+        open_channel(
+            settings.address_of("gateway"), service_name=SERVICE, settings=settings, telemetry=telemetry
+        ) as gateway_channel,
+        open_channel(
+            settings.address_of("payment"), service_name=SERVICE, settings=settings, telemetry=telemetry
+        ) as payment_channel,
+    ):
+        bank = GatewayClient(gateway_channel)
+        booker = PaymentBooker(database, PaymentFeed(payment_channel), clock, telemetry)
+        refresher = AccountRefresher(database, bank, clock, telemetry, settings)
+        fetcher = StatementFetcher(database, bank, clock, telemetry, settings)
+        servicer = AccountServicer(
+            database,
+            Feed(database, read_entries_after, lambda recorded: recorded.sequence),
+            refresher,
+            fetcher,
+            clock,
+            telemetry,
+            feed_batch_max=settings.account_feed_batch_max,
+        )
+        add = account_service_pb2_grpc.add_AccountServiceServicer_to_server
+        async with asyncio.TaskGroup() as tasks:
+            loops = [
+                booker.run(stop),
+                every(settings.account_balance_interval_s, refresher.run_once, stop=stop, name="account-balances"),
+                every(settings.account_statement_interval_s, fetcher.run_once, stop=stop, name="account-statements"),
+            ]
+            running = [tasks.create_task(loop) for loop in loops]
+            try:
+                await serve(
+                    SERVICE,
+                    settings.listen_address(SERVICE),
+                    [(add, servicer)],
+                    settings=settings,
+                    telemetry=telemetry,
+                    stop=stop,
+                    on_started=on_started,
+                )
+            finally:
+                # A call to a bank may take longer than we have; what it brings is asked for again at the next start.
+                for task in running:
+                    task.cancel()
+
+
+def run() -> int:
+    """Run the service as this process; return its exit code."""
+    settings = load_settings(AccountSettings)
+    configure_logging(SERVICE, level=settings.log_level, format_=settings.log_format)
+    return run_service(lambda stop: main(settings, stop))
+
+
+if __name__ == "__main__":
+    sys.exit(run())
