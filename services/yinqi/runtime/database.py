@@ -382,7 +382,10 @@ class Database:
                 listener()
             except Exception as error:  # noqa: BLE001 (a listener must not cost a caller its answer)
                 _log.error("commit listener failed", exc_info=error)
-        self._trace_group(jobs, started_ns)
+        try:
+            self._trace_group(jobs, started_ns)
+        except Exception as error:  # noqa: BLE001 (nor may a trace)
+            _log.error("commit could not be traced", exc_info=error)
         by_loop: dict[asyncio.AbstractEventLoop | None, list[_Job[Any]]] = {}
         for job in jobs:
             by_loop.setdefault(job.loop, []).append(job)
@@ -399,10 +402,11 @@ class Database:
         """One span for the commit: child of its only caller's span, or a root that links to all of them."""
         if not self._telemetry.enabled:
             return
-        contexts = {job.span_context for job in jobs if job.span_context.trace_flags.sampled}
+        by_id = {(job.span_context.trace_id, job.span_context.span_id): job.span_context for job in jobs}
+        contexts = [context for context in by_id.values() if context.trace_flags.sampled]
         if not contexts:
             return
-        parent = format_traceparent(next(iter(contexts))) if len(contexts) == 1 else ""
+        parent = format_traceparent(contexts[0]) if len(contexts) == 1 else ""
         failed = sum(job.error is not None for job in jobs)
         self._telemetry.emit_span(
             f"COMMIT {self._telemetry.service_name}",
@@ -415,5 +419,5 @@ class Database:
                 attributes.DB_BATCH_SIZE: len(jobs),
                 "yinqi.db.failed": failed,
             },
-            links=[] if parent else [Link(context) for context in list(contexts)[:_LINKS_MAX]],
+            links=[] if parent else [Link(context) for context in contexts[:_LINKS_MAX]],
         )

@@ -155,7 +155,7 @@ async def serve(
         await stop.wait()
     finally:
         await server.drain()
-        telemetry.flush()
+        await asyncio.to_thread(telemetry.flush)
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -1,15 +1,17 @@
 """Read XML that strangers wrote: no DTD, no entities, no network, bounded depth and size, element by element.
 
-Both the payment files and the bank statements come through here, so the limits are in one place.
+Both the payment files and the bank statements come through here, so the limits are in one place. `iterate_xml` gives
+elements (convenient, with line numbers); `iterate_records` gives plain texts of wanted paths (about twice as fast, no tree).
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from lxml import etree
 
@@ -18,6 +20,7 @@ from yinqi.kernel.errors import InvalidRequest
 # libxml2 refuses more than 256 levels by itself; ISO 20022 messages stay below 20.
 DEPTH_MAX = 64
 _PROLOG_BYTES = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 _DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 # Encodings in which "<" is the byte 0x3C, so that the look for a DOCTYPE below cannot be evaded.
 _ENCODINGS = frozenset({"utf-8", "us-ascii", "ascii", "iso-8859-1", "iso-8859-15", "gb18030", "gbk", "gb2312"})
@@ -26,6 +29,30 @@ _XML_MALFORMED = "XML_MALFORMED"
 
 class XmlRefused(InvalidRequest):
     """The XML cannot be read safely. Nothing of it was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSpec:
+    """Which texts of an element are wanted.
+
+    Attributes:
+        name: what the caller calls it.
+        path: local names from below the message's root element to the record's element, e.g. "Stmt/Ntry".
+        fields: paths of leaves below that element, e.g. "Amt". Of a repeated leaf the first counts; with "*" at the
+            end ("RmtInf/Ustrd*") all of them, joined by a blank. Attributes come along as "Amt@Ccy".
+    """
+
+    name: str
+    path: str
+    fields: tuple[str, ...]
+
+
+class Record(NamedTuple):
+    """The texts of one element, and of the record around it as far as it was read ({} if there is none)."""
+
+    name: str
+    texts: Mapping[str, str]
+    outer: Mapping[str, str]
 
 
 def open_source(source: bytes | Path | BinaryIO) -> BinaryIO:
@@ -66,6 +93,142 @@ def iterate_xml(stream: BinaryIO, tags: tuple[str, ...]) -> Iterator[tuple[str, 
             yield event, element
     except etree.XMLSyntaxError as error:
         raise _malformed(error) from None
+
+
+def iterate_records(
+    stream: BinaryIO, root: str, specs: Sequence[RecordSpec], check_namespace: Callable[[str], None]
+) -> Iterator[Record]:
+    """Yield the records of a message at the end of each of their elements, in document order; inner ones first.
+
+    Args:
+        stream: the document, read once from its current position; needs `seek`.
+        root: local name of the message's root element; what stands around it (an envelope) is passed over.
+        check_namespace: called with the namespace of each element up to and including `root`; raises to refuse.
+    Raises:
+        XmlRefused: as `iterate_xml`. Elements of a foreign namespace inside the message are passed over.
+    """
+    _check_prolog(stream)
+    target = _RecordTarget(root, specs, check_namespace)
+    parser = etree.XMLParser(
+        target=target,  # type: ignore[arg-type]  # the stub wants str | bytes; Python 3 delivers str
+        resolve_entities=False,
+        load_dtd=False,
+        no_network=True,
+        huge_tree=False,
+        recover=False,
+    )
+    try:
+        while chunk := stream.read(_CHUNK_BYTES):
+            parser.feed(chunk)
+            yield from target.take_records()
+        parser.close()
+    except etree.XMLSyntaxError as error:
+        raise _malformed(error) from None
+    yield from target.take_records()
+
+
+@dataclass(eq=False, slots=True)
+class _Node:
+    """A place in the tree of wanted paths; compared by identity."""
+
+    children: dict[str, _Node] = field(default_factory=dict)
+    text_field: str = ""
+    joins: bool = False
+    record: str = ""
+
+
+_UNWANTED = _Node()
+
+
+class _RecordTarget:
+    """Receives libxml2's events. The tree of wanted paths is walked along, so that each event costs one look-up.
+
+    `start` and `end` run once per element of files with millions of them; they are written for speed.
+    """
+
+    def __init__(self, root: str, specs: Sequence[RecordSpec], check_namespace: Callable[[str], None]) -> None:
+        self._root, self._specs, self._check_namespace = root, specs, check_namespace
+        self._root_seen = False
+        self._node = _UNWANTED
+        self._path: list[_Node] = []
+        self._open: list[dict[str, str]] = [{}]
+        self._texts = self._open[0]
+        self._records: list[Record] = []
+        # Text arrives in pieces; what gathers outside wanted leaves is thrown away at the next element.
+        self._chunks: list[str] = []
+        self.data = self._chunks.append
+
+    def take_records(self) -> list[Record]:
+        """Return what is complete since the last call."""
+        records, self._records = self._records, []
+        return records
+
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        outer = self._node
+        self._path.append(outer)
+        node = self._node = outer.children.get(tag, _UNWANTED)
+        if node.text_field:
+            self._chunks.clear()
+            if attributes:
+                for name, value in attributes.items():
+                    self._texts.setdefault(f"{node.text_field}@{name}", value)
+        elif node.record:
+            self._texts = {}
+            self._open.append(self._texts)
+        elif node is _UNWANTED:
+            self._start_unwanted(tag)
+
+    def end(self, _tag: str) -> None:
+        node = self._node
+        if node.text_field:
+            text = "".join(self._chunks).strip()
+            if node.text_field not in self._texts:
+                self._texts[node.text_field] = text
+            elif node.joins:
+                self._texts[node.text_field] += f" {text}"
+        elif node.record:
+            texts = self._open.pop()
+            self._texts = self._open[-1]
+            self._records.append(Record(node.record, texts, self._texts))
+        self._node = self._path.pop()
+
+    def doctype(self, _name: str, _public_id: str | None, _system_url: str | None) -> None:
+        raise _doctype()
+
+    def close(self) -> None:
+        return None
+
+    def _start_unwanted(self, tag: str) -> None:
+        self._chunks.clear()
+        # Wanted paths are short, so only here can a document run deep.
+        if len(self._path) > DEPTH_MAX:
+            raise _too_deep()
+        if not self._root_seen:
+            self._look_for_root(tag)
+
+    def _look_for_root(self, tag: str) -> None:
+        uri, _, name = tag.removeprefix("{").rpartition("}")
+        self._check_namespace(uri)
+        if name == self._root:
+            self._root_seen = True
+            self._node = _wanted(self._specs, tag[: len(tag) - len(name)])
+
+
+def _wanted(specs: Sequence[RecordSpec], prefix: str) -> _Node:
+    root = _Node()
+    for spec in specs:
+        record = _below(root, spec.path, prefix)
+        record.record = spec.name
+        for path in spec.fields:
+            leaf = _below(record, path.removesuffix("*"), prefix)
+            leaf.text_field, leaf.joins = path.removesuffix("*"), path.endswith("*")
+    return root
+
+
+def _below(node: _Node, path: str, prefix: str) -> _Node:
+    for name in path.split("/"):
+        node = node.children.setdefault(prefix + name, _Node())
+    return node
 
 
 def local_name(element: etree._Element) -> str:

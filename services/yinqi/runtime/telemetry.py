@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -186,15 +187,23 @@ class Telemetry:
                 span.set_status(StatusCode.ERROR, type(error).__name__)
                 raise
 
-    def flush(self, timeout_ms: int = 5_000) -> None:
-        """Send what is still queued."""
-        if self._processor is not None:
-            self._processor.force_flush(timeout_ms)
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Send what is still queued; return whether that was done in time. Blocks: from a loop use `to_thread`."""
+        processor = self._processor
+        return processor is None or _within(timeout_s, lambda: processor.force_flush(int(timeout_s * 1000)))
 
-    def shutdown(self) -> None:
-        """Send what is still queued and stop; no span may be made afterwards."""
-        if self._provider is not None:
-            self._provider.shutdown()
+    def shutdown(self, timeout_s: float = 5.0) -> bool:
+        """Send what is still queued and stop; return whether that was done in time (a collector may be away)."""
+        provider = self._provider
+        return provider is None or _within(timeout_s, provider.shutdown)
+
+
+def _within(timeout_s: float, action: Callable[[], object]) -> bool:
+    """Run a blocking action for at most `timeout_s`: the exporter itself retries for much longer."""
+    thread = threading.Thread(target=action, name="telemetry-end", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return not thread.is_alive()
 
 
 def configure_telemetry(service_name: str, settings: Settings) -> Telemetry:
