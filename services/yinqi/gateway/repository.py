@@ -1,0 +1,301 @@
+"""Tables and the SQLAlchemy Core implementation of `ports.Store`, set-based, the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    RowMapping,
+    String,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from yinqi.gateway.model import (
+    Absence,
+    ArchivedMessage,
+    Attempt,
+    Direction,
+    KnownReference,
+    SendState,
+)
+from yinqi.kernel.clock import BANK_ZONE
+from yinqi.kernel.money import Money
+from yinqi.runtime.columns import UtcTimestamp
+
+METADATA = MetaData()
+_MESSAGES_MAX = 1_000
+# Level 1: an archive row is written before the first byte leaves, so it must be quick; JSON shrinks enough with it.
+_COMPRESSION = 1
+
+ATTEMPTS = Table(
+    "gateway_attempts",
+    METADATA,
+    Column("instruction_id", String(64), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("profile", String(31), nullable=False),
+    Column("debtor_account", String(35), nullable=False),
+    Column("creditor_account", String(35), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("amount_minor_units", BigInteger, nullable=False),
+    Column("content_digest", String(64), nullable=False),
+    Column("exchange_id", String(26), nullable=False),
+    Column("claimed_at", UtcTimestamp, nullable=False),
+    Column("ended_at", UtcTimestamp),
+    Column("known_at", UtcTimestamp),
+    Index("gateway_attempts_by_exchange", "exchange_id"),
+    Index("gateway_attempts_by_known", "debtor_account", "known_at"),
+)
+MESSAGES = Table(
+    "gateway_messages",
+    METADATA,
+    Column("archive_id", String(26), primary_key=True),
+    Column("exchange_id", String(26), nullable=False),
+    Column("profile", String(31), nullable=False),
+    Column("direction", String(8), nullable=False),
+    Column("function", String(32), nullable=False),
+    Column("message_id", String(64), nullable=False),
+    Column("recorded_at", UtcTimestamp, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("content", LargeBinary, nullable=False),  # zlib
+    Column("is_verified", Boolean, nullable=False),
+    Column("failure", String(64), nullable=False),
+    Index("gateway_messages_by_exchange", "exchange_id"),
+)
+EXCHANGE_PAYMENTS = Table(
+    "gateway_exchange_payments",
+    METADATA,
+    Column("instruction_id", String(64), primary_key=True),
+    Column("exchange_id", String(26), primary_key=True),
+)
+ABSENCES = Table(
+    "gateway_absences",
+    METADATA,
+    Column("instruction_id", String(64), primary_key=True),
+    Column("archive_id", String(26), primary_key=True),
+    Column("queried_at", UtcTimestamp, nullable=False),
+    Column("control_reference", String(64), nullable=False),
+    Column("control_seen", Boolean, nullable=False),
+)
+
+
+class SqlStore:
+    """Implements `ports.Store` on one connection, inside its caller's transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.registry = SqlRegistry(connection)
+        self.archive = SqlArchive(connection)
+
+
+class SqlRegistry:
+    """Implements `ports.Registry`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find(self, instruction_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        found: dict[str, list[Attempt]] = {}
+        query = select(ATTEMPTS).where(ATTEMPTS.c.instruction_id.in_(instruction_ids)).order_by(ATTEMPTS.c.attempt)
+        for row in self._connection.execute(query).mappings():
+            found.setdefault(row["instruction_id"], []).append(_attempt(row))
+        return found
+
+    def claim(self, attempts: Sequence[Attempt]) -> None:
+        ids = [attempt.instruction_id for attempt in attempts]
+        unsent = and_(ATTEMPTS.c.instruction_id.in_(ids), ATTEMPTS.c.state == SendState.NOT_SENT)
+        # Attempts that never left make room for this one; their messages stay findable.
+        kept = select(ATTEMPTS.c.instruction_id, ATTEMPTS.c.exchange_id).where(unsent)
+        if self._connection.execute(kept.limit(1)).first() is not None:
+            self._connection.execute(insert(EXCHANGE_PAYMENTS).from_select(["instruction_id", "exchange_id"], kept))
+            self._connection.execute(delete(ATTEMPTS).where(unsent))
+        self._connection.execute(insert(ATTEMPTS), [_attempt_row(attempt) for attempt in attempts])
+
+    def end_exchange(self, exchange_id: str, state: SendState, at: datetime) -> None:
+        values: dict[str, Any] = {"state": state, "ended_at": at}
+        if state is SendState.ACCEPTED:
+            values["known_at"] = at
+        self._connection.execute(update(ATTEMPTS).where(ATTEMPTS.c.exchange_id == exchange_id).values(values))
+
+    def end_lines(self, exchange_id: str, states: Mapping[str, SendState], at: datetime) -> None:
+        for state in sorted(set(states.values())):
+            lines = [instruction_id for instruction_id, its in states.items() if its is state]
+            known_at = at if state is SendState.ACCEPTED else None
+            self._connection.execute(
+                update(ATTEMPTS)
+                .where(ATTEMPTS.c.exchange_id == exchange_id, ATTEMPTS.c.instruction_id.in_(lines))
+                .values(state=state, ended_at=at, known_at=known_at)
+            )
+
+    def mark_known(self, instruction_ids: Sequence[str], at: datetime) -> None:
+        if instruction_ids:
+            unknown = and_(ATTEMPTS.c.instruction_id.in_(instruction_ids), ATTEMPTS.c.known_at.is_(None))
+            self._connection.execute(update(ATTEMPTS).where(unknown).values(known_at=at))
+
+    def known_references(self, debtor_accounts: Sequence[str]) -> dict[str, KnownReference]:
+        latest = {account: found for account in debtor_accounts if (found := self._latest_known(account))}
+        if not latest:
+            return {}
+        first = (
+            select(ATTEMPTS.c.instruction_id, func.min(ATTEMPTS.c.claimed_at).label("since"))
+            .where(ATTEMPTS.c.instruction_id.in_(latest.values()))
+            .group_by(ATTEMPTS.c.instruction_id)
+        )
+        since = {row.instruction_id: row.since.astimezone(BANK_ZONE).date() for row in self._connection.execute(first)}
+        return {account: KnownReference(found, since[found]) for account, found in latest.items()}
+
+    def _latest_known(self, debtor_account: str) -> str | None:
+        query = (
+            select(ATTEMPTS.c.instruction_id)
+            .where(ATTEMPTS.c.debtor_account == debtor_account, ATTEMPTS.c.known_at.is_not(None))
+            .order_by(ATTEMPTS.c.known_at.desc())
+            .limit(1)
+        )
+        return self._connection.execute(query).scalar()
+
+
+class SqlArchive:
+    """Implements `ports.Archive`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, message: ArchivedMessage) -> None:
+        row = {
+            "archive_id": message.archive_id,
+            "exchange_id": message.exchange_id,
+            "profile": message.profile,
+            "direction": message.direction,
+            "function": message.function,
+            "message_id": message.message_id,
+            "recorded_at": message.recorded_at,
+            "size_bytes": message.size_bytes,
+            "digest": message.digest,
+            "content": zlib.compress(message.content, _COMPRESSION),
+            "is_verified": message.is_verified,
+            "failure": message.failure,
+        }
+        self._connection.execute(insert(MESSAGES), row)
+
+    def link(self, exchange_id: str, instruction_ids: Sequence[str]) -> None:
+        rows = [{"exchange_id": exchange_id, "instruction_id": one} for one in dict.fromkeys(instruction_ids)]
+        if rows:
+            self._connection.execute(insert(EXCHANGE_PAYMENTS), rows)
+
+    def add_absences(self, absences: Sequence[Absence]) -> None:
+        if absences:
+            self._connection.execute(insert(ABSENCES), [_absence_row(absence) for absence in absences])
+
+    def find_absences(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Absence]:
+        if not keys:
+            return {}
+        query = (
+            select(ABSENCES)
+            .join(MESSAGES, MESSAGES.c.archive_id == ABSENCES.c.archive_id)
+            .where(
+                tuple_(ABSENCES.c.instruction_id, ABSENCES.c.archive_id).in_(keys),
+                MESSAGES.c.is_verified.is_(True),
+                MESSAGES.c.direction == Direction.RECEIVED,
+                MESSAGES.c.failure == "",
+            )
+        )
+        rows = self._connection.execute(query).mappings()
+        return {(row["instruction_id"], row["archive_id"]): _absence(row) for row in rows}
+
+    def messages_of(self, instruction_id: str) -> list[ArchivedMessage]:
+        submitted = select(ATTEMPTS.c.exchange_id).where(ATTEMPTS.c.instruction_id == instruction_id)
+        asked = select(EXCHANGE_PAYMENTS.c.exchange_id).where(EXCHANGE_PAYMENTS.c.instruction_id == instruction_id)
+        query = (
+            select(MESSAGES)
+            .where(or_(MESSAGES.c.exchange_id.in_(submitted), MESSAGES.c.exchange_id.in_(asked)))
+            .order_by(MESSAGES.c.recorded_at, MESSAGES.c.archive_id)
+            .limit(_MESSAGES_MAX)
+        )
+        return [_message(row) for row in self._connection.execute(query).mappings()]
+
+
+def _attempt_row(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "instruction_id": attempt.instruction_id,
+        "attempt": attempt.attempt,
+        "state": attempt.state,
+        "profile": attempt.profile,
+        "debtor_account": attempt.debtor_account,
+        "creditor_account": attempt.creditor_account,
+        "currency": attempt.amount.currency,
+        "amount_minor_units": attempt.amount.minor_units,
+        "content_digest": attempt.content_digest,
+        "exchange_id": attempt.exchange_id,
+        "claimed_at": attempt.claimed_at,
+        "ended_at": attempt.ended_at,
+        "known_at": attempt.known_at,
+    }
+
+
+def _attempt(row: RowMapping) -> Attempt:
+    return Attempt(
+        instruction_id=row["instruction_id"],
+        attempt=row["attempt"],
+        state=SendState(row["state"]),
+        profile=row["profile"],
+        debtor_account=row["debtor_account"],
+        creditor_account=row["creditor_account"],
+        amount=Money(row["currency"], row["amount_minor_units"]),
+        content_digest=row["content_digest"],
+        exchange_id=row["exchange_id"],
+        claimed_at=row["claimed_at"],
+        ended_at=row["ended_at"],
+        known_at=row["known_at"],
+    )
+
+
+def _absence_row(absence: Absence) -> dict[str, Any]:
+    return {
+        "instruction_id": absence.instruction_id,
+        "archive_id": absence.archive_id,
+        "queried_at": absence.queried_at,
+        "control_reference": absence.control_reference,
+        "control_seen": absence.control_seen,
+    }
+
+
+def _absence(row: RowMapping) -> Absence:
+    return Absence(
+        row["instruction_id"], row["archive_id"], row["queried_at"], row["control_reference"], row["control_seen"]
+    )
+
+
+def _message(row: RowMapping) -> ArchivedMessage:
+    return ArchivedMessage(
+        archive_id=row["archive_id"],
+        exchange_id=row["exchange_id"],
+        profile=row["profile"],
+        direction=Direction(row["direction"]),
+        function=row["function"],
+        message_id=row["message_id"],
+        recorded_at=row["recorded_at"],
+        size_bytes=row["size_bytes"],
+        digest=row["digest"],
+        content=zlib.decompress(row["content"]),
+        is_verified=row["is_verified"],
+        failure=row["failure"],
+    )

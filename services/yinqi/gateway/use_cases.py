@@ -1,0 +1,119 @@
+"""What the gateway writes down, one transaction per function: before the first byte leaves, and after an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from yinqi.gateway.decisions import blocks, require_proof
+from yinqi.gateway.model import Absence, ArchivedMessage, Attempt, LineAnswer, SendState, Submission
+from yinqi.gateway.ports import Store
+from yinqi.gateway.profile import Profiles
+from yinqi.gateway.status import BankStatus
+
+
+class ClaimLost(Exception):
+    """Some lines were claimed by another call in the meantime; nothing was recorded. Leave them out and try again."""
+
+    def __init__(self, instruction_ids: frozenset[str]) -> None:
+        super().__init__(f"{len(instruction_ids)} lines were claimed elsewhere")
+        self.instruction_ids = instruction_ids
+
+
+def find_blocked(submissions: Sequence[Submission], profiles: Profiles, store: Store) -> frozenset[str]:
+    """Return the payments that must not be sent because this attempt, or a later one, may already have left.
+
+    Raises:
+        ResendRefused: an attempt after the first lacks recorded evidence. Nothing was sent.
+    """
+    earlier = store.registry.find(list({submission.instruction_id for submission in submissions}))
+    blocked = frozenset(
+        submission.instruction_id
+        for submission in submissions
+        if blocks(earlier.get(submission.instruction_id, ()), submission.attempt)
+    )
+    again = [one for one in submissions if one.attempt > 1 and one.instruction_id not in blocked]
+    keys = [(one.instruction_id, one.resend_proof.archive_id) for one in again if one.resend_proof is not None]
+    absences = store.archive.find_absences(keys)
+    for submission in again:
+        account = profiles.account(submission.instruction.debtor_account)
+        if account is None:
+            continue  # cannot be sent at all
+        profile = profiles.profile(account.profile)
+        proof = submission.resend_proof
+        require_proof(
+            submission,
+            earlier.get(submission.instruction_id, ()),
+            absences.get((submission.instruction_id, proof.archive_id)) if proof is not None else None,
+            timedelta(milliseconds=profile.in_doubt.safe_window_ms),
+            timedelta(milliseconds=profile.last_byte_ms),
+        )
+    return blocked
+
+
+def claim_submissions(attempts: Sequence[Attempt], message: ArchivedMessage, store: Store) -> None:
+    """Record that these lines are about to be sent, with the bytes. Committed before the first byte leaves.
+
+    Raises:
+        ClaimLost: nothing was recorded.
+    """
+    earlier = store.registry.find([attempt.instruction_id for attempt in attempts])
+    lost = frozenset(
+        attempt.instruction_id
+        for attempt in attempts
+        if blocks(earlier.get(attempt.instruction_id, ()), attempt.attempt)
+    )
+    if lost:
+        raise ClaimLost(lost)
+    store.registry.claim(attempts)
+    store.archive.add(message)
+
+
+def record_submission_answer(
+    exchange_id: str, answers: Mapping[str, LineAnswer], received: ArchivedMessage, at: datetime, store: Store
+) -> None:
+    """Record the bank's verified word on each line of a submission."""
+    store.archive.add(received)
+    store.registry.end_exchange(exchange_id, SendState.ACCEPTED, at)
+    others = {
+        instruction_id: _SEND_STATES[answer.status]
+        for instruction_id, answer in answers.items()
+        if answer.status is not BankStatus.PROCESSING
+    }
+    if others:
+        store.registry.end_lines(exchange_id, others, at)
+
+
+_SEND_STATES: Mapping[BankStatus, SendState] = {
+    BankStatus.PROCESSING: SendState.ACCEPTED,
+    BankStatus.REJECTED: SendState.REFUSED,
+    BankStatus.UNKNOWN: SendState.IN_DOUBT,
+}
+
+
+def record_submission_failure(
+    exchange_id: str, state: SendState, received: ArchivedMessage, at: datetime, store: Store
+) -> None:
+    """Record that a submission got no usable answer (IN_DOUBT) or never left (NOT_SENT)."""
+    store.archive.add(received)
+    store.registry.end_exchange(exchange_id, state, at)
+
+
+def record_request(message: ArchivedMessage, instruction_ids: Sequence[str], store: Store) -> None:
+    """Record a query about to be sent, and which payments it asks for."""
+    store.archive.add(message)
+    store.archive.link(message.exchange_id, instruction_ids)
+
+
+def record_answer(received: ArchivedMessage, store: Store) -> None:
+    """Record what came back from a query."""
+    store.archive.add(received)
+
+
+def record_findings(
+    received: ArchivedMessage, known: Sequence[str], absences: Sequence[Absence], at: datetime, store: Store
+) -> None:
+    """Record the answer to a status query: which payments the bank showed, which it lacked."""
+    store.archive.add(received)
+    store.registry.mark_known(known, at)
+    store.archive.add_absences(absences)
