@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from yinqi.sandbox_bank.bank import Bank
-from yinqi.sandbox_bank.clock import system_wall_ms
+from yinqi.sandbox_bank.clock import WallClock, system_wall_ms
 from yinqi.sandbox_bank.config import BankConfig, read_config
 from yinqi.sandbox_bank.errors import ControlRefused
 from yinqi.sandbox_bank.http_app import ABORT, build_app
@@ -59,20 +59,30 @@ def run(config: BankConfig) -> None:
     Raises:
         ControlRefused: the address is taken, or a setting is wrong; nothing was started.
     """
-    listening = _listen(config)
-    bank = Bank(config, system_wall_ms, lambda: secrets.token_hex(6))
-    app = build_app(bank, Telemetry(config.otlp_endpoint))
-    server = Server(
-        uvicorn.Config(
-            app, http=AbortableProtocol, lifespan="on", log_level="warning", access_log=False,
-            server_header=False, timeout_graceful_shutdown=_DRAIN_SECONDS,
-        )
-    )  # fmt: skip
+    listening = listen(config)
+    server = build_server(config, system_wall_ms)
     host, port = listening.getsockname()[:2]
     _log.info(
         "sandbox bank listens on http://%s:%s/cdc, book %s, keys %s", host, port, config.database, config.keys_dir
     )
     uvloop.run(_serve(server, listening))
+
+
+def build_server(config: BankConfig, wall_ms: WallClock) -> Server:
+    """A server that is not started yet; `await server.serve(sockets=[...])` runs it, `should_exit` ends it."""
+    bank = Bank(config, wall_ms, lambda: secrets.token_hex(6))
+    app = build_app(bank, Telemetry(config.otlp_endpoint))
+    return Server(
+        uvicorn.Config(
+            app,
+            http=AbortableProtocol,
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+    )
 
 
 async def _serve(server: Server, listening: socket.socket) -> None:
@@ -85,7 +95,8 @@ async def _serve(server: Server, listening: socket.socket) -> None:
     await server.serve(sockets=[listening])
 
 
-def _listen(config: BankConfig) -> socket.socket:
+def listen(config: BankConfig) -> socket.socket:
+    """Bind the address, or say in words why it cannot be had."""
     host, port = config.address
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,11 +1,10 @@
-"""The bank's own tracing: one server span per call, continuing the caller's trace; nothing masked is needed as nothing private is recorded."""
+"""The bank's own tracing: one server span per call, continuing the caller's trace; nothing private is recorded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -21,6 +20,9 @@ class Telemetry:
     def __init__(self, otlp_endpoint: str) -> None:
         self._provider = TracerProvider(resource=Resource.create({"service.name": "sandbox_bank"}))
         if otlp_endpoint:
+            # Imported here because it brings gRPC along, which doubles the time to start.
+            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
             # Small batches: a big one stalls the interpreter and with it the answers.
             exporter = OTLPSpanExporter(endpoint=otlp_endpoint, insecure=not otlp_endpoint.startswith("https"))
             self._provider.add_span_processor(
