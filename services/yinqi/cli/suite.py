@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from yinqi.cli.connection import console, fail, settings
-from yinqi.demo.suite import SERVICES, children, console_url, suite_env
+from yinqi.demo.suite import SERVICES, children, console_url, prepare, suite_env
 from yinqi.kernel.errors import YinqiError
 from yinqi.runtime.grpc_server import stop_on_signals
 from yinqi.runtime.migrations import migrate as migrate_schema
@@ -66,7 +66,7 @@ def up() -> None:
 
 
 async def _up(current: Settings) -> None:
-    current.var_dir.mkdir(parents=True, exist_ok=True)
+    prepare(current)
     supervisor = Supervisor(
         children(current, suite_env(current)),
         log_dir=current.var_dir / "log",

@@ -1,14 +1,18 @@
-"""Which processes make the suite, and with which settings each is started."""
+"""Which processes make the suite, with which settings each is started, and the accounts they share with the bank."""
 
 from __future__ import annotations
 
+import json
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.supervisor import Child
 
+DATA = Path(__file__).parent / "data"
 # Starting order; stopped in reverse, so that nobody loses a sister it still needs.
 SERVICES = ("gateway", "monitoring", "account", "payment", "reconciliation")
 SANDBOX_BANK = "sandbox_bank"
@@ -51,7 +55,41 @@ def _bank_options(settings: Settings) -> list[str]:
         str(settings.var_dir / "sandbox_bank.db"),
         "--keys-dir",
         str(exchange_dir(settings)),
+        "--config",
+        str(_bank_config(settings)),
     ]
+
+
+def _bank_config(settings: Settings) -> Path:
+    return settings.var_dir / "sandbox_bank.toml"
+
+
+def demo_accounts() -> list[dict[str, Any]]:
+    """Return the debtor accounts of the demo's payment files: identification, currency, name, opening_balance …."""
+    accounts: list[dict[str, Any]] = tomllib.loads((DATA / "accounts.toml").read_text("utf-8"))["account"]
+    return accounts
+
+
+def prepare(settings: Settings) -> None:
+    """Write what both sides of the wire must agree on: the company's accounts at the sandbox bank."""
+    (settings.var_dir / "gateway").mkdir(parents=True, exist_ok=True)
+    exchange_dir(settings).mkdir(parents=True, exist_ok=True)
+    accounts = demo_accounts()
+    at_bank = [
+        {"account": a["identification"], "currency": a["currency"], "name": a["name"], "opening": a["opening_balance"]}
+        for a in accounts
+    ]
+    ours = [{key: a[key] for key in ("identification", "currency", "name")} for a in accounts]
+    _bank_config(settings).write_text(_tables("account", at_bank), "utf-8")
+    (settings.var_dir / "gateway" / "accounts.toml").write_text(_tables("accounts", ours), "utf-8")
+
+
+def _tables(name: str, rows: list[dict[str, str]]) -> str:
+    # json.dumps writes a TOML basic string: the two quote alike.
+    return "\n".join(
+        f"[[{name}]]\n" + "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in row.items())
+        for row in rows
+    )
 
 
 def exchange_dir(settings: Settings) -> Path:
