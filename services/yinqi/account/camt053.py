@@ -8,29 +8,61 @@ direction of the entry itself, RvslInd only says why.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from lxml import etree
-
 from yinqi.kernel.errors import AmountInvalid, InvalidRequest
 from yinqi.kernel.money import Money, currency_exponent
-from yinqi.runtime.safe_xml import iterate_xml, leaf_texts, local_name, namespace, open_source
+from yinqi.runtime.safe_xml import Record, RecordSpec, iterate_records, open_source
 
 ENTRIES_PER_BATCH = 1_000
 ENTRIES_MAX = 2_000_000
 STATEMENTS_MAX = 10_000
 
-_TAGS = ("Document", "BkToCstmrStmt", "GrpHdr", "Stmt", "Bal", "Ntry")
+_ROOT = "BkToCstmrStmt"
+# Older versions write Sts and Nm directly, newer ones Sts/Cd and Pty/Nm; both are read whatever the version says.
+_BALANCE = RecordSpec(
+    "Bal", "Stmt/Bal", ("Tp/CdOrPrtry/Cd", "Tp/CdOrPrtry/Prtry", "Amt", "CdtDbtInd", "Dt/Dt", "Dt/DtTm")
+)
+_DETAIL = RecordSpec(
+    "TxDtls",
+    "Stmt/Ntry/NtryDtls/TxDtls",
+    (
+        *("Refs/EndToEndId", "Refs/InstrId", "Refs/AcctSvcrRef", "Amt", "AmtDtls/TxAmt/Amt"),
+        *("RltdPties/Dbtr/Nm", "RltdPties/Dbtr/Pty/Nm", "RltdPties/Dbtr/Agt/FinInstnId/Nm"),
+        *("RltdPties/DbtrAcct/Id/IBAN", "RltdPties/DbtrAcct/Id/Othr/Id"),
+        *("RltdPties/Cdtr/Nm", "RltdPties/Cdtr/Pty/Nm", "RltdPties/Cdtr/Agt/FinInstnId/Nm"),
+        *("RltdPties/CdtrAcct/Id/IBAN", "RltdPties/CdtrAcct/Id/Othr/Id"),
+        *("RmtInf/Ustrd*", "RmtInf/Strd/CdtrRefInf/Ref*", "RtrInf/Rsn/Cd", "RtrInf/Rsn/Prtry"),
+    ),
+)
+_ENTRY = RecordSpec(
+    "Ntry",
+    "Stmt/Ntry",
+    (
+        *("NtryRef", "Amt", "CdtDbtInd", "RvslInd", "Sts", "Sts/Cd", "Sts/Prtry", "AcctSvcrRef", "AddtlNtryInf"),
+        *("BookgDt/Dt", "BookgDt/DtTm", "ValDt/Dt", "ValDt/DtTm"),
+        *("BkTxCd/Domn/Cd", "BkTxCd/Domn/Fmly/Cd", "BkTxCd/Domn/Fmly/SubFmlyCd", "BkTxCd/Prtry/Cd"),
+    ),
+)
+_STATEMENT = RecordSpec(
+    "Stmt",
+    "Stmt",
+    (
+        *("Id", "ElctrncSeqNb", "StmtPgntn/PgNb", "StmtPgntn/LastPgInd", "Acct/Ccy"),
+        *("Acct/Id/IBAN", "Acct/Id/Othr/Id", "Acct/Id/BBAN", "TxsSummry/TtlNtries/NbOfNtries"),
+        *("FrToDt/FrDtTm", "FrToDt/ToDtTm", "FrToDt/FrDt", "FrToDt/ToDt"),
+    ),
+)
 _MESSAGE = re.compile(r"(?:^|[:/#])([a-z]{4}\.\d{3})\.\d{3}\.(\d{2})")
 _VERSIONS = range(2, 15)
 _AMOUNT = re.compile(r"([0-9]{1,18})(?:\.([0-9]{0,17}))?")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _OPENING = ("OPBD", "PRCD")
 _CLOSING = "CLBD"
-Texts = dict[str, list[str]]
+Texts = Mapping[str, str]
 
 
 class StatementRefused(InvalidRequest):
@@ -227,6 +259,7 @@ class _Open:
 
     header: Camt053Header | None = None
     balances: list[Camt053Balance] = field(default_factory=list)
+    details: list[Texts] = field(default_factory=list)
     batch: list[Camt053Entry] = field(default_factory=list)
     count: int = 0
     booked_minor_units: int = 0
@@ -246,36 +279,25 @@ class _Open:
 def _read(stream: BinaryIO) -> Iterator[StatementPart]:
     current = _Open()
     statements = 0
-    message_seen = False
-    for event, element in iterate_xml(stream, _TAGS):
-        name = local_name(element)
-        if event == "start":
-            if not message_seen:
-                _check_message(element)
-                message_seen = name == "BkToCstmrStmt"
-            if name == "Stmt":
-                current = _Open()
-        elif name == "Bal":
-            current.balances.append(_balance(leaf_texts(element)))
-        elif name == "Ntry" and message_seen:
-            yield from _open_once(element, current)
-            current.take(_entry(element, current))
-            _forget(element)
-            if len(current.batch) >= ENTRIES_PER_BATCH:
-                _check_limit(current.count, ENTRIES_MAX, "entries")
-                yield from current.empty_batch()
-        elif name == "Stmt" and message_seen:
+    for record in iterate_records(stream, _ROOT, (_STATEMENT, _BALANCE, _ENTRY, _DETAIL), _check_message):
+        if record.name == "TxDtls":
+            current.details.append(record.texts)
+        elif record.name == "Ntry":
+            yield from _take_entry(record, current)
+        elif record.name == "Bal":
+            current.balances.append(_balance(record.texts))
+        else:
             statements += 1
             _check_limit(statements, STATEMENTS_MAX, "statements")
-            yield from _close(element, current)
-            _forget(element)
+            yield from _close(record.texts, current)
+            current = _Open()
     if not statements:
         raise StatementRefused("NO_STATEMENTS", "the file holds no statement", "文件中没有对账单")
 
 
-def _check_message(element: etree._Element) -> None:
+def _check_message(uri: str) -> None:
     """The namespace tells the message; a file without one is taken by its element names."""
-    message = _MESSAGE.search(namespace(element))
+    message = _MESSAGE.search(uri)
     if message is None or message.group(1) == "head.001":
         return
     if message.group(1) != "camt.053":
@@ -292,16 +314,19 @@ def _check_message(element: etree._Element) -> None:
         )
 
 
-def _open_once(element: etree._Element, current: _Open) -> Iterator[StatementOpened]:
+def _take_entry(record: Record, current: _Open) -> Iterator[StatementPart]:
     """Balances stand before the entries (XSD sequence), so the header is complete at the first entry."""
     if current.header is None:
-        statement = next(element.iterancestors(), element)
-        current.header = _header(leaf_texts(statement, apart="Ntry"), current.balances)
+        current.header = _header(record.outer, current.balances)
         yield StatementOpened(current.header)
+    current.take(_entry(record.texts, current.details, current.header))
+    current.details = []
+    if len(current.batch) >= ENTRIES_PER_BATCH:
+        _check_limit(current.count, ENTRIES_MAX, "entries")
+        yield from current.empty_batch()
 
 
-def _close(element: etree._Element, current: _Open) -> Iterator[StatementPart]:
-    texts = leaf_texts(element, apart="Ntry")
+def _close(texts: Texts, current: _Open) -> Iterator[StatementPart]:
     if current.header is None:
         current.header = _header(texts, current.balances)
         yield StatementOpened(current.header)
@@ -309,14 +334,6 @@ def _close(element: etree._Element, current: _Open) -> Iterator[StatementPart]:
     _prove_balances(current.header, current.booked_minor_units)
     _check_summary(texts, current.count, current.header)
     yield StatementClosed(current.header, current.count)
-
-
-def _forget(element: etree._Element) -> None:
-    """Free the element and the sister before it; without this the tree would grow with the file."""
-    element.clear()
-    previous, parent = element.getprevious(), element.getparent()
-    if previous is not None and parent is not None and previous.tag == element.tag:
-        parent.remove(previous)
 
 
 def _prove_balances(header: Camt053Header, booked_minor_units: int) -> None:
@@ -368,7 +385,7 @@ def _check_limit(count: int, limit: int, what: str) -> None:
 
 
 def _header(texts: Texts, balances: Sequence[Camt053Balance]) -> Camt053Header:
-    statement_id = _needed(texts, "Stmt/Id", "Id")
+    statement_id = texts.get("Id") or _raise_missing("Stmt/Id")
     account = _first(texts, "Acct/Id/IBAN", "Acct/Id/Othr/Id", "Acct/Id/BBAN").replace(" ", "")
     if not account:
         raise _missing("Stmt/Acct/Id")
@@ -397,15 +414,12 @@ def _balance(texts: Texts) -> Camt053Balance:
     return Camt053Balance(code, Money(amount.currency, sign * amount.minor_units), _date(texts, "Dt", "Bal/Dt"))
 
 
-def _entry(element: etree._Element, current: _Open) -> Camt053Entry:
-    # The details are read one by one: many of them may stand below one entry.
-    texts = leaf_texts(element, apart="NtryDtls")
+def _entry(texts: Texts, transactions: Sequence[Texts], header: Camt053Header) -> Camt053Entry:
     indicator = _indicator(texts, "Ntry")
     is_reversal = _first(texts, "RvslInd") in ("true", "1")
     amount = _money(texts, "Amt", "Ntry/Amt")
-    own_account = current.header.account if current.header else ""
-    _same_currency(amount.currency, current.header.currency if current.header else amount.currency, "an entry")
-    details = tuple(_details(element, indicator, is_reversal, own_account))
+    _same_currency(amount.currency, header.currency, "an entry")
+    details = tuple(_detail(transaction, indicator, is_reversal, header.account) for transaction in transactions)
     only = details[0] if len(details) == 1 else _NO_DETAIL
     return Camt053Entry(
         amount=amount,
@@ -430,13 +444,6 @@ def _entry(element: etree._Element, current: _Open) -> Camt053Entry:
 _NO_DETAIL = Camt053Detail("", "", "", None, "", "", "", "")
 
 
-def _details(element: etree._Element, indicator: str, is_reversal: bool, own_account: str) -> Iterator[Camt053Detail]:
-    prefix = element.tag[: element.tag.rfind("}") + 1]
-    for group in element.iterchildren(f"{prefix}NtryDtls"):
-        for transaction in group.iterchildren(f"{prefix}TxDtls"):
-            yield _detail(leaf_texts(transaction), indicator, is_reversal, own_account)
-
-
 def _detail(texts: Texts, indicator: str, is_reversal: bool, own_account: str) -> Camt053Detail:
     name, account = _counterparty(texts, indicator, is_reversal, own_account)
     end_to_end_id = _first(texts, "Refs/EndToEndId")
@@ -459,12 +466,19 @@ def _counterparty(texts: Texts, indicator: str, is_reversal: bool, own_account: 
     undoes. Banks that name only one side name the other one; the side with our own account is never it.
     """
     pays = (indicator == "DBIT") != is_reversal
-    for side in ("Cdtr", "Dbtr") if pays else ("Dbtr", "Cdtr"):
-        name = _first(texts, f"RltdPties/{side}/Pty/Nm", f"RltdPties/{side}/Nm", f"RltdPties/{side}/Agt/FinInstnId/Nm")
-        account = _first(texts, f"RltdPties/{side}Acct/Id/IBAN", f"RltdPties/{side}Acct/Id/Othr/Id")
+    for name_paths, account_paths in (_CREDITOR, _DEBTOR) if pays else (_DEBTOR, _CREDITOR):
+        name, account = _first(texts, *name_paths), _first(texts, *account_paths)
         if (name or account) and account != own_account:
             return name, account
     return "", ""
+
+
+def _side(side: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    party, account = f"RltdPties/{side}", f"RltdPties/{side}Acct/Id"
+    return (f"{party}/Pty/Nm", f"{party}/Nm", f"{party}/Agt/FinInstnId/Nm"), (f"{account}/IBAN", f"{account}/Othr/Id")
+
+
+_CREDITOR, _DEBTOR = _side("Cdtr"), _side("Dbtr")
 
 
 def _detail_amount(texts: Texts) -> Money | None:
@@ -475,18 +489,22 @@ def _detail_amount(texts: Texts) -> Money | None:
 
 
 def _remittance(texts: Texts) -> str:
-    found = texts.get("RmtInf/Ustrd", []) + texts.get("RmtInf/Strd/CdtrRefInf/Ref", [])
-    return " ".join(text for text in found if text)
+    unstructured, reference = texts.get("RmtInf/Ustrd", ""), texts.get("RmtInf/Strd/CdtrRefInf/Ref", "")
+    return f"{unstructured} {reference}".strip()
+
+
+_DOMAIN = ("BkTxCd/Domn/Cd", "BkTxCd/Domn/Fmly/Cd", "BkTxCd/Domn/Fmly/SubFmlyCd")
 
 
 def _bank_transaction_code(texts: Texts) -> str:
-    domain = [_first(texts, f"BkTxCd/Domn/{path}") for path in ("Cd", "Fmly/Cd", "Fmly/SubFmlyCd")]
-    return "/".join(filter(None, domain)) or _first(texts, "BkTxCd/Prtry/Cd")
+    domain = [texts[path] for path in _DOMAIN if texts.get(path)]
+    return "/".join(domain) or texts.get("BkTxCd/Prtry/Cd", "")
 
 
 def _money(texts: Texts, path: str, where: str) -> Money:
     """Read an amount exactly. Decimals beyond the currency's exponent must be zeros (the schema allows five)."""
-    text, currency = _needed(texts, where, path), _needed(texts, f"{where}@Ccy", f"{path}@Ccy")
+    text = texts.get(path) or _raise_missing(where)
+    currency = texts.get(path + "@Ccy") or _raise_missing(where + "@Ccy")
     try:
         exponent = currency_exponent(currency)
     except AmountInvalid as error:
@@ -523,14 +541,10 @@ def _indicator(texts: Texts, where: str) -> str:
 
 
 def _date(texts: Texts, path: str, where: str) -> str:
-    date = _first(texts, f"{path}/Dt", f"{path}/DtTm")[:10]
+    date = (texts.get(path + "/Dt") or texts.get(path + "/DtTm") or "")[:10]
     if date and not _DATE.fullmatch(date):
         raise StatementRefused("FIELD_INVALID", f"{where}: {date!r} is not a date", f"{where}：不是日期")
     return date
-
-
-def _needed(texts: Texts, where: str, path: str) -> str:
-    return _first(texts, path) or _raise_missing(where)
 
 
 def _raise_missing(where: str) -> str:
@@ -543,7 +557,6 @@ def _missing(where: str) -> StatementRefused:
 
 def _first(texts: Texts, *paths: str) -> str:
     for path in paths:
-        found = texts.get(path)
-        if found and found[0]:
-            return found[0]
+        if found := texts.get(path):
+            return found
     return ""
