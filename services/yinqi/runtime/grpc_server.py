@@ -19,6 +19,7 @@ from yinqi.kernel.errors import YinqiError
 from yinqi.runtime.identity import AccessPolicy, roles_from_proto
 from yinqi.runtime.interceptors import ServerInterceptor
 from yinqi.runtime.listening import is_free, port_in_use
+from yinqi.runtime.logging import configure_logging
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import Telemetry
 
@@ -188,6 +189,8 @@ def run_service(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> i
         await main(stop_on_signals())
 
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    if not structlog.is_configured():  # A service's main names itself; logs must not go to standard output either way.
+        configure_logging("yinqi")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run())

@@ -8,6 +8,7 @@ live `MetaData`: a migration must mean the same in a year.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
@@ -44,6 +45,19 @@ def migrate(
         DatabaseTooNew: a newer program wrote this database; nothing was changed.
         Unavailable: the store cannot be reached.
     """
+    return _move(database_url, service, versions, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(
+    database_url: str, service: str, revision: str, *, versions: Path | None = None
+) -> tuple[str | None, str | None]:
+    """Bring the schema back to an older `revision`; what newer columns held is lost. Raises what `migrate` does."""
+    return _move(database_url, service, versions, lambda config: command.downgrade(config, revision))
+
+
+def _move(
+    database_url: str, service: str, versions: Path | None, step: Callable[[Config], None]
+) -> tuple[str | None, str | None]:
     config = _config(service, versions)
     write_engine, read_engine = open_engines(database_url, writers=1, readers=1)
     try:
@@ -54,7 +68,7 @@ def migrate(
             before = _current(connection, service)
             _refuse_newer(config, service, before)
             config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+            step(config)
             return before, _current(connection, service)
     finally:
         write_engine.dispose()

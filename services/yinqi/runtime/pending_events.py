@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Table, bindparam, func, insert, select
+from sqlalchemy import BigInteger, Connection, Table, bindparam, func, select
+
+from yinqi.runtime.bulk_insert import insert_rows
 
 _KEY = "yinqi.pending_events"
 Row = Mapping[str, Any]
@@ -51,7 +53,7 @@ def insert_events(connection: Connection, table: Table, rows: Sequence[Row]) -> 
         return
     if connection.dialect.name == "postgresql":
         connection.execute(_LOCK, {"key": zlib.crc32(table.name.encode()) | 0x5919_0000_0000})
-    connection.execute(insert(table), list(rows))
+    insert_rows(connection, table, rows)
 
 
 _LOCK = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))
