@@ -1,0 +1,136 @@
+"""The sister services over gRPC, as implementations of the ports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import date
+
+import grpc
+import structlog
+
+from yinqi.api.gateway.v1 import gateway_pb2, gateway_service_pb2, gateway_service_pb2_grpc
+from yinqi.api.monitoring.v1 import monitoring_service_pb2, monitoring_service_pb2_grpc
+from yinqi.payment import mapping
+from yinqi.payment.model import BankWord, Payment, Screening, StatusReason, StatusReport, Submission
+from yinqi.runtime.errors import error_reason, typed_error
+
+_log = structlog.get_logger(__name__)
+_CONNECT_WAIT_S = 0.2
+
+# Reasons the gateway's interceptor gives before its handler has seen anything: nothing can have left.
+_REFUSED_AT_THE_DOOR = frozenset(
+    {
+        "TOO_MANY_CALLS",
+        "REQUEST_UNPARSABLE",
+        "ROLE_MISSING",
+        "IDENTITY_MISSING",
+        "IDENTITY_INVALID",
+        "DEV_IDENTITY_DISABLED",
+    }
+)
+
+
+class GrpcScreener:
+    """The `Screener` port over monitoring's API."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._stub = monitoring_service_pb2_grpc.MonitoringServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def screen(self, payments: Sequence[Payment]) -> list[Screening]:
+        request = monitoring_service_pb2.ScreenPaymentsRequest(subjects=[mapping.subject_to(p) for p in payments])
+        try:
+            response = await self._stub.ScreenPayments(request, timeout=self._timeout_s, wait_for_ready=False)
+        except grpc.aio.AioRpcError as error:
+            raise typed_error(error) from error
+        asked = {payment.instruction_id for payment in payments}
+        screenings = (mapping.screening_from(screening) for screening in response.screenings)
+        return [screening for screening in screenings if screening and screening.instruction_id in asked]
+
+
+class GrpcBankGateway:
+    """The `BankGateway` port over the gateway's API."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._channel = channel
+        self._stub = gateway_service_pb2_grpc.GatewayServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def is_reachable(self) -> bool:
+        state = self._channel.get_state(try_to_connect=True)
+        if state in (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING):
+            try:
+                async with asyncio.timeout(_CONNECT_WAIT_S):
+                    await self._channel.wait_for_state_change(state)
+            except TimeoutError:
+                return False
+            state = self._channel.get_state()
+            if state is grpc.ChannelConnectivity.CONNECTING:
+                return False  # The next look will find it connected.
+        return state is grpc.ChannelConnectivity.READY
+
+    async def submit(self, submissions: Sequence[Submission]) -> list[StatusReport]:
+        request = gateway_service_pb2.SubmitPaymentsRequest(
+            submissions=[mapping.submission_to(submission) for submission in submissions]
+        )
+        try:
+            response = await self._stub.SubmitPayments(request, timeout=self._timeout_s, wait_for_ready=False)
+        except grpc.aio.AioRpcError as error:
+            return _all_failed(submissions, error)
+        reports = {report.instruction_id: report for report in response.reports}
+        return [_report_of(submission, reports.get(submission.payment.instruction_id)) for submission in submissions]
+
+    async def query(self, payments: Sequence[Payment]) -> list[StatusReport]:
+        request = gateway_service_pb2.QueryPaymentsRequest(references=[mapping.reference_to(p) for p in payments])
+        try:
+            response = await self._stub.QueryPayments(request, timeout=self._timeout_s, wait_for_ready=False)
+        except grpc.aio.AioRpcError as error:
+            raise typed_error(error) from error
+        attempts = {payment.instruction_id: payment.submission_attempts for payment in payments}
+        return [
+            mapping.report_from(report, attempts[report.instruction_id])
+            for report in response.reports
+            if report.instruction_id in attempts
+        ]
+
+    async def list_returns(self, debtor_account: str, from_date: date, to_date: date) -> list[StatusReport]:
+        request = gateway_service_pb2.ListReturnsRequest(
+            debtor_account=debtor_account, from_date=from_date.isoformat(), to_date=to_date.isoformat()
+        )
+        try:
+            response = await self._stub.ListReturns(request, timeout=self._timeout_s, wait_for_ready=False)
+        except grpc.aio.AioRpcError as error:
+            raise typed_error(error) from error
+        return [mapping.report_from(report, 0) for report in response.reports]
+
+
+def _report_of(submission: Submission, report: gateway_pb2.PaymentStatusReport | None) -> StatusReport:
+    if report is None:
+        return _no_answer(submission, "The gateway's answer lacks this payment.")
+    return mapping.report_from(report, submission.attempt)
+
+
+def _no_answer(submission: Submission, text: str) -> StatusReport:
+    return StatusReport(
+        submission.payment.instruction_id,
+        BankWord.UNKNOWN,
+        submission.attempt,
+        StatusReason("NO_ANSWER", "", text),
+    )
+
+
+def _all_failed(submissions: Sequence[Submission], error: grpc.aio.AioRpcError) -> list[StatusReport]:
+    """The call itself failed: in doubt for all, unless the gateway's own door sent it back unread."""
+    found = error_reason(error)
+    _log.warning("submission call failed", code=found.code.name, reason=found.reason, payments=len(submissions))
+    if found.reason not in _REFUSED_AT_THE_DOOR:
+        return [
+            _no_answer(submission, f"The call to the gateway ended with {found.code.name}.")
+            for submission in submissions
+        ]
+    reason = StatusReason(found.reason, "", "The gateway refused the call before reading it.")
+    return [
+        StatusReport(submission.payment.instruction_id, BankWord.NOT_SENT, submission.attempt, reason)
+        for submission in submissions
+    ]

@@ -1,0 +1,136 @@
+"""Builds and connects the payment service; the only place that does."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+
+from yinqi import crypto
+from yinqi.api.payment.v1 import payment_service_pb2_grpc
+from yinqi.kernel.clock import Clock, SystemClock
+from yinqi.kernel.ids import TimeOrderedIds
+from yinqi.payment.clients import GrpcBankGateway, GrpcScreener
+from yinqi.payment.model import Pacing
+from yinqi.payment.servicer import PaymentServicer
+from yinqi.payment.settings import PaymentSettings
+from yinqi.payment.worker import PaymentWorker, WorkerLimits
+from yinqi.runtime.database import Database
+from yinqi.runtime.grpc_client import open_channel
+from yinqi.runtime.grpc_server import GrpcServer, run_service, serve
+from yinqi.runtime.logging import configure_logging
+from yinqi.runtime.migrations import check_revision, migrate
+from yinqi.runtime.settings import Settings, load_settings
+from yinqi.runtime.telemetry import Telemetry, configure_telemetry
+
+SERVICE = "payment"
+_LEASE_MARGIN_S = 10.0
+
+
+def pacing_from(settings: PaymentSettings) -> Pacing:
+    """Return how patient the workers are."""
+    return Pacing(
+        lease=timedelta(seconds=settings.call_timeout_s + _LEASE_MARGIN_S),
+        first_query_delay=timedelta(seconds=settings.first_query_delay_s),
+        query_interval=timedelta(seconds=settings.query_interval_s),
+        query_interval_max=timedelta(seconds=max(settings.query_interval_max_s, settings.query_interval_s)),
+        retry_delay=timedelta(seconds=settings.payment_retry_delay_s),
+        resends_max=settings.payment_resends_max,
+    )
+
+
+def limits_from(settings: PaymentSettings) -> WorkerLimits:
+    """Return how much the workers do at once."""
+    return WorkerLimits(
+        batch_max=settings.payment_batch_max,
+        calls_max=settings.payment_calls_max,
+        poll_interval_s=settings.poll_interval_ms / 1000,
+        returns_interval_s=settings.returns_interval_s,
+        call_timeout_s=settings.call_timeout_s,
+    )
+
+
+async def main(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    clock: Clock | None = None,
+    telemetry: Telemetry | None = None,
+    on_started: Callable[[GrpcServer], None] | None = None,
+) -> None:
+    """Run the service until `stop` is set, then drain: calls finish, answers of the bank are recorded.
+
+    Raises:
+        PortInUse, DatabaseTooNew, DatabaseTooOld, Unavailable: the service cannot start; the message says why.
+    """
+    own = settings if isinstance(settings, PaymentSettings) else _own_settings(settings)
+    clock = clock or SystemClock()
+    telemetry = telemetry or configure_telemetry(SERVICE, own)
+    url = own.database_url_of(SERVICE)
+    prepare = migrate if own.migrate_at_start else check_revision
+    await asyncio.to_thread(prepare, url, SERVICE)
+    database = Database.open(url, writers=own.database_writers, telemetry=telemetry, queue_max=own.queue_max)
+    channels = [
+        open_channel(own.address_of(sister), service_name=SERVICE, settings=own, telemetry=telemetry)
+        for sister in ("monitoring", "gateway")
+    ]
+    worker = PaymentWorker(
+        database,
+        GrpcScreener(channels[0], own.call_timeout_s),
+        GrpcBankGateway(channels[1], own.call_timeout_s),
+        clock=clock,
+        telemetry=telemetry,
+        pacing=pacing_from(own),
+        limits=limits_from(own),
+    )
+    servicer = PaymentServicer(
+        database,
+        clock=clock,
+        ids=TimeOrderedIds(clock),
+        check_digits=crypto,
+        telemetry=telemetry,
+        wake=worker.wake,
+        lines_max=own.batch_lines_max,
+        coalesced_max=own.payment_coalesced_max,
+        queue_max=own.queue_max,
+    )
+    add = payment_service_pb2_grpc.add_PaymentServiceServicer_to_server
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(worker.run(stop))
+            tasks.create_task(
+                serve(
+                    SERVICE,
+                    own.listen_address(SERVICE),
+                    [(add, servicer)],
+                    settings=own,
+                    telemetry=telemetry,
+                    stop=stop,
+                    on_started=on_started,
+                )
+            )
+    except* Exception as errors:  # noqa: BLE001 (one error of the group, raised as itself so that its message is read)
+        raise errors.exceptions[0] from None
+    finally:
+        for channel in channels:
+            await channel.close()
+        await asyncio.to_thread(database.close)
+        telemetry.shutdown()
+
+
+def _own_settings(settings: Settings) -> PaymentSettings:
+    """Return the service's settings with the given common ones."""
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return load_settings(PaymentSettings, **given)
+
+
+def run() -> int:
+    """Run the service as a process; return its exit code."""
+    settings = load_settings(PaymentSettings)
+    configure_logging(SERVICE, level=settings.log_level, format_=settings.log_format)
+    return run_service(lambda stop: main(settings, stop))
+
+
+if __name__ == "__main__":
+    sys.exit(run())

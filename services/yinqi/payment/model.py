@@ -1,0 +1,428 @@
+"""What the payment service talks about: instructions, payments, reports of the bank. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from yinqi.kernel.errors import FieldViolation
+from yinqi.kernel.money import Money
+from yinqi.payment.status import FINAL, PaymentStatus
+
+# Outside data is bounded before it is stored.
+REASON_CODE_MAX = 35
+REASON_TEXT_MAX = 500
+REFERENCE_MAX = 64
+CANCEL_REASON_MAX = 140
+
+
+class PaymentInstruction(NamedTuple):
+    """One line as the caller ordered it, flattened; the order of the fields is the order of the request's digest.
+
+    Enums are words: category_purpose "SUPP" …, channel "SMART" … or "", schemes "IBAN" or "BBAN"; "?" marks a number
+    that this program does not know. Dates are ISO 8601 or "".
+    """
+
+    end_to_end_id: str
+    debtor_name: str
+    debtor_organisation_id: str
+    debtor_account: str
+    debtor_account_scheme: str
+    debtor_account_currency: str
+    debtor_agent_clearing_member_id: str
+    debtor_agent_bicfi: str
+    debtor_agent_name: str
+    creditor_name: str
+    creditor_organisation_id: str
+    creditor_account: str
+    creditor_account_scheme: str
+    creditor_account_currency: str
+    creditor_agent_clearing_member_id: str
+    creditor_agent_bicfi: str
+    creditor_agent_name: str
+    currency: str
+    amount_minor_units: int
+    requested_execution_date: str
+    category_purpose: str
+    purpose: str
+    remittance_information: str
+    channel: str
+    payment_information_id: str
+    details: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewPayment:
+    """A line that passed every rule, ready to be recorded.
+
+    Attributes:
+        instruction: its values.
+        order_bytes: the serialized PaymentInstruction, unknown fields included; sent on unchanged.
+        request_hash: SHA-256 over the instruction's values; equal hashes mean equal content.
+        traceparent: the context of the payment's own trace.
+        initiation_traceparent: the batch call that brought it, "" if `traceparent` is the call's own span.
+        initiator: who ordered it, for the journal.
+    """
+
+    instruction: PaymentInstruction
+    order_bytes: bytes
+    request_hash: bytes
+    initiator: str
+    traceparent: str
+    initiation_traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLine:
+    """A line that broke a rule; nothing is stored for it."""
+
+    end_to_end_id: str
+    violations: Sequence[FieldViolation]
+
+
+class RecordedKey(NamedTuple):
+    """What is known under an end_to_end_id."""
+
+    end_to_end_id: str
+    instruction_id: str
+    request_hash: bytes
+    received_at: datetime
+
+
+class Recorded(NamedTuple):
+    """The payment was recorded now."""
+
+    instruction_id: str
+    received_at: datetime
+
+
+class AlreadyRecorded(NamedTuple):
+    """The same content came before under this end_to_end_id; the first answer again."""
+
+    instruction_id: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EndToEndIdReused:
+    """Other content came before under this end_to_end_id; nothing was stored for this line."""
+
+    end_to_end_id: str
+
+
+Outcome = Recorded | AlreadyRecorded | EndToEndIdReused | RefusedLine
+
+
+class StatusReason(NamedTuple):
+    """Why a payment is where it is: our stable or an ISO code, the bank's own code and text."""
+
+    code: str = ""
+    proprietary_code: str = ""
+    text: str = ""
+
+    def bounded(self) -> StatusReason:
+        """Return it cut to what is stored."""
+        return StatusReason(
+            self.code[:REASON_CODE_MAX], self.proprietary_code[:REASON_CODE_MAX], self.text[:REASON_TEXT_MAX]
+        )
+
+
+NO_REASON = StatusReason()
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment as it stands. The order of the fields is the order of the table's columns.
+
+    Attributes:
+        submission_attempts: how often the intention to send was committed and not proven to have come to nothing.
+        settlement_date, return_date: the bank's booking dates, ISO 8601, "" until known.
+        step_tries: how often the present step was tried (screening, sending, asking).
+        next_action_at: when a worker should look at it again; None: no more. A claim pushes it to its lease's end.
+        contradiction: the last word of the bank that does not fit the status; such a payment needs a person.
+    """
+
+    instruction_id: str
+    end_to_end_id: str
+    order_bytes: bytes
+    request_hash: bytes
+    debtor_account: str
+    creditor_name: str
+    creditor_account: str
+    currency: str
+    amount_minor_units: int
+    requested_execution_date: str
+    category_purpose: str
+    payment_information_id: str
+    traceparent: str
+    initiation_traceparent: str
+    received_at: datetime
+    status: PaymentStatus
+    reason_code: str
+    reason_proprietary_code: str
+    reason_text: str
+    updated_at: datetime
+    submission_attempts: int
+    account_servicer_reference: str
+    settlement_date: str
+    return_date: str
+    first_submitted_at: datetime | None
+    last_submitted_at: datetime | None
+    step_tries: int
+    next_action_at: datetime | None
+    contradiction: str
+
+    @property
+    def reason(self) -> StatusReason:
+        """Why it is where it is."""
+        return StatusReason(self.reason_code, self.reason_proprietary_code, self.reason_text)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing of ours moves it any more."""
+        return self.status in FINAL
+
+    def moved(
+        self,
+        status: PaymentStatus,
+        now: datetime,
+        *,
+        reason: StatusReason = NO_REASON,
+        next_action_at: datetime | None = None,
+        step_tries: int = 0,
+        **facts: object,
+    ) -> Payment:
+        """Return it in another status; the caller has asked the table."""
+        return replace(
+            self,
+            status=status,
+            updated_at=now,
+            reason_code=reason.code,
+            reason_proprietary_code=reason.proprietary_code,
+            reason_text=reason.text,
+            next_action_at=next_action_at,
+            step_tries=step_tries,
+            **facts,  # type: ignore[arg-type]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One line of the journal to be: the payment after it, and what was before."""
+
+    type: str
+    from_status: PaymentStatus | None
+    payment: Payment
+    reason: StatusReason
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One stored line of the journal, with the state after it."""
+
+    sequence: int
+    occurred_at: datetime
+    instruction_id: str
+    type: str
+    from_status: PaymentStatus | None
+    to_status: PaymentStatus
+    reason_code: str
+    reason_proprietary_code: str
+    reason_text: str
+    actor: str
+    submission_attempts: int
+    account_servicer_reference: str
+    settlement_date: str
+    return_date: str
+
+
+class FeedEvent(NamedTuple):
+    """A journal line with the fixed facts of its payment."""
+
+    entry: JournalEntry
+    order_bytes: bytes
+    received_at: datetime
+    traceparent: str
+
+
+class BankWord(StrEnum):
+    """What the gateway reports of a payment."""
+
+    NOT_SENT = "NOT_SENT"
+    PROCESSING = "PROCESSING"
+    UNKNOWN = "UNKNOWN"
+    SETTLED = "SETTLED"
+    REJECTED = "REJECTED"
+    RETURNED = "RETURNED"
+    NOT_FOUND = "NOT_FOUND"
+
+
+@dataclass(frozen=True, slots=True)
+class NotFoundProof:
+    """The gateway's evidence that the bank has no record of a reference.
+
+    Attributes:
+        queried_at: when the bank was asked.
+        archive_id: of the bank's signed answer.
+        control_reference: a reference the bank is known to have, asked in the same query.
+        control_seen: it was in the answer, so the query can see.
+        safe_window: how long after the last send an empty answer counts.
+    """
+
+    queried_at: datetime
+    archive_id: str
+    control_reference: str
+    control_seen: bool
+    safe_window: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """One report of the gateway on one payment.
+
+    Attributes:
+        attempt: the attempt it speaks of, as far as we know; 0 if it is tied to none (returns).
+        booking_date: ISO 8601 or "".
+        proof: with NOT_FOUND, the evidence.
+    """
+
+    instruction_id: str
+    word: BankWord
+    attempt: int = 0
+    reason: StatusReason = NO_REASON
+    account_servicer_reference: str = ""
+    booking_date: str = ""
+    archive_id: str = ""
+    proof: NotFoundProof | None = None
+
+
+class Screening(NamedTuple):
+    """Verdict of the rules on one payment."""
+
+    instruction_id: str
+    passed: bool
+    rule: str = ""
+    description: str = ""
+    description_zh: str = ""
+
+
+class Submission(NamedTuple):
+    """A payment whose intention to send is committed.
+
+    Attributes:
+        expires_at: after this instant it must not be sent any more: recovery has taken it to UNKNOWN.
+        proof: why an earlier attempt never counted; None for the first.
+    """
+
+    payment: Payment
+    attempt: int
+    expires_at: datetime
+    proof: NotFoundProof | None = None
+
+
+class Cancellation(NamedTuple):
+    """A wish to withdraw a payment."""
+
+    end_to_end_id: str
+    reason: str
+
+
+class Withdrawn(NamedTuple):
+    """The payment is CANCELLED; `previous` is the status it was in, None if it was cancelled before."""
+
+    payment: Payment
+    previous: PaymentStatus | None
+
+
+class CancellationRefused(NamedTuple):
+    """It was released already, so it cannot be withdrawn."""
+
+    payment: Payment
+
+
+class PaymentMissing(NamedTuple):
+    """No payment has that id."""
+
+    end_to_end_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentFilter:
+    """Which payments; empty fields do not filter."""
+
+    statuses: tuple[PaymentStatus, ...] = ()
+    debtor_account: str = ""
+    payment_information_id: str = ""
+    creditor_name: str = ""
+    received_from: datetime | None = None
+    received_until: datetime | None = None
+
+
+class Position(NamedTuple):
+    """A place in the list of payments, newest first."""
+
+    received_at: datetime
+    instruction_id: str
+
+
+class PaymentCount(NamedTuple):
+    """Number and sum of the payments of one status, account and currency."""
+
+    status: PaymentStatus
+    debtor_account: str
+    currency: str
+    number: int
+    minor_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How patient the workers are.
+
+    Attributes:
+        lease: how long a claim holds; longer than any call to a sister service.
+        first_query_delay: from the answer to the first question.
+        query_interval: to the next question; doubled each time up to query_interval_max.
+        retry_delay: before a payment that never left is sent again; doubled each time up to query_interval_max.
+        resends_max: how many resends a payment may have before a person must look.
+    """
+
+    lease: timedelta = timedelta(seconds=20)
+    first_query_delay: timedelta = timedelta(seconds=0.5)
+    query_interval: timedelta = timedelta(seconds=5)
+    query_interval_max: timedelta = timedelta(minutes=5)
+    retry_delay: timedelta = timedelta(seconds=1)
+    resends_max: int = 3
+
+    def query_delay(self, tries: int) -> timedelta:
+        """Return the pause after the n-th question."""
+        return _doubled(self.query_interval, tries, self.query_interval_max)
+
+    def retry_after(self, tries: int) -> timedelta:
+        """Return the pause after the n-th try that came to nothing."""
+        return _doubled(self.retry_delay, tries, self.query_interval_max)
+
+
+def _doubled(base: timedelta, times: int, longest: timedelta) -> timedelta:
+    factor: int = 2 ** min(max(times - 1, 0), 16)
+    return min(base * factor, longest)
+
+
+def amount_of(payment: Payment) -> Money:
+    """Return the payment's amount."""
+    return Money(payment.currency, payment.amount_minor_units)
+
+
+def is_iso_date(text: str) -> bool:
+    """Return whether the text is a calendar date written YYYY-MM-DD."""
+    if len(text) != 10 or text[4] != "-" or text[7] != "-" or not text.isascii():
+        return False
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

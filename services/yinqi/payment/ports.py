@@ -1,0 +1,154 @@
+"""What the payment service needs from outside. Each method names its errors and whether money may have moved."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime
+from typing import Protocol
+
+from yinqi.payment.model import (
+    FeedEvent,
+    JournalEntry,
+    Move,
+    NewPayment,
+    Payment,
+    PaymentCount,
+    PaymentFilter,
+    Position,
+    RecordedKey,
+    Screening,
+    StatusReport,
+    Submission,
+)
+from yinqi.payment.status import PaymentStatus
+
+
+class CheckDigits(Protocol):
+    """Check digits of bank identifiers; `yinqi.crypto` is one. Each method: "" where the text is valid, else a reason."""
+
+    def check_cnaps(self, codes: list[str], /) -> list[str]:
+        """CNAPS codes (联行号)."""
+        ...
+
+    def check_iban(self, ibans: list[str], /) -> list[str]:
+        """IBANs."""
+        ...
+
+    def check_bic(self, bics: list[str], /) -> list[str]:
+        """BICs."""
+        ...
+
+
+class PaymentStore(Protocol):
+    """Payments and their journal within one transaction. No method moves money; an error undoes the transaction.
+
+    All methods may raise the store's own errors (`Unavailable`, `StorageFull`): nothing was stored then.
+    """
+
+    def find_keys(self, end_to_end_ids: Sequence[str]) -> Mapping[str, RecordedKey]:
+        """Return what is known under these ids; ids never used are absent."""
+        ...
+
+    def add(self, payments: Sequence[tuple[str, NewPayment]], received_at: datetime) -> None:
+        """Record new payments under their instruction_ids, a journal line each.
+
+        Another writer may have taken an end_to_end_id meanwhile: the unique index then fails the transaction, and the
+        use case runs again and sees it.
+        """
+        ...
+
+    def lock(self, instruction_ids: Collection[str]) -> dict[str, Payment]:
+        """Return the payments, locked until the commit; unknown ids are absent."""
+        ...
+
+    def lock_by_end_to_end_id(self, end_to_end_ids: Collection[str]) -> dict[str, Payment]:
+        """Do the same by the caller's ids; the keys of the result are those."""
+        ...
+
+    def claim_due(
+        self, statuses: Sequence[PaymentStatus], now: datetime, limit: int, due_date: str | None = None
+    ) -> list[Payment]:
+        """Return payments whose next action is due, longest due first, locked; those another worker holds are skipped.
+
+        Args:
+            due_date: only those without or with at most this requested execution date.
+        """
+        ...
+
+    def postpone(self, payments: Sequence[Payment], until: datetime, *, step_tries: int | None = None) -> None:
+        """Set the next action and the tries of the present step (None: one more). No journal line: nothing happened."""
+        ...
+
+    def save(self, moves: Sequence[Move]) -> None:
+        """Write the moves, in order: each payment's last state, and a journal line per move."""
+        ...
+
+    def get(self, *, instruction_id: str = "", end_to_end_id: str = "") -> Payment | None:
+        """Return one payment by either id."""
+        ...
+
+    def journal(self, instruction_id: str) -> list[JournalEntry]:
+        """Return a payment's journal, oldest first."""
+        ...
+
+    def search(self, filter_: PaymentFilter, before: Position | None, limit: int) -> list[Payment]:
+        """Return up to `limit` payments after a place in the list, newest first."""
+        ...
+
+    def count(self, filter_: PaymentFilter) -> list[PaymentCount]:
+        """Return numbers and sums by status, debtor account and currency."""
+        ...
+
+    def settled_accounts(self, since: date) -> list[str]:
+        """Return the debtor accounts with payments settled on or after a booking date and not returned."""
+        ...
+
+    def events_after(self, after: int, limit: int) -> list[FeedEvent]:
+        """Return journal lines with a greater sequence, ascending."""
+        ...
+
+
+class Screener(Protocol):
+    """The rules that look at payments before release (monitoring). It never moves money."""
+
+    async def screen(self, payments: Sequence[Payment]) -> list[Screening]:
+        """Return a verdict per payment; those without a usable verdict are absent and wait.
+
+        Raises:
+            Unavailable: monitoring is away; the payments wait. Nothing has moved; safe to repeat.
+            YinqiError: monitoring refused the call; nothing has moved.
+        """
+        ...
+
+
+class BankGateway(Protocol):
+    """The only door to the banks (gateway)."""
+
+    async def is_reachable(self) -> bool:
+        """Return whether the gateway is connected now; if not, nothing is claimed and payments wait. Never raises."""
+        ...
+
+    async def submit(self, submissions: Sequence[Submission]) -> list[StatusReport]:
+        """Send payments; return one report per submission, in order.
+
+        Money may have moved for every word except NOT_SENT and REJECTED. Whatever fails in the call itself comes
+        back as UNKNOWN, reason NO_ANSWER, for each submission; nothing is raised and nothing is sent twice here.
+        """
+        ...
+
+    async def query(self, payments: Sequence[Payment]) -> list[StatusReport]:
+        """Ask for the status of payments; one report per payment, in order. Moves no money; safe to repeat.
+
+        Raises:
+            Unavailable: the gateway is away or answered late; ask again later. Says nothing about the payments.
+        """
+        ...
+
+    async def list_returns(self, debtor_account: str, from_date: date, to_date: date) -> list[StatusReport]:
+        """Return what came back to an account within at most 7 days. Moves no money; safe to repeat.
+
+        Raises:
+            Unavailable: the gateway or the bank is away; ask again later.
+            YinqiError: the gateway refused the call (no profile for the account, for one).
+        """
+        ...

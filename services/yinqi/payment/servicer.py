@@ -1,0 +1,358 @@
+"""The payment API: one short method per RPC."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2, payment_service_pb2_grpc
+from yinqi.kernel.clock import Clock
+from yinqi.kernel.errors import AlreadyExists, FailedPrecondition, FieldViolation, InvalidRequest, NotFound
+from yinqi.kernel.ids import IdSource
+from yinqi.payment import mapping, use_cases
+from yinqi.payment.model import (
+    CANCEL_REASON_MAX,
+    Cancellation,
+    CancellationRefused,
+    EndToEndIdReused,
+    FeedEvent,
+    NewPayment,
+    Outcome,
+    PaymentFilter,
+    PaymentInstruction,
+    PaymentMissing,
+    Position,
+    RefusedLine,
+)
+from yinqi.payment.ports import CheckDigits
+from yinqi.payment.repository import SqlPaymentStore
+from yinqi.payment.rules import find_faults
+from yinqi.payment.status import PaymentStatus
+from yinqi.payment.tracing import write_roots
+from yinqi.runtime.coalescer import Coalescer
+from yinqi.runtime.database import Database
+from yinqi.runtime.feed import Feed
+from yinqi.runtime.identity import current_principal
+from yinqi.runtime.telemetry import Telemetry, current_traceparent
+
+PAGE_SIZE_DEFAULT = 100
+PAGE_SIZE_MAX = 1_000
+_FOLLOW_BATCH_MAX = 500
+# Lines mapped and checked before the event loop serves others again.
+_CHUNK = 500
+_FILTER_TEXT_MAX = 140
+
+
+class _Incoming(NamedTuple):
+    """One unary payment on its way into a batch."""
+
+    instruction: PaymentInstruction
+    order_bytes: bytes
+    initiator: str
+    traceparent: str
+
+
+class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
+    """Serves `PaymentService`.
+
+    Args:
+        wake: called after payments were recorded, so that a worker begins at once.
+        lines_max: most lines in one call.
+        coalesced_max: most unary calls in one use-case call.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        ids: IdSource,
+        check_digits: CheckDigits,
+        telemetry: Telemetry,
+        wake: Callable[[], None],
+        lines_max: int = 10_000,
+        coalesced_max: int = 256,
+        queue_max: int = 10_000,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._ids = ids
+        self._check_digits = check_digits
+        self._telemetry = telemetry
+        self._wake = wake
+        self._lines_max = lines_max
+        self._coalescer: Coalescer[_Incoming, Outcome] = Coalescer(
+            self._initiate_coalesced, batch_max=coalesced_max, queue_max=queue_max
+        )
+        self._feed: Feed[FeedEvent] = Feed(
+            database,
+            lambda connection, after, limit: SqlPaymentStore(connection).events_after(after, limit),
+            lambda event: event.entry.sequence,
+        )
+
+    # --- initiation ---
+
+    async def InitiatePayments(
+        self, request: payment_service_pb2.InitiatePaymentsRequest, context: Any
+    ) -> payment_service_pb2.InitiatePaymentsResponse:
+        messages = request.instructions
+        if not 1 <= len(messages) <= self._lines_max:
+            raise _lines_wrong(len(messages), self._lines_max)
+        initiator, call = current_principal().name, current_traceparent()
+        lines: list[NewPayment | RefusedLine] = []
+        for start in range(0, len(messages), _CHUNK):
+            lines += self._read_chunk(messages[start : start + _CHUNK], initiator, call)
+            await asyncio.sleep(0)
+        outcomes = await self._initiate(lines)
+        response = payment_service_pb2.InitiatePaymentsResponse()
+        for start in range(0, len(messages), _CHUNK):
+            response.outcomes.extend(
+                mapping.outcome_to(messages[i].end_to_end_id, outcomes[i])
+                for i in range(start, min(start + _CHUNK, len(messages)))
+            )
+            await asyncio.sleep(0)
+        return response
+
+    def _read_chunk(
+        self, messages: Sequence[payment_pb2.PaymentInstruction], initiator: str, call: str
+    ) -> list[NewPayment | RefusedLine]:
+        instructions = mapping.instructions_from(messages)
+        faults = find_faults(instructions, self._check_digits, self._clock.today())
+        return [
+            RefusedLine(instruction.end_to_end_id, violations)
+            if violations
+            else NewPayment(
+                instruction,
+                message.SerializeToString(),
+                mapping.request_hash(instruction),
+                initiator,
+                self._telemetry.new_traceparent(),
+                call,
+            )
+            for message, instruction, violations in zip(messages, instructions, faults, strict=True)
+        ]
+
+    async def InitiatePayment(
+        self, request: payment_service_pb2.InitiatePaymentRequest, context: Any
+    ) -> payment_service_pb2.InitiatePaymentResponse:
+        message = request.instruction
+        outcome = await self._coalescer.submit(
+            _Incoming(
+                mapping.instruction_from(message),
+                message.SerializeToString(),
+                current_principal().name,
+                current_traceparent() or self._telemetry.new_traceparent(),
+            )
+        )
+        if isinstance(outcome, RefusedLine):
+            raise _fields_invalid(outcome.violations)
+        if isinstance(outcome, EndToEndIdReused):
+            raise AlreadyExists("END_TO_END_ID_REUSED", mapping.REUSED_MESSAGE, mapping.REUSED_MESSAGE_ZH)
+        return payment_service_pb2.InitiatePaymentResponse(outcome=mapping.outcome_to(message.end_to_end_id, outcome))
+
+    async def _initiate_coalesced(self, incoming: Sequence[_Incoming]) -> Sequence[Outcome]:
+        faults = find_faults([one.instruction for one in incoming], self._check_digits, self._clock.today())
+        return await self._initiate(
+            [
+                RefusedLine(one.instruction.end_to_end_id, violations)
+                if violations
+                else NewPayment(
+                    one.instruction,
+                    one.order_bytes,
+                    mapping.request_hash(one.instruction),
+                    one.initiator,
+                    one.traceparent,
+                )
+                for one, violations in zip(incoming, faults, strict=True)
+            ]
+        )
+
+    async def _initiate(self, lines: Sequence[NewPayment | RefusedLine]) -> list[Outcome]:
+        if all(isinstance(line, RefusedLine) for line in lines):
+            return list(lines)  # type: ignore[arg-type]
+        now = self._clock.now()
+
+        def initiate(connection: Connection) -> list[Outcome]:
+            return use_cases.initiate_payments(lines, SqlPaymentStore(connection), ids=self._ids, now=now)
+
+        outcomes = await self._database.run(initiate)
+        self._wake()
+        return outcomes
+
+    # --- reading ---
+
+    async def GetPayment(
+        self, request: payment_service_pb2.GetPaymentRequest, context: Any
+    ) -> payment_service_pb2.GetPaymentResponse:
+        if not request.end_to_end_id and not request.instruction_id:
+            raise _field_invalid(
+                "id", "MISSING", "Give an end_to_end_id or an instruction_id.", "请提供业务参考号或指令标识。"
+            )
+
+        def read(connection: Connection) -> payment_service_pb2.GetPaymentResponse | None:
+            store = SqlPaymentStore(connection)
+            payment = store.get(instruction_id=request.instruction_id, end_to_end_id=request.end_to_end_id)
+            if payment is None:
+                return None
+            journal = store.journal(payment.instruction_id)
+            return payment_service_pb2.GetPaymentResponse(
+                payment=mapping.payment_to(payment), journal=[mapping.journal_entry_to(entry) for entry in journal]
+            )
+
+        response = await self._database.read(read)
+        if response is None:
+            raise _payment_missing()
+        return response
+
+    async def ListPayments(
+        self, request: payment_service_pb2.ListPaymentsRequest, context: Any
+    ) -> payment_service_pb2.ListPaymentsResponse:
+        filter_ = _checked_filter(request.filter)
+        page_size = request.page_size or PAGE_SIZE_DEFAULT
+        if not 1 <= page_size <= PAGE_SIZE_MAX:
+            raise _field_invalid(
+                "page_size", "OUT_OF_RANGE", f"page_size must be 1 to {PAGE_SIZE_MAX}, or 0 for {PAGE_SIZE_DEFAULT}."
+            )
+        position = _position_from(request.page_token, filter_) if request.page_token else None
+        # One more than asked for tells whether there is a next page.
+        found = await self._database.read(
+            lambda connection: SqlPaymentStore(connection).search(filter_, position, page_size + 1)
+        )
+        page = found[:page_size]
+        token = ""
+        if len(found) > page_size:
+            token = _token_of(Position(page[-1].received_at, page[-1].instruction_id), filter_)
+        return payment_service_pb2.ListPaymentsResponse(
+            payments=[mapping.payment_to(payment) for payment in page], next_page_token=token
+        )
+
+    async def CountPayments(
+        self, request: payment_service_pb2.CountPaymentsRequest, context: Any
+    ) -> payment_service_pb2.CountPaymentsResponse:
+        filter_ = _checked_filter(request.filter)
+        counts = await self._database.read(lambda connection: SqlPaymentStore(connection).count(filter_))
+        return payment_service_pb2.CountPaymentsResponse(counts=[mapping.count_to(count) for count in counts])
+
+    # --- cancellation ---
+
+    async def CancelPayment(
+        self, request: payment_service_pb2.CancelPaymentRequest, context: Any
+    ) -> payment_service_pb2.CancelPaymentResponse:
+        if not request.end_to_end_id:
+            raise _field_invalid("end_to_end_id", "MISSING", "Give the payment's end_to_end_id.", "请提供业务参考号。")
+        if len(request.reason) > CANCEL_REASON_MAX or not request.reason.isprintable():
+            raise _field_invalid(
+                "reason",
+                "TEXT_INVALID",
+                f"reason must be at most {CANCEL_REASON_MAX} printable characters.",
+                f"原因最多 {CANCEL_REASON_MAX} 个可打印字符。",
+            )
+        cancellation = Cancellation(request.end_to_end_id, request.reason)
+        actor, now = current_principal().name, self._clock.now()
+
+        def cancel(connection: Connection) -> use_cases.CancellationOutcome:
+            return use_cases.cancel_payments([cancellation], SqlPaymentStore(connection), now=now, actor=actor)[0]
+
+        outcome = await self._database.run(cancel)
+        if isinstance(outcome, PaymentMissing):
+            raise _payment_missing()
+        if isinstance(outcome, CancellationRefused):
+            raise _released_already(outcome.payment.status)
+        if outcome.previous is PaymentStatus.RECEIVED and outcome.payment.step_tries == 0:
+            write_roots(self._telemetry, [outcome.payment])  # No worker will pick it up any more.
+        return payment_service_pb2.CancelPaymentResponse(payment=mapping.payment_to(outcome.payment))
+
+    # --- feed ---
+
+    async def FollowPayments(
+        self, request: payment_service_pb2.FollowPaymentsRequest, context: Any
+    ) -> AsyncIterator[payment_service_pb2.FollowPaymentsResponse]:
+        if request.after_sequence < 0:
+            raise _field_invalid(
+                "after_sequence", "OUT_OF_RANGE", "after_sequence must be 0 or a sequence seen before."
+            )
+        async for batch in self._feed.follow(request.after_sequence, batch_max=_FOLLOW_BATCH_MAX):
+            yield payment_service_pb2.FollowPaymentsResponse(events=[mapping.feed_event_to(event) for event in batch])
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+def _fields_invalid(violations: Sequence[FieldViolation]) -> InvalidRequest:
+    return InvalidRequest(
+        "FIELD_INVALID",
+        f"The payment was not recorded: {violations[0].description}",
+        f"该笔付款未受理：{violations[0].description_zh}",
+        violations,
+    )
+
+
+def _field_invalid(field: str, reason: str, description: str, description_zh: str = "") -> InvalidRequest:
+    violation = FieldViolation(field, reason, description, description_zh)
+    return InvalidRequest("FIELD_INVALID", description, description_zh, [violation])
+
+
+def _lines_wrong(count: int, lines_max: int) -> InvalidRequest:
+    reason = "LINES_MISSING" if not count else "LINES_TOO_MANY"
+    return InvalidRequest(
+        reason,
+        f"A call takes 1 to {lines_max} lines; this one has {count}. Nothing was recorded: split it into several calls.",
+        f"每次调用可含 1 至 {lines_max} 笔，本次有 {count} 笔，均未受理，请拆分后重新提交。",
+        [FieldViolation("instructions", reason, f"1 to {lines_max} lines are allowed.", f"允许 1 至 {lines_max} 笔。")],
+    )
+
+
+def _payment_missing() -> NotFound:
+    return NotFound("PAYMENT_NOT_FOUND", "No payment has that id.", "没有该标识的付款。")
+
+
+def _released_already(status: PaymentStatus) -> FailedPrecondition:
+    return FailedPrecondition(
+        "PAYMENT_RELEASED",
+        f"The payment is {status} and can no longer be cancelled. "
+        "If the money has left, ask the creditor or the bank for a return.",
+        f"付款状态为 {status}，已不能撤销；如款项已付出，请联系收款人或银行办理退汇。",
+        metadata={"status": str(status)},
+    )
+
+
+# --- filters and pages ----------------------------------------------------------------------------------------------
+
+
+def _checked_filter(message: payment_service_pb2.PaymentFilter) -> PaymentFilter:
+    for field in ("debtor_account", "payment_information_id", "creditor_name"):
+        if len(getattr(message, field)) > _FILTER_TEXT_MAX or "\x00" in getattr(message, field):
+            raise _field_invalid(f"filter.{field}", "TEXT_INVALID", f"At most {_FILTER_TEXT_MAX} printable characters.")
+    filter_ = mapping.filter_from(message)
+    if message.statuses and not filter_.statuses:
+        raise _field_invalid("filter.statuses", "VALUE_UNKNOWN", "None of these statuses is known to this version.")
+    return filter_
+
+
+def _token_of(position: Position, filter_: PaymentFilter) -> str:
+    text = f"{position.received_at.isoformat()}|{position.instruction_id}|{_digest(filter_)}"
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _position_from(token: str, filter_: PaymentFilter) -> Position:
+    try:
+        received_at, instruction_id, digest = base64.urlsafe_b64decode(token.encode()).decode().split("|")
+        instant = datetime.fromisoformat(received_at).astimezone(UTC)
+    except (ValueError, binascii.Error, OverflowError):
+        raise _field_invalid("page_token", "TOKEN_INVALID", "page_token must be a next_page_token of ours.") from None
+    if digest != _digest(filter_):
+        raise _field_invalid(
+            "page_token", "TOKEN_INVALID", "page_token belongs to another filter; begin again without it."
+        )
+    return Position(instant, instruction_id)
+
+
+def _digest(filter_: PaymentFilter) -> str:
+    return sha256(repr(filter_).encode("utf-8", "surrogatepass")).hexdigest()[:16]

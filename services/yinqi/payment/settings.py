@@ -1,0 +1,21 @@
+"""Settings of the payment service, beyond those every service has."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from yinqi.runtime.settings import Settings
+
+
+class PaymentSettings(Settings):
+    """Names of variables: `YINQI_` + the field's name in capitals."""
+
+    # Real banks ask for about 300 s before the first question; the sandbox bank answers at once.
+    first_query_delay_s: float = Field(0.5, ge=0)
+    query_interval_max_s: float = Field(300.0, gt=0)
+    payment_retry_delay_s: float = Field(1.0, gt=0)
+    payment_resends_max: int = Field(3, ge=0)
+    payment_batch_max: int = Field(1_000, ge=1, le=1_000)
+    payment_calls_max: int = Field(8, ge=1, le=64)
+    payment_coalesced_max: int = Field(256, ge=1, le=1_000)
+    returns_interval_s: float = Field(10.0, gt=0)

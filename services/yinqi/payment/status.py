@@ -1,0 +1,121 @@
+"""The life of a payment as one table: which event moves which status where. A missing row is a forbidden move."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from yinqi.kernel.errors import FailedPrecondition
+
+
+class PaymentStatus(StrEnum):
+    """Where a payment is in its life; the names are the API's."""
+
+    RECEIVED = "RECEIVED"
+    SCREENED = "SCREENED"
+    AWAITING_APPROVAL = "AWAITING_APPROVAL"
+    APPROVED = "APPROVED"
+    SCHEDULED = "SCHEDULED"
+    SUBMITTING = "SUBMITTING"
+    PROCESSING = "PROCESSING"
+    UNKNOWN = "UNKNOWN"
+    SETTLED = "SETTLED"
+    REJECTED = "REJECTED"
+    RETURNED = "RETURNED"
+    CANCELLED = "CANCELLED"
+    BLOCKED = "BLOCKED"
+    EXPIRED = "EXPIRED"
+
+
+class StatusEvent(StrEnum):
+    """What can happen to a payment. `BANK_…` are explicit words of the bank, verified by the gateway."""
+
+    SCREENING_PASSED = "SCREENING_PASSED"
+    SCREENING_BLOCKED = "SCREENING_BLOCKED"
+    CANCEL = "CANCEL"
+    # The intention to send is about to be committed.
+    RELEASE = "RELEASE"
+    # The same again, under a resend permit.
+    RESEND = "RESEND"
+    # The gateway proves that nothing left our side: of the first attempt, of a later one.
+    NOT_SENT = "NOT_SENT"
+    RESEND_NOT_SENT = "RESEND_NOT_SENT"
+    # No usable answer: time-out, broken connection, a crash of ours between intention and answer, a suspicious code.
+    NO_ANSWER = "NO_ANSWER"
+    BANK_PROCESSING = "BANK_PROCESSING"
+    BANK_SETTLED = "BANK_SETTLED"
+    BANK_REJECTED = "BANK_REJECTED"
+    BANK_RETURNED = "BANK_RETURNED"
+
+
+_S = PaymentStatus
+_E = StatusEvent
+
+TRANSITIONS: dict[tuple[PaymentStatus, StatusEvent], PaymentStatus] = {
+    (_S.RECEIVED, _E.SCREENING_PASSED): _S.SCREENED,
+    (_S.RECEIVED, _E.SCREENING_BLOCKED): _S.BLOCKED,
+    (_S.RECEIVED, _E.CANCEL): _S.CANCELLED,
+    (_S.SCREENED, _E.CANCEL): _S.CANCELLED,
+    (_S.SCREENED, _E.RELEASE): _S.SUBMITTING,
+    (_S.SUBMITTING, _E.NOT_SENT): _S.SCREENED,
+    (_S.SUBMITTING, _E.RESEND_NOT_SENT): _S.UNKNOWN,
+    (_S.SUBMITTING, _E.NO_ANSWER): _S.UNKNOWN,
+    (_S.SUBMITTING, _E.BANK_PROCESSING): _S.PROCESSING,
+    (_S.SUBMITTING, _E.BANK_SETTLED): _S.SETTLED,
+    (_S.SUBMITTING, _E.BANK_REJECTED): _S.REJECTED,
+    # A bank that had the payment and now answers nothing useful: still the bank's, so still PROCESSING.
+    (_S.PROCESSING, _E.NO_ANSWER): _S.PROCESSING,
+    (_S.PROCESSING, _E.BANK_PROCESSING): _S.PROCESSING,
+    (_S.PROCESSING, _E.BANK_SETTLED): _S.SETTLED,
+    (_S.PROCESSING, _E.BANK_REJECTED): _S.REJECTED,
+    # UNKNOWN is left by an explicit word of the bank or with a resend permit, by nothing else.
+    (_S.UNKNOWN, _E.NO_ANSWER): _S.UNKNOWN,
+    (_S.UNKNOWN, _E.BANK_PROCESSING): _S.PROCESSING,
+    (_S.UNKNOWN, _E.BANK_SETTLED): _S.SETTLED,
+    (_S.UNKNOWN, _E.BANK_REJECTED): _S.REJECTED,
+    (_S.UNKNOWN, _E.RESEND): _S.SUBMITTING,
+    # Money that left may come back the same evening or days later (退汇).
+    (_S.SETTLED, _E.BANK_RETURNED): _S.RETURNED,
+    # Words that come late or again change nothing.
+    (_S.SETTLED, _E.BANK_SETTLED): _S.SETTLED,
+    (_S.SETTLED, _E.BANK_PROCESSING): _S.SETTLED,
+    (_S.SETTLED, _E.NO_ANSWER): _S.SETTLED,
+    (_S.REJECTED, _E.BANK_REJECTED): _S.REJECTED,
+    (_S.REJECTED, _E.BANK_PROCESSING): _S.REJECTED,
+    (_S.REJECTED, _E.NO_ANSWER): _S.REJECTED,
+    (_S.RETURNED, _E.BANK_RETURNED): _S.RETURNED,
+    (_S.RETURNED, _E.BANK_SETTLED): _S.RETURNED,
+    (_S.RETURNED, _E.BANK_PROCESSING): _S.RETURNED,
+    (_S.RETURNED, _E.NO_ANSWER): _S.RETURNED,
+    (_S.CANCELLED, _E.CANCEL): _S.CANCELLED,
+}
+
+# Nothing of ours moves these any more; SETTLED can still become RETURNED by the bank's word.
+FINAL = frozenset({_S.SETTLED, _S.REJECTED, _S.RETURNED, _S.CANCELLED, _S.BLOCKED, _S.EXPIRED})
+# The intention to send was committed and the end is not known: money may have moved.
+IN_FLIGHT = frozenset({_S.SUBMITTING, _S.PROCESSING, _S.UNKNOWN})
+
+
+class InvalidTransition(FailedPrecondition):
+    """The payment cannot take that event in its present status."""
+
+
+def can_advance(status: PaymentStatus, event: StatusEvent) -> bool:
+    """Return whether the table has the row."""
+    return (status, event) in TRANSITIONS
+
+
+def advance(status: PaymentStatus, event: StatusEvent) -> PaymentStatus:
+    """Return the status after the event; the table above is the whole rule.
+
+    Raises:
+        InvalidTransition: the table has no such row.
+    """
+    try:
+        return TRANSITIONS[status, event]
+    except KeyError:
+        raise InvalidTransition(
+            "INVALID_TRANSITION",
+            f"A payment that is {status} cannot take {event}.",
+            f"状态为 {status} 的付款不能执行 {event}。",
+            metadata={"status": str(status), "event": str(event)},
+        ) from None

@@ -1,0 +1,100 @@
+"""The tables of the payment service; `migrations/` makes the same."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy.types import TypeDecorator
+
+from yinqi.payment.status import PaymentStatus
+from yinqi.runtime import feed
+from yinqi.runtime.columns import UtcTimestamp
+
+_STATUS_OF = {str(status): status for status in PaymentStatus}
+
+
+class StatusColumn(TypeDecorator[PaymentStatus]):
+    """A status, stored as its name."""
+
+    impl = String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: PaymentStatus | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> PaymentStatus | None:
+        return _STATUS_OF[value] if value else None
+
+
+metadata = MetaData()
+
+# The columns are the fields of `Payment`, in order.
+payments = Table(
+    "payments",
+    metadata,
+    Column("instruction_id", String(30), primary_key=True),
+    Column("end_to_end_id", String(35), nullable=False, unique=True),
+    Column("order_bytes", LargeBinary, nullable=False),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("debtor_account", String(34), nullable=False),
+    Column("creditor_name", String(140), nullable=False),
+    Column("creditor_account", String(34), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("amount_minor_units", BigInteger, nullable=False),
+    Column("requested_execution_date", String(10), nullable=False),
+    Column("category_purpose", String(4), nullable=False),
+    Column("payment_information_id", String(35), nullable=False),
+    Column("traceparent", String(55), nullable=False),
+    Column("initiation_traceparent", String(55), nullable=False),
+    Column("received_at", UtcTimestamp, nullable=False),
+    Column("status", StatusColumn, nullable=False),
+    Column("reason_code", String(35), nullable=False),
+    Column("reason_proprietary_code", String(35), nullable=False),
+    Column("reason_text", String(500), nullable=False),
+    Column("updated_at", UtcTimestamp, nullable=False),
+    Column("submission_attempts", Integer, nullable=False),
+    Column("account_servicer_reference", String(64), nullable=False),
+    Column("settlement_date", String(10), nullable=False),
+    Column("return_date", String(10), nullable=False),
+    Column("first_submitted_at", UtcTimestamp, nullable=True),
+    Column("last_submitted_at", UtcTimestamp, nullable=True),
+    Column("step_tries", Integer, nullable=False),
+    Column("next_action_at", UtcTimestamp, nullable=True),
+    Column("contradiction", String(20), nullable=False),
+)
+_is_open = payments.c.next_action_at.is_not(None)
+# Only what a worker still has to do is in this index, however many payments are done.
+Index(
+    "payments_by_next_action",
+    payments.c.status,
+    payments.c.next_action_at,
+    sqlite_where=_is_open,
+    postgresql_where=_is_open,
+)
+Index("payments_by_received_at", payments.c.received_at, payments.c.instruction_id)
+_has_settled = payments.c.settlement_date != ""
+Index(
+    "payments_by_settlement",
+    payments.c.settlement_date,
+    payments.c.debtor_account,
+    sqlite_where=_has_settled,
+    postgresql_where=_has_settled,
+)
+
+# Journal and feed in one: the state after each move, beside the fixed facts in `payments`.
+payment_events = feed.event_table(
+    "payment_events",
+    metadata,
+    Column("instruction_id", String(30), nullable=False),
+    Column("type", String(40), nullable=False),
+    Column("from_status", StatusColumn, nullable=True),
+    Column("to_status", StatusColumn, nullable=False),
+    Column("reason_code", String(35), nullable=False),
+    Column("reason_proprietary_code", String(35), nullable=False),
+    Column("reason_text", String(500), nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("submission_attempts", Integer, nullable=False),
+    Column("account_servicer_reference", String(64), nullable=False),
+    Column("settlement_date", String(10), nullable=False),
+    Column("return_date", String(10), nullable=False),
+    Index("payment_events_by_payment", "instruction_id", "sequence"),
+)

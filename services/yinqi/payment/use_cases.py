@@ -1,0 +1,327 @@
+"""What the payment service does: one function per verb, synchronous, one transaction, batches in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+from yinqi.kernel.clock import BANK_ZONE
+from yinqi.kernel.ids import IdSource
+from yinqi.payment.decisions import decide_repeat, decide_report
+from yinqi.payment.model import (
+    NO_REASON,
+    BankWord,
+    Cancellation,
+    CancellationRefused,
+    Move,
+    NewPayment,
+    Outcome,
+    Pacing,
+    Payment,
+    PaymentMissing,
+    Recorded,
+    RecordedKey,
+    RefusedLine,
+    Screening,
+    StatusReason,
+    StatusReport,
+    Submission,
+    Withdrawn,
+)
+from yinqi.payment.ports import PaymentStore
+from yinqi.payment.resend import EvidenceInsufficient, ResendPermit
+from yinqi.payment.status import PaymentStatus, StatusEvent, advance, can_advance
+
+INSTRUCTION_ID_PREFIX = "PI"
+
+
+def initiate_payments(
+    lines: Sequence[NewPayment | RefusedLine], store: PaymentStore, *, ids: IdSource, now: datetime
+) -> list[Outcome]:
+    """Record each payment once.
+
+    Returns:
+        One outcome per line, in order: `Recorded`, `AlreadyRecorded` (same end_to_end_id and content came before, also
+        in this very call; carries the first), `EndToEndIdReused` (same id, other content; nothing was stored for it),
+        or the refused line itself.
+    """
+    wanted = [line.instruction.end_to_end_id for line in lines if isinstance(line, NewPayment)]
+    known = dict(store.find_keys(wanted)) if wanted else {}
+    new_ids = iter(ids.new_ids(INSTRUCTION_ID_PREFIX, len(wanted)) if wanted else [])
+    outcomes: list[Outcome] = []
+    added: list[tuple[str, NewPayment]] = []
+    for line in lines:
+        if isinstance(line, RefusedLine):
+            outcomes.append(line)
+            continue
+        end_to_end_id = line.instruction.end_to_end_id
+        earlier = known.get(end_to_end_id)
+        if earlier is not None:
+            outcomes.append(decide_repeat(line, earlier))
+            continue
+        instruction_id = next(new_ids)
+        known[end_to_end_id] = RecordedKey(end_to_end_id, instruction_id, line.request_hash, now)
+        added.append((instruction_id, line))
+        outcomes.append(Recorded(instruction_id, now))
+    if added:
+        store.add(added, now)
+    return outcomes  # The caller's transaction commits; a unique index settles a race, the loser runs again.
+
+
+def claim_for_screening(store: PaymentStore, *, now: datetime, limit: int, pacing: Pacing) -> list[Payment]:
+    """Return payments to screen, held until the lease ends. `step_tries` is 0 for those never claimed before."""
+    due = store.claim_due([PaymentStatus.RECEIVED], now, limit)
+    store.postpone(due, now + pacing.lease)
+    return due
+
+
+def release_claims(payments: Sequence[Payment], store: PaymentStore, *, now: datetime, pacing: Pacing) -> None:
+    """Give claimed payments back after a step that came to nothing; they are due again after a pause."""
+    locked = store.lock([payment.instruction_id for payment in payments])
+    unchanged = [p for payment in payments if (p := locked.get(payment.instruction_id)) and p.status is payment.status]
+    tries = max((payment.step_tries for payment in unchanged), default=1)
+    store.postpone(unchanged, now + pacing.retry_after(tries), step_tries=tries)
+
+
+def record_screenings(
+    screenings: Sequence[Screening], store: PaymentStore, *, now: datetime, actor: str
+) -> list[Payment]:
+    """Move screened payments to SCREENED (due on their execution date) or BLOCKED; return those that moved.
+
+    Verdicts on payments that moved on meanwhile (cancelled, screened by another worker) change nothing.
+    """
+    locked = store.lock([screening.instruction_id for screening in screenings])
+    moves: list[Move] = []
+    for screening in screenings:
+        payment = locked.get(screening.instruction_id)
+        event = StatusEvent.SCREENING_PASSED if screening.passed else StatusEvent.SCREENING_BLOCKED
+        if payment is None or not can_advance(payment.status, event):
+            continue
+        status = advance(payment.status, event)
+        reason, next_action_at = NO_REASON, None
+        if screening.passed:
+            next_action_at = max(now, _start_of(payment.requested_execution_date) or now)
+        else:
+            text = f"{screening.description} {screening.description_zh}".strip()
+            reason = StatusReason(screening.rule or "SCREENING_BLOCKED", "", text).bounded()
+        after = payment.moved(status, now, reason=reason, next_action_at=next_action_at)
+        locked[payment.instruction_id] = after
+        moves.append(Move(f"payment.{status.lower()}", payment.status, after, reason, actor))
+    store.save(moves)
+    return [move.payment for move in moves]
+
+
+def claim_for_submission(
+    store: PaymentStore, *, now: datetime, today: date, limit: int, accounts_max: int, pacing: Pacing, actor: str
+) -> list[Submission]:
+    """Commit the intention to send: due payments of at most `accounts_max` debtor accounts become SUBMITTING.
+
+    It must be committed before the first byte leaves. From then on a crash means in doubt, never "not sent".
+    """
+    due = store.claim_due([PaymentStatus.SCREENED], now, limit, due_date=today.isoformat())
+    accounts: set[str] = set()
+    moves: list[Move] = []
+    for payment in due:
+        if payment.contradiction:
+            continue  # The bank said something about it that does not fit: a person must look first.
+        if payment.debtor_account not in accounts:
+            if len(accounts) == accounts_max:
+                continue
+            accounts.add(payment.debtor_account)
+        moves.append(_release(payment, StatusEvent.RELEASE, NO_REASON, now, pacing, actor))
+    store.save(moves)
+    return [Submission(m.payment, m.payment.submission_attempts, now + pacing.lease) for m in moves]
+
+
+def resend_payments(
+    permits: Sequence[ResendPermit], store: PaymentStore, *, now: datetime, pacing: Pacing, actor: str
+) -> list[Submission]:
+    """Commit the intention to send again, under permits: same instruction_id, next attempt, evidence in the journal.
+
+    A permit whose payment moved on since it was made (an answer came after all) is void and skipped.
+    """
+    locked = store.lock([permit.instruction_id for permit in permits])
+    moves: list[Move] = []
+    proofs = {}
+    for permit in permits:
+        payment = locked.pop(permit.instruction_id, None)  # A second permit for the same payment finds nothing.
+        if payment is None or not can_advance(payment.status, StatusEvent.RESEND):
+            continue
+        if permit.attempt != payment.submission_attempts + 1:
+            continue
+        proof = permit.proof
+        text = (
+            f"No record at the bank: asked {proof.queried_at.isoformat()}, answer {proof.archive_id}, "
+            f"control {proof.control_reference} seen, safe window {proof.safe_window.total_seconds():g} s."
+        )
+        reason = StatusReason("RESEND_PERMIT", "", text).bounded()
+        moves.append(_release(payment, StatusEvent.RESEND, reason, now, pacing, actor))
+        proofs[payment.instruction_id] = proof
+    store.save(moves)
+    return [
+        Submission(m.payment, m.payment.submission_attempts, now + pacing.lease, proofs[m.payment.instruction_id])
+        for m in moves
+    ]
+
+
+def _release(
+    payment: Payment, event: StatusEvent, reason: StatusReason, now: datetime, pacing: Pacing, actor: str
+) -> Move:
+    after = payment.moved(
+        advance(payment.status, event),
+        now,
+        reason=reason,
+        next_action_at=now + pacing.lease,  # When it is stale, `recover_submitting` takes it.
+        step_tries=payment.step_tries,
+        submission_attempts=payment.submission_attempts + 1,
+        first_submitted_at=payment.first_submitted_at or now,
+        last_submitted_at=now,
+    )
+    return Move("payment.submitting", payment.status, after, reason, actor)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedReports:
+    """What reports brought about.
+
+    Attributes:
+        moves: what changed, in order.
+        permits: payments whose absence at the bank is proven; `resend_payments` takes them.
+        unknown_ids: reports about payments that are not ours.
+    """
+
+    moves: list[Move]
+    permits: list[ResendPermit]
+    unknown_ids: list[str]
+
+
+def record_status_reports(
+    reports: Sequence[StatusReport], store: PaymentStore, *, now: datetime, pacing: Pacing, actor: str
+) -> RecordedReports:
+    """Write down what the bank says. Late, repeated and contradictory reports are legal and have defined results."""
+    locked = store.lock({report.instruction_id for report in reports})
+    moves: list[Move] = []
+    permits: dict[str, ResendPermit] = {}
+    unknown: list[str] = []
+    for report in reports:
+        payment = locked.get(report.instruction_id)
+        if payment is None:
+            unknown.append(report.instruction_id)
+            continue
+        caused = decide_report(payment, report, now, pacing, actor)
+        if caused:
+            locked[report.instruction_id] = caused[-1].payment
+            moves += caused
+            permits.pop(report.instruction_id, None)
+        elif permit := _permit_from(payment, report, now, pacing):
+            permits[report.instruction_id] = permit
+    store.save(moves)
+    return RecordedReports(moves, list(permits.values()), unknown)
+
+
+def _permit_from(payment: Payment, report: StatusReport, now: datetime, pacing: Pacing) -> ResendPermit | None:
+    if report.word is not BankWord.NOT_FOUND or report.proof is None:
+        return None
+    if report.attempt != payment.submission_attempts or payment.submission_attempts > pacing.resends_max:
+        return None
+    try:
+        return ResendPermit.from_evidence(payment, report.proof, now)
+    except EvidenceInsufficient:
+        return None  # It stays in doubt and is asked for again.
+
+
+def claim_for_query(store: PaymentStore, *, now: datetime, limit: int, pacing: Pacing) -> list[Payment]:
+    """Return open payments to ask the bank about; their next question is set, further away each time."""
+    due = store.claim_due([PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN], now, limit)
+    by_tries: dict[int, list[Payment]] = {}
+    for payment in due:
+        by_tries.setdefault(payment.step_tries + 1, []).append(payment)
+    for tries, payments in by_tries.items():
+        store.postpone(payments, now + pacing.query_delay(tries))
+    return due
+
+
+def recover_submitting(
+    store: PaymentStore, *, now: datetime, stale_at: datetime, limit: int, pacing: Pacing, actor: str
+) -> list[Payment]:
+    """Take SUBMITTING payments whose lease ended by `stale_at` to UNKNOWN: in doubt, never "not sent".
+
+    Args:
+        stale_at: `now`, or far in the future right after a start where no other process can be sending.
+    """
+    stale = store.claim_due([PaymentStatus.SUBMITTING], stale_at, limit)
+    reason = StatusReason("NO_ANSWER", "", "The sender ended between the intention to send and the bank's answer.")
+    moves = [
+        Move(
+            "payment.unknown",
+            payment.status,
+            payment.moved(
+                advance(payment.status, StatusEvent.NO_ANSWER),
+                now,
+                reason=reason,
+                next_action_at=now + pacing.first_query_delay,
+            ),
+            reason,
+            actor,
+        )
+        for payment in stale
+    ]
+    store.save(moves)
+    return [move.payment for move in moves]
+
+
+def free_claims(store: PaymentStore, *, now: datetime, limit: int) -> int:
+    """Make RECEIVED payments due at once whose lease a dead process holds; return how many. Screening may repeat.
+
+    They count as never tried: the dead process may not have written their root spans.
+    """
+    held = [p for p in store.claim_due([PaymentStatus.RECEIVED], now + timedelta(days=1), limit) if p.step_tries]
+    store.postpone(held, now, step_tries=0)
+    return len(held)
+
+
+def record_returns(
+    reports: Sequence[StatusReport], store: PaymentStore, *, now: datetime, pacing: Pacing, actor: str
+) -> RecordedReports:
+    """Write down payments that came back. Repeats change nothing; references that are not ours are only counted."""
+    returned = [report for report in reports if report.word is BankWord.RETURNED]
+    return record_status_reports(returned, store, now=now, pacing=pacing, actor=actor)
+
+
+CancellationOutcome = Withdrawn | CancellationRefused | PaymentMissing
+
+
+def cancel_payments(
+    cancellations: Sequence[Cancellation], store: PaymentStore, *, now: datetime, actor: str
+) -> list[CancellationOutcome]:
+    """Withdraw payments that were not released; idempotent.
+
+    Returns:
+        In order: the payment, now CANCELLED, or why not. A released payment is never touched.
+    """
+    locked = store.lock_by_end_to_end_id({c.end_to_end_id for c in cancellations})
+    moves: list[Move] = []
+    results: list[CancellationOutcome] = []
+    for cancellation in cancellations:
+        payment = locked.get(cancellation.end_to_end_id)
+        if payment is None:
+            results.append(PaymentMissing(cancellation.end_to_end_id))
+        elif not can_advance(payment.status, StatusEvent.CANCEL):
+            results.append(CancellationRefused(payment))
+        elif payment.status is PaymentStatus.CANCELLED:
+            results.append(Withdrawn(payment, None))
+        else:
+            status = advance(payment.status, StatusEvent.CANCEL)
+            reason = StatusReason("CANCELLED_BY_DEBTOR", "", cancellation.reason).bounded()
+            after = payment.moved(status, now, reason=reason, step_tries=payment.step_tries)
+            moves.append(Move("payment.cancelled", payment.status, after, reason, actor))
+            locked[cancellation.end_to_end_id] = after
+            results.append(Withdrawn(after, payment.status))
+    store.save(moves)
+    return results
+
+
+def _start_of(iso_date: str) -> datetime | None:
+    """Return when that banking day begins, None for ""."""
+    return datetime.combine(date.fromisoformat(iso_date), time(), BANK_ZONE) if iso_date else None

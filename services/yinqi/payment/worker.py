@@ -1,0 +1,335 @@
+"""The loops that move payments at their own pace: screen, submit, ask, look for returns, recover."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import structlog
+from opentelemetry.context import Context
+from sqlalchemy import Connection
+
+from yinqi.kernel.clock import Clock, epoch_ns
+from yinqi.kernel.errors import YinqiError
+from yinqi.payment import use_cases
+from yinqi.payment.model import Pacing, Payment, StatusReport, Submission
+from yinqi.payment.ports import BankGateway, Screener
+from yinqi.payment.repository import SqlPaymentStore
+from yinqi.payment.status import PaymentStatus
+from yinqi.payment.tracing import untraced, write_roots, write_steps
+from yinqi.payment.use_cases import RecordedReports
+from yinqi.runtime import attributes
+from yinqi.runtime.database import Database
+from yinqi.runtime.telemetry import Telemetry, current_traceparent
+from yinqi.runtime.worker import every
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+_RECOVERY_LIMIT = 1_000
+_RETURN_DAYS_BACK = 5
+_RETURN_DAYS_AHEAD = 1  # The bank's day may be ahead of ours.
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """How much the loops do at once, and how often they look.
+
+    Attributes:
+        batch_max: payments per call to a sister service, at most 1,000 by its contract.
+        calls_max: calls to the gateway in flight, for submissions and again for questions.
+        poll_interval_s: how often to look for work that nobody announced.
+        returns_interval_s: how often to ask for returns.
+        call_timeout_s: deadline of a call to a sister service; a submission that could not end before its lease
+            does is not begun.
+    """
+
+    batch_max: int = 1_000
+    calls_max: int = 8
+    poll_interval_s: float = 0.2
+    returns_interval_s: float = 30.0
+    call_timeout_s: float = 10.0
+
+
+class PaymentWorker:
+    """Owns the loops of one replica. n replicas share the work through row claims."""
+
+    def __init__(
+        self,
+        database: Database,
+        screener: Screener,
+        gateway: BankGateway,
+        *,
+        clock: Clock,
+        telemetry: Telemetry,
+        pacing: Pacing,
+        limits: WorkerLimits,
+    ) -> None:
+        self._database = database
+        self._screener = screener
+        self._gateway = gateway
+        self._clock = clock
+        self._telemetry = telemetry
+        self._pacing = pacing
+        self._limits = limits
+        self._screen_wake = asyncio.Event()
+        self._submit_wake = asyncio.Event()
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def wake(self) -> None:
+        """Say that payments were recorded just now."""
+        self._screen_wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run all loops until `stop` is set, then wait for the calls in flight: their answers must be recorded."""
+        await self.recover_after_start()
+        poll_s = self._limits.poll_interval_s
+        async with asyncio.TaskGroup() as loops:
+            for interval_s, action, name, wake in (
+                (poll_s, self.screen, "screen", self._screen_wake),
+                (poll_s, self.submit, "submit", self._submit_wake),
+                (poll_s, self.query, "query", None),
+                (poll_s * 5, self.recover, "recover", None),
+                (self._limits.returns_interval_s, self.look_for_returns, "returns", None),
+            ):
+                loops.create_task(every(interval_s, action, stop=stop, name=f"payment.{name}", wake=wake))
+        if self._sending:
+            await asyncio.wait(self._sending)
+
+    # --- screening ---
+
+    async def screen(self) -> bool:
+        """Screen due payments; if monitoring is away they wait. Return whether there may be more."""
+        payments = await self._claim(
+            (PaymentStatus.RECEIVED,),
+            lambda store, now: use_cases.claim_for_screening(
+                store, now=now, limit=self._limits.batch_max, pacing=self._pacing
+            ),
+        )
+        if not payments:
+            return False
+        write_roots(self._telemetry, (payment for payment in payments if payment.step_tries == 0))
+        with self._batch_span("screen payments", len(payments)) as (batch, start_ns):
+            try:
+                screenings = await self._screener.screen(payments)
+            except YinqiError:
+                await self._release(payments)
+                raise
+            moved = await self._run(
+                lambda store, now: use_cases.record_screenings(screenings, store, now=now, actor="payment.screen")
+            )
+            answered = {screening.instruction_id for screening in screenings}
+            await self._release([payment for payment in payments if payment.instruction_id not in answered])
+        write_steps(self._telemetry, "screen", moved, start_ns=start_ns, batch_traceparent=batch)
+        self._submit_wake.set()
+        return True
+
+    async def _release(self, payments: Sequence[Payment]) -> None:
+        if payments:
+            await self._run(lambda store, now: use_cases.release_claims(payments, store, now=now, pacing=self._pacing))
+
+    # --- submission ---
+
+    async def submit(self) -> bool:
+        """Claim what is due and send it, several calls at once; return whether there may be more."""
+        free = self._limits.calls_max - len(self._sending)
+        if free <= 0:
+            await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+            return True
+        if not await self._is_due((PaymentStatus.SCREENED,)) or not await self._gateway.is_reachable():
+            return False
+        today = self._clock.today()
+        submissions = await self._run(
+            lambda store, now: use_cases.claim_for_submission(
+                store,
+                now=now,
+                today=today,
+                limit=self._limits.batch_max,
+                accounts_max=free,
+                pacing=self._pacing,
+                actor="payment.submit",
+            )
+        )
+        for group in _by_account(submissions, lambda submission: submission.payment):
+            task = asyncio.create_task(self._send(group))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+        return bool(submissions)
+
+    async def _send(self, submissions: Sequence[Submission]) -> None:
+        """Send claimed payments and record the answers. Never raises: what is not recorded is recovered as UNKNOWN."""
+        latest = min(s.expires_at for s in submissions) - timedelta(seconds=self._limits.call_timeout_s)
+        if self._clock.now() > latest:
+            # We were held up; the lease may end while the call runs, and the payments be asked for meanwhile.
+            _log.warning("claim too old to send; the payments will be queried", payments=len(submissions))
+            return
+        try:
+            with self._batch_span("submit payments", len(submissions)) as (batch, start_ns):
+                reports = await self._gateway.submit(submissions)
+                recorded = await self._record(reports, "payment.submit")
+            self._write_moves("submit", recorded, start_ns, batch)
+        except YinqiError as error:
+            _log.warning("submission not recorded", reason=error.reason, payments=len(submissions))
+        except Exception as error:  # noqa: BLE001 (a task nobody awaits; recovery takes the payments)
+            _log.error("submission failed", exc_info=error, payments=len(submissions))
+
+    # --- questions ---
+
+    async def query(self) -> bool:
+        """Ask the banks about open payments that are due; return whether there may be more."""
+        open_statuses = (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN)
+        if not await self._is_due(open_statuses) or not await self._gateway.is_reachable():
+            return False
+        payments = await self._run(
+            lambda store, now: use_cases.claim_for_query(
+                store, now=now, limit=self._limits.batch_max, pacing=self._pacing
+            )
+        )
+        slots = asyncio.Semaphore(self._limits.calls_max)
+        await asyncio.gather(*(self._ask(group, slots) for group in _by_account(payments, lambda payment: payment)))
+        return len(payments) == self._limits.batch_max
+
+    async def _ask(self, payments: Sequence[Payment], slots: asyncio.Semaphore) -> None:
+        async with slots:
+            with self._batch_span("query payments", len(payments)) as (batch, start_ns):
+                try:
+                    reports = await self._gateway.query(payments)
+                except YinqiError as error:  # Says nothing about the payments; their next question is set.
+                    _log.warning("query failed", reason=error.reason, payments=len(payments))
+                    return
+                recorded = await self._record(reports, "payment.query")
+            self._write_moves("status", recorded, start_ns, batch)
+            if recorded.permits:
+                await self._resend(recorded)
+
+    async def _resend(self, recorded: RecordedReports) -> None:
+        submissions = await self._run(
+            lambda store, now: use_cases.resend_payments(
+                recorded.permits, store, now=now, pacing=self._pacing, actor="payment.resend"
+            )
+        )
+        _log.info("resending under permits", payments=len(submissions))
+        for group in _by_account(submissions, lambda submission: submission.payment):
+            await self._send(group)
+
+    # --- returns and recovery ---
+
+    async def look_for_returns(self) -> None:
+        """Ask for payments that came back, for every account with payments settled in the last days."""
+        today = self._clock.today()
+        since = today - timedelta(days=_RETURN_DAYS_BACK)
+        accounts = await self._database.read(lambda connection: SqlPaymentStore(connection).settled_accounts(since))
+        if not accounts or not await self._gateway.is_reachable():
+            return
+        for account in accounts:
+            try:
+                with untraced():
+                    reports = await self._gateway.list_returns(
+                        account, since, today + timedelta(days=_RETURN_DAYS_AHEAD)
+                    )
+            except YinqiError as error:
+                _log.warning("returns not listed", reason=error.reason, debtor_account=account)
+                continue
+            if not reports:
+                continue
+            with self._batch_span("record returns", len(reports)) as (batch, start_ns):
+                recorded = await self._run(
+                    lambda store, now: use_cases.record_returns(
+                        reports,  # noqa: B023 (awaited before the next round)
+                        store,
+                        now=now,
+                        pacing=self._pacing,
+                        actor="payment.returns",
+                    )
+                )
+            self._write_moves("status", recorded, start_ns, batch)
+
+    async def recover(self) -> bool:
+        """Take submissions without an answer to UNKNOWN once their lease is over; return whether there may be more."""
+        return await self._recover(self._clock.now())
+
+    async def recover_after_start(self) -> None:
+        """Take over at once what a process that died here has held.
+
+        Only on SQLite, whose file belongs to one process: what it held nobody sends any more. Elsewhere other
+        replicas may be sending, so the leases decide.
+        """
+        if self._database.dialect != "sqlite":
+            return
+        while await self._recover(self._clock.now() + timedelta(days=1)):
+            pass
+        await self._run(lambda store, now: use_cases.free_claims(store, now=now, limit=_RECOVERY_LIMIT))
+
+    async def _recover(self, stale_at: datetime) -> bool:
+        if not await self._is_due((PaymentStatus.SUBMITTING,), stale_at):
+            return False
+        start_ns = epoch_ns()
+        recovered = await self._run(
+            lambda store, now: use_cases.recover_submitting(
+                store,
+                now=now,
+                stale_at=stale_at,
+                limit=_RECOVERY_LIMIT,
+                pacing=self._pacing,
+                actor="payment.recover",
+            )
+        )
+        _log.warning("submissions in doubt after a crash or lost answer", payments=len(recovered))
+        write_steps(self._telemetry, "recover", recovered, start_ns=start_ns, batch_traceparent="")
+        return len(recovered) == _RECOVERY_LIMIT
+
+    # --- small parts ---
+
+    async def _claim(
+        self, statuses: Sequence[PaymentStatus], claim: Callable[[SqlPaymentStore, datetime], T]
+    ) -> T | None:
+        return await self._run(claim) if await self._is_due(statuses) else None
+
+    async def _is_due(self, statuses: Sequence[PaymentStatus], at: datetime | None = None) -> bool:
+        """Look with a reader first: an idle worker must not write."""
+        now = at or self._clock.now()
+        return await self._database.read(lambda connection: SqlPaymentStore(connection).is_due(statuses, now))
+
+    async def _run(self, use_case: Callable[[SqlPaymentStore, datetime], T]) -> T:
+        def in_transaction(connection: Connection) -> T:
+            return use_case(SqlPaymentStore(connection), now)
+
+        now = self._clock.now()  # Taken before the queue, so that leases end early rather than late.
+        return await self._database.run(in_transaction)
+
+    async def _record(self, reports: Sequence[StatusReport], actor: str) -> RecordedReports:
+        return await self._run(
+            lambda store, now: use_cases.record_status_reports(
+                reports, store, now=now, pacing=self._pacing, actor=actor
+            )
+        )
+
+    def _write_moves(self, name: str, recorded: RecordedReports, start_ns: int, batch: str) -> None:
+        moved = (move.payment for move in recorded.moves)
+        write_steps(self._telemetry, name, moved, start_ns=start_ns, batch_traceparent=batch)
+        for move in recorded.moves:
+            if move.type == "payment.contradicted":
+                _log.error(
+                    "the bank contradicts itself", instruction_id=move.payment.instruction_id, text=move.reason.text
+                )
+        if recorded.unknown_ids:
+            _log.debug("reports about payments that are not ours", count=len(recorded.unknown_ids))
+
+    @contextmanager
+    def _batch_span(self, name: str, size: int) -> Iterator[tuple[str, int]]:
+        """Run a batch step in a trace of its own; yield its traceparent and its start."""
+        start_ns = epoch_ns()
+        with self._telemetry.tracer.start_as_current_span(
+            name, context=Context(), attributes={attributes.BATCH_SIZE: size}, record_exception=False
+        ):
+            yield current_traceparent(), start_ns
+
+
+def _by_account(items: Sequence[T], payment_of: Callable[[T], Payment]) -> list[list[T]]:
+    groups: dict[str, list[T]] = {}
+    for item in items:
+        groups.setdefault(payment_of(item).debtor_account, []).append(item)
+    return list(groups.values())
