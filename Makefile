@@ -62,7 +62,7 @@ setup-dev: .venv/.installed-dev
 	@echo "[2/3] pinned dependencies"
 	$(BIN)/uv pip install -c $(CONSTRAINTS) -r pyproject.toml maturin
 	echo "[3/3] Rust extension (release build)"
-	$(BIN)/maturin develop --release --uv --skip-install 2>/dev/null || $(BIN)/maturin develop --release --uv
+	$(BIN)/maturin develop --release --uv
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
