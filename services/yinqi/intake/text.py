@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import re
 from collections import Counter
 
@@ -11,9 +12,12 @@ from yinqi.intake.line import FileRefused
 # Traces of text that was once decoded wrongly: U+FFFD, and what it becomes when GBK reads its UTF-8 bytes.
 _REPLACED = ("\ufffd", "锟斤拷", "ï¿½")
 _HAN = re.compile(r"[\u3400-\u9fff]")
+# The first byte of every UTF-8 sequence reads as one of these letters in both code pages.
+_LATIN_LEAD = re.compile(r"[\u00c2-\u00f4]")
 _HAN_OR_WIDE = re.compile(r"[\u2010-\u203b\u3000-\u303f\u3400-\u9fff\uff00-\uffef]*")
 # Common characters (GB 2312 level 1) make up nearly all of any Chinese text; a wrong code page scatters them.
 _COMMON_SHARE_MIN = 0.6
+_SAMPLE_BYTES = 4096
 _LEVEL_1 = (0xB0A1, 0xD7F9)
 
 
@@ -26,7 +30,9 @@ def decode_text(data: bytes) -> str:
     Raises:
         FileRefused: ENCODING (neither, or mixed).
     """
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\x00" in data[:4096]:
+    # A stray NUL is a control character of its line; a file full of them is not text of one byte per letter.
+    many_nulls = data.count(0, 0, _SAMPLE_BYTES) * 8 > min(len(data), _SAMPLE_BYTES)
+    if many_nulls or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise _refused("the file is UTF-16 or binary", "文件是 UTF-16 或二进制格式")
     try:
         return data.decode("utf-8-sig")
@@ -38,6 +44,7 @@ def decode_text(data: bytes) -> str:
     return _decode_gb18030(data)
 
 
+@functools.lru_cache(maxsize=4096)  # bank names, purposes and the debtor repeat all through a list
 def looks_like_mojibake(text: str) -> bool:
     """Return whether a field's text was decoded wrongly somewhere on its way here (乱码).
 
@@ -53,6 +60,8 @@ def looks_like_mojibake(text: str) -> bool:
 
 def _was_read_as_latin(text: str) -> bool:
     """Latin letters hardly ever form UTF-8 by chance: é alone is no valid sequence. Lost bytes leave a few holes."""
+    if not _LATIN_LEAD.search(text):
+        return False
     for code_page in ("cp1252", "latin-1"):
         original = text.encode(code_page, errors="ignore").decode("utf-8", errors="replace")
         broken = original.count("\ufffd")
