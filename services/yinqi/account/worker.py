@@ -143,6 +143,19 @@ class Fetched:
     page_count: int
 
 
+@dataclass(slots=True)
+class _Reading:
+    """One fetch on its way; `began_at`: the cursor that reading began at."""
+
+    account: str
+    day: date
+    traceparent: str
+    start_ns: int
+    began_at: str = ""
+    page_count: int = 0
+    new_entry_count: int = 0
+
+
 class StatementFetcher:
     """Reads statements page by page; each page's entries and the cursor behind it are stored in one transaction."""
 
@@ -196,74 +209,75 @@ class StatementFetcher:
         Raises:
             NotFound: unknown account. Unavailable: the gateway or the bank is away; what was read is kept.
         """
-        start_ns = epoch_ns()
-        traceparent = self._telemetry.child_traceparent(parent_traceparent)
-        async with self._locks[account]:
-            began_at, fetched = await self._read_to_end(account, day, traceparent)
-            if fetched.statement.flaw in _MENDABLE and began_at and self._may_mend(account, day, is_mend_wanted):
-                fetched = await self._read_again(account, day, traceparent, fetched)
-        if fetched.new_entry_count or parent_traceparent:
-            self._telemetry.emit_span(
-                "account.fetch_statement",
-                traceparent_of_span=traceparent,
-                parent_traceparent=parent_traceparent,
-                start_ns=start_ns,
-                attributes={
-                    attributes.BOOKING_DATE: day.isoformat(),
-                    attributes.BATCH_SIZE: fetched.new_entry_count,
-                    "yinqi.statement.pages": fetched.page_count,
-                    "yinqi.statement.flaw": fetched.statement.flaw.value,
-                },
-            )
-        return fetched
+        reading = _Reading(account, day, self._telemetry.child_traceparent(parent_traceparent), epoch_ns())
+        try:
+            async with self._locks[account]:
+                statement = await self._read_to_end(reading)
+                if statement.flaw in _MENDABLE and reading.began_at and self._may_mend(reading, is_mend_wanted):
+                    statement = await self._read_again(reading, statement)
+            return Fetched(statement, reading.new_entry_count, reading.page_count)
+        finally:
+            self._tell(reading, parent_traceparent)
 
-    def _may_mend(self, account: str, day: date, is_mend_wanted: bool) -> bool:
-        now = time.monotonic()
-        last = self._mended_at.get((account, day))
+    def _may_mend(self, reading: _Reading, is_mend_wanted: bool) -> bool:
+        now, key = time.monotonic(), (reading.account, reading.day)
+        last = self._mended_at.get(key)
         if not is_mend_wanted and last is not None and now - last < self._retry_s:
             return False
-        self._mended_at[account, day] = now
+        self._mended_at[key] = now
         return True
 
-    async def _read_again(self, account: str, day: date, traceparent: str, first: Fetched) -> Fetched:
-        await self._database.run(lambda connection: use_cases.restart_statement(first.statement, SqlBooks(connection)))
-        _, again = await self._read_to_end(account, day, traceparent)
-        return Fetched(
-            again.statement,
-            first.new_entry_count + again.new_entry_count,
-            first.page_count + again.page_count,
-        )
+    async def _read_again(self, reading: _Reading, statement: Statement) -> Statement:
+        await self._database.run(lambda connection: use_cases.restart_statement(statement, SqlBooks(connection)))
+        return await self._read_to_end(reading)
 
-    async def _read_to_end(self, account: str, day: date, traceparent: str) -> tuple[str, Fetched]:
-        """Return the cursor that reading began at, and what was read."""
+    async def _read_to_end(self, reading: _Reading) -> Statement:
         statement = await self._database.read(
-            lambda connection: use_cases.begin_statement(account, day, SqlBooks(connection))
+            lambda connection: use_cases.begin_statement(reading.account, reading.day, SqlBooks(connection))
         )
-        began_at, new_count = statement.cursor, 0
-        for page_count in range(1, self._settings.account_statement_pages_max + 1):
-            outcome, has_more = await self._read_page(statement, traceparent)
-            new_count += len(outcome.new_entries)
-            is_stuck = has_more and outcome.statement.cursor == statement.cursor and not outcome.is_stale
+        reading.began_at = statement.cursor
+        for _ in range(self._settings.account_statement_pages_max):
+            outcome, has_more = await self._read_page(reading, statement)
+            is_stuck = has_more and not outcome.is_stale and outcome.statement.cursor == statement.cursor
             statement = outcome.statement
             if is_stuck:
                 break
             if not has_more and not outcome.is_stale:
-                return began_at, Fetched(statement, new_count, page_count)
+                return statement
         raise Unavailable(
             "STATEMENT_PAGING_BROKEN",
-            f"the bank says that there are more pages of {day} but its cursor does not come to an end; ask the bank",
-            f"银行 {day} 的明细分页未能结束，请联系银行",
+            f"the bank says that there are more pages of {reading.day} but its cursor comes to no end; ask the bank",
+            f"银行 {reading.day} 的明细分页未能结束，请联系银行",
         )
 
-    async def _read_page(self, statement: Statement, traceparent: str) -> tuple[PageOutcome, bool]:
+    async def _read_page(self, reading: _Reading, statement: Statement) -> tuple[PageOutcome, bool]:
         start_ns = epoch_ns()
-        page = await self._bank.read_page(statement.account, statement.from_date, statement.cursor)
+        page = await self._bank.read_page(reading.account, reading.day, statement.cursor)
         now = self._clock.now()
         outcome = await self._database.run(
-            lambda connection: use_cases.record_page(statement, page, SqlBooks(connection), now, traceparent)
+            lambda connection: use_cases.record_page(statement, page, SqlBooks(connection), now, reading.traceparent)
         )
-        story.tell_entries(self._telemetry, outcome.new_entries, outcome.payment_traceparents, traceparent, start_ns)
+        reading.page_count += 1
+        reading.new_entry_count += len(outcome.new_entries)
+        story.tell_entries(
+            self._telemetry, outcome.new_entries, outcome.payment_traceparents, reading.traceparent, start_ns
+        )
         return outcome, page.has_more
+
+    def _tell(self, reading: _Reading, parent_traceparent: str) -> None:
+        """Write the fetch's span, also after a failure: the entries it brought name it."""
+        if reading.new_entry_count or parent_traceparent:
+            self._telemetry.emit_span(
+                "account.fetch_statement",
+                traceparent_of_span=reading.traceparent,
+                parent_traceparent=parent_traceparent,
+                start_ns=reading.start_ns,
+                attributes={
+                    attributes.BOOKING_DATE: reading.day.isoformat(),
+                    attributes.BATCH_SIZE: reading.new_entry_count,
+                    "yinqi.statement.pages": reading.page_count,
+                },
+            )
 
 
 async def fetch_on_request(
