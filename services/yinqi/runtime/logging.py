@@ -33,8 +33,11 @@ _MASKED_FIELDS: Final = frozenset(
         "signature",
     }
 )
-# 9 digits or more, also grouped by blanks or hyphens: accounts, cards, identity and taxpayer numbers.
-_DIGIT_RUN = re.compile(r"(?<![0-9A-Fa-f-])(?:\d[ -]?){8,}\d(?![0-9A-Fa-f])")
+# Accounts, cards, identity and taxpayer numbers: 12 digits or more anywhere, 9 to 11 unless part of a longer hex id,
+# and groups of digits as people write them. Dates and times have shorter groups.
+_DIGIT_RUN = re.compile(
+    r"\d{12,}|(?<![0-9A-Fa-f])\d{9,11}(?![0-9A-Fa-f])|(?<![0-9A-Fa-f-])\d{3,6}(?:[ -]\d{3,6}){2,}(?![0-9A-Fa-f-])"
+)
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 _PASSWORD_IN_URL = re.compile(r"(://[^:/@\s]+):[^@/\s]+@")
 _KEPT: Final = frozenset({"timestamp", "trace_id", "span_id", "event_id", "reference", "level", "logger"})
@@ -43,13 +46,14 @@ _DEPTH_MAX = 6
 
 def mask_number(number: str) -> str:
     """Return the number with all but its last four characters hidden."""
+    number = number.replace(" ", "").replace("-", "")
     return f"****{number[-4:]}" if len(number) > 8 else "****"
 
 
 def mask_text(text: str) -> str:
     """Return a text with account numbers, IBANs and passwords in URLs hidden."""
-    text = _DIGIT_RUN.sub(lambda found: mask_number(found.group()), text)
     text = _IBAN.sub(lambda found: mask_number(found.group()), text)
+    text = _DIGIT_RUN.sub(lambda found: mask_number(found.group()), text)
     return _PASSWORD_IN_URL.sub(r"\1:****@", text)
 
 
