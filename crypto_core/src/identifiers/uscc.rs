@@ -5,20 +5,32 @@ use super::{Reason, check_digit};
 /// Digits and capital letters without I, O, S, V, Z, in the order of their values (GB 32100-2015, table 1).
 const ALPHABET: &[u8; 31] = b"0123456789ABCDEFGHJKLMNPQRTUWXY";
 
+/// The value of each byte; 255 for those outside the alphabet.
+const VALUES: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut value = 0;
+    while value < 31 {
+        values[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+
 /// Check a code such as `91350100M000100Y43`.
 pub fn check_uscc(code: &str) -> Reason {
     if code.chars().count() != 18 {
         return Reason::Length;
     }
-    let mut sum = 0;
+    let mut sum = 0u32;
     let mut weight = 1;
     let mut check = 0;
     for (place, byte) in code.bytes().enumerate() {
         // Places 3 to 8 are the administrative division, digits only.
         let limit = if (2..8).contains(&place) { 10 } else { 31 };
-        let Some(value) = ALPHABET[..limit].iter().position(|letter| *letter == byte) else {
+        let value = u32::from(VALUES[usize::from(byte)]);
+        if value >= limit {
             return Reason::Character;
-        };
+        }
         if place == 17 {
             check = value;
         } else {
@@ -26,7 +38,7 @@ pub fn check_uscc(code: &str) -> Reason {
             weight = weight * 3 % 31;
         }
     }
-    check_digit((sum + check) % 31 == 0)
+    check_digit((sum + check).is_multiple_of(31))
 }
 
 #[cfg(test)]

@@ -167,6 +167,7 @@ fn scalar_in_range(bytes: &[u8]) -> Option<Scalar> {
 mod tests {
     use super::*;
     use crate::sm2::{DEFAULT_IDENTITY, SigningKey};
+    use ::sm2::elliptic_curve::point::DecompressPoint;
     use hex_literal::hex;
 
     const N: [u8; 32] = hex!("fffffffeffffffffffffffffffffffff7203df6b21c6052b53bbf40939d54123");
@@ -240,6 +241,28 @@ mod tests {
         let signature = [r.to_repr(), s.to_repr()].concat();
         // With x1 read as 0, this digest would fit.
         assert!(!key.accepts(&r.to_repr().into(), &signature));
+    }
+
+    /// x1 lies between n and p once in 2^32 signatures; a verifier that forgets to reduce it refuses a good one.
+    #[test]
+    fn an_x_coordinate_between_n_and_p_is_reduced() {
+        let (point, x) = (1..200u64)
+            .find_map(|above| {
+                let mut x = N;
+                let low = u64::from_be_bytes(x[24..].try_into().unwrap()) + above;
+                x[24..].copy_from_slice(&low.to_be_bytes());
+                let point = AffinePoint::decompress(&x.into(), 0.into());
+                Option::<AffinePoint>::from(point).map(|point| (ProjectivePoint::from(point), x))
+            })
+            .expect("every second x has a point");
+        let (s, t) = (Scalar::from(11u64), Scalar::from(13u64));
+        // The key P with s·G + t·P = point, and the digest that makes r = t - s the right one.
+        let key = VerifyKey::from_point(
+            ((point - ProjectivePoint::GENERATOR * s) * t.invert().unwrap()).to_affine(),
+        );
+        let r = t - s;
+        let digest = (r - reduce(&x)).to_repr().into();
+        assert!(key.accepts(&digest, &[r.to_repr(), s.to_repr()].concat()));
     }
 
     #[test]
