@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from yinqi.gateway.profile import Concurrency
 from yinqi.kernel.errors import Overloaded
 
+T = TypeVar("T")
 CLASSES = ("submit", "query", "other")
 
 
@@ -65,10 +67,35 @@ class Ticket:
         except BaseException:
             self.give_back()
             raise
+        if self._is_over:
+            self._limits._slots[self._call_class].release()
+            raise asyncio.CancelledError
         self._is_taken = True
+
+    def abandon(self) -> None:
+        """Give the place back if the slot was never taken (the call was cancelled before it began)."""
+        if not self._is_taken:
+            self.give_back()
 
     def give_back(self) -> None:
         """Free the slot or the place; later calls do nothing."""
         if not self._is_over:
             self._is_over = True
             self._limits._give_back(self._call_class, was_taken=self._is_taken)
+
+
+async def run_all(calls: Sequence[Coroutine[Any, Any, T]], tickets: Sequence[Ticket] = ()) -> list[T]:
+    """Run calls side by side to their ends and return their results; then raise the first error, if any.
+
+    Args:
+        tickets: of these calls; places of calls that never began are given back.
+    """
+    try:
+        results = await asyncio.gather(*calls, return_exceptions=True)
+    finally:
+        for ticket in tickets:
+            ticket.abandon()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]

@@ -184,8 +184,8 @@ class Profile(_Part):
     @property
     def last_byte_ms(self) -> int:
         """How long after its record in the registry the last byte of a submission may leave, at most."""
-        # Waiting for the pool, connecting, writing the header, writing the body: each has this limit of its own.
-        return 4 * self.timeouts.connect_ms
+        # The commit of that record, waiting for the pool, connecting, writing header and body: each within this limit.
+        return 5 * self.timeouts.connect_ms
 
     def timeout_ms(self, call_class: str) -> int:
         """Return the deadline of a whole call of a class ("submit", "query" or "other")."""

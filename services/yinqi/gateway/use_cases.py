@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from yinqi.gateway.decisions import blocks, require_proof
@@ -20,8 +21,21 @@ class ClaimLost(Exception):
         self.instruction_ids = instruction_ids
 
 
-def find_blocked(submissions: Sequence[Submission], profiles: Profiles, store: Store) -> frozenset[str]:
-    """Return the payments that must not be sent because this attempt, or a later one, may already have left.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How submissions stand before anything is sent.
+
+    Attributes:
+        blocked: payments that must not be sent: this attempt, or a later one, may already have left.
+        counts: attempts on record per payment, so that a claim can see whether one came in between.
+    """
+
+    blocked: frozenset[str]
+    counts: Mapping[str, int]
+
+
+def examine_submissions(submissions: Sequence[Submission], profiles: Profiles, store: Store) -> Standing:
+    """Return which submissions may be sent.
 
     Raises:
         ResendRefused: an attempt after the first lacks recorded evidence. Nothing was sent.
@@ -48,12 +62,16 @@ def find_blocked(submissions: Sequence[Submission], profiles: Profiles, store: S
             timedelta(milliseconds=profile.in_doubt.safe_window_ms),
             timedelta(milliseconds=profile.last_byte_ms),
         )
-    return blocked
+    return Standing(blocked, {instruction_id: len(its) for instruction_id, its in earlier.items()})
 
 
-def claim_submissions(attempts: Sequence[Attempt], message: ArchivedMessage, store: Store) -> None:
+def claim_submissions(
+    attempts: Sequence[Attempt], counts: Mapping[str, int], message: ArchivedMessage, store: Store
+) -> None:
     """Record that these lines are about to be sent, with the bytes. Committed before the first byte leaves.
 
+    Args:
+        counts: attempts on record when the submissions were examined.
     Raises:
         ClaimLost: nothing was recorded.
     """
@@ -61,7 +79,8 @@ def claim_submissions(attempts: Sequence[Attempt], message: ArchivedMessage, sto
     lost = frozenset(
         attempt.instruction_id
         for attempt in attempts
-        if blocks(earlier.get(attempt.instruction_id, ()), attempt.attempt)
+        if blocks(its := earlier.get(attempt.instruction_id, ()), attempt.attempt)
+        or len(its) != counts.get(attempt.instruction_id, 0)
     )
     if lost:
         raise ClaimLost(lost)

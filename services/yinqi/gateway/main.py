@@ -1,0 +1,106 @@
+"""Builds and connects the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from yinqi.api.gateway.v1 import gateway_service_pb2_grpc
+from yinqi.gateway.adapters.cdc.dialect import CdcDialect
+from yinqi.gateway.exchange import Bank, BankCaller
+from yinqi.gateway.keystore import open_keys
+from yinqi.gateway.limits import CLASSES, Limits
+from yinqi.gateway.profile import Profile, Profiles, load_profiles
+from yinqi.gateway.querying import Querier
+from yinqi.gateway.reading import AccountReader
+from yinqi.gateway.servicer import GatewayServicer
+from yinqi.gateway.settings import GatewaySettings
+from yinqi.gateway.submitting import Submitter
+from yinqi.gateway.transport import HttpLine
+from yinqi.kernel.clock import Clock, SystemClock
+from yinqi.kernel.ids import IdSource, TimeOrderedIds
+from yinqi.runtime.database import Database
+from yinqi.runtime.grpc_server import GrpcServer, run_service
+from yinqi.runtime.logging import configure_logging
+from yinqi.runtime.migrations import check_revision, migrate
+from yinqi.runtime.settings import load_settings
+from yinqi.runtime.telemetry import Telemetry, configure_telemetry
+
+SERVICE = "gateway"
+
+
+async def main(
+    settings: GatewaySettings,
+    stop: asyncio.Event,
+    *,
+    clock: Clock | None = None,
+    ids: IdSource | None = None,
+    telemetry: Telemetry | None = None,
+    on_started: Callable[[int], None] | None = None,
+) -> None:
+    """Serve until `stop` is set, then let messages on their way come home.
+
+    Args:
+        on_started: told the port once the service answers.
+    Raises:
+        PortInUse, ProfileInvalid, KeysInvalid, DatabaseTooNew …: why the service does not start, in words.
+    """
+    clock = clock or SystemClock()
+    ids = ids or TimeOrderedIds(clock)
+    profiles = load_profiles(settings.gateway_profiles_dir, settings.profile_placeholders())
+    url = settings.database_url_of(SERVICE)
+    (migrate if settings.migrate_at_start else check_revision)(url, SERVICE)
+    telemetry = telemetry or configure_telemetry(SERVICE, settings)
+    async with AsyncExitStack() as stack:
+        stack.callback(telemetry.shutdown)
+        database = Database.open(
+            url, writers=settings.database_writers, telemetry=telemetry, queue_max=settings.queue_max
+        )
+        stack.callback(database.close)
+        banks = {profile.name: _open_bank(profile, settings, clock, ids, stack) for profile in profiles}
+        servicer, submitter = _connect(banks, profiles, database, clock, ids, telemetry)
+        add = gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server
+        server = GrpcServer(
+            SERVICE, settings.listen_address(SERVICE), [(add, servicer)], settings=settings, telemetry=telemetry
+        )
+        await server.start()
+        # Unwound in reverse: no new calls, then answers still awaited are recorded, then connections and store close.
+        stack.push_async_callback(submitter.drain)
+        stack.push_async_callback(server.drain)
+        if on_started is not None:
+            on_started(server.port)
+        await stop.wait()
+
+
+def _open_bank(profile: Profile, settings: GatewaySettings, clock: Clock, ids: IdSource, stack: AsyncExitStack) -> Bank:
+    keys = open_keys(profile, password=settings.gateway_key_password.get_secret_value())
+    line = HttpLine(
+        profile.url,
+        connections_max=sum(getattr(profile.concurrency, name) for name in CLASSES),
+        step_ms=profile.timeouts.connect_ms,
+    )
+    stack.push_async_callback(line.close)
+    return Bank(profile, CdcDialect(profile, keys, clock, ids), line, Limits(profile.name, profile.concurrency))
+
+
+def _connect(
+    banks: dict[str, Bank], profiles: Profiles, database: Database, clock: Clock, ids: IdSource, telemetry: Telemetry
+) -> tuple[GatewayServicer, Submitter]:
+    caller = BankCaller(database, clock, ids, telemetry)
+    submitter = Submitter(banks, profiles, database, caller, clock)
+    querier = Querier(banks, profiles, database, caller, clock)
+    reader = AccountReader(banks, profiles, database, caller, clock)
+    return GatewayServicer(submitter, querier, reader, profiles, database), submitter
+
+
+def run() -> int:
+    """Run the service as this process; return its exit code."""
+    settings = load_settings(GatewaySettings)
+    configure_logging(SERVICE, level=settings.log_level, format_=settings.log_format)
+    return run_service(lambda stop: main(settings, stop))
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,92 @@
+"""The RPCs of GatewayService: map in, call, map out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import grpc
+
+from yinqi.api.gateway.v1 import gateway_service_pb2 as pb
+from yinqi.api.gateway.v1 import gateway_service_pb2_grpc
+from yinqi.gateway import mapping
+from yinqi.gateway.model import CALL_LINES_MAX
+from yinqi.gateway.profile import Profiles
+from yinqi.gateway.querying import Querier
+from yinqi.gateway.reading import AccountReader
+from yinqi.gateway.repository import SqlStore
+from yinqi.gateway.submitting import Submitter
+from yinqi.kernel.errors import InvalidRequest
+from yinqi.runtime.database import Database
+
+Context = grpc.aio.ServicerContext[Any, Any]
+M = TypeVar("M")
+T = TypeVar("T")
+
+
+class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
+    """Serves GatewayService."""
+
+    def __init__(
+        self, submitter: Submitter, querier: Querier, reader: AccountReader, profiles: Profiles, database: Database
+    ) -> None:
+        self._submitter = submitter
+        self._querier = querier
+        self._reader = reader
+        self._profiles = profiles
+        self._database = database
+
+    async def SubmitPayments(self, request: pb.SubmitPaymentsRequest, _context: Context) -> pb.SubmitPaymentsResponse:
+        submissions = _each("submissions", request.submissions, mapping.submission_from)
+        reports = await self._submitter.submit(submissions)
+        return pb.SubmitPaymentsResponse(reports=[mapping.report_to(report) for report in reports])
+
+    async def QueryPayments(self, request: pb.QueryPaymentsRequest, _context: Context) -> pb.QueryPaymentsResponse:
+        references = _each("references", request.references, mapping.reference_from)
+        reports = await self._querier.query(references)
+        return pb.QueryPaymentsResponse(reports=[mapping.report_to(report) for report in reports])
+
+    async def ListReturns(self, request: pb.ListReturnsRequest, _context: Context) -> pb.ListReturnsResponse:
+        first = mapping.required_date(request.from_date, "from_date")
+        last = mapping.required_date(request.to_date, "to_date")
+        reports = await self._reader.returns(request.debtor_account, first, last)
+        return pb.ListReturnsResponse(reports=[mapping.report_to(report) for report in reports])
+
+    async def GetBalances(self, request: pb.GetBalancesRequest, _context: Context) -> pb.GetBalancesResponse:
+        accounts = _each("accounts", request.accounts, str)
+        balances = await self._reader.balances(accounts)
+        return pb.GetBalancesResponse(balances=[mapping.balance_to(balance) for balance in balances])
+
+    async def ListEntries(self, request: pb.ListEntriesRequest, _context: Context) -> pb.ListEntriesResponse:
+        day = mapping.optional_date(request.date, "date")
+        page = await self._reader.entries(request.account, day, request.cursor)
+        return pb.ListEntriesResponse(page=mapping.page_to(page))
+
+    async def ListAccounts(self, _request: pb.ListAccountsRequest, _context: Context) -> pb.ListAccountsResponse:
+        return pb.ListAccountsResponse(accounts=[mapping.account_to(one) for one in self._profiles.accounts()])
+
+    async def ListMessages(self, request: pb.ListMessagesRequest, _context: Context) -> pb.ListMessagesResponse:
+        messages = await self._database.read(
+            lambda connection: SqlStore(connection).archive.messages_of(request.instruction_id)
+        )
+        return pb.ListMessagesResponse(messages=[mapping.message_to(message) for message in messages])
+
+
+def _each(field: str, messages: Sequence[M], read: Callable[[M], T]) -> list[T]:
+    """Read 1 to CALL_LINES_MAX items; an error names the item's index."""
+    if not 1 <= len(messages) <= CALL_LINES_MAX:
+        raise mapping.invalid_field(
+            field,
+            "COUNT_INVALID",
+            f"1 to {CALL_LINES_MAX:,} items, got {len(messages):,}",
+            f"须为 1 至 {CALL_LINES_MAX} 条",
+        )
+    items = []
+    for index, message in enumerate(messages):
+        try:
+            items.append(read(message))
+        except InvalidRequest as error:
+            raise InvalidRequest(
+                error.reason, f"{field}[{index}]: {error.message}", error.message_zh, error.violations
+            ) from None
+    return items

@@ -1,0 +1,34 @@
+"""Settings of the gateway, beyond those every service has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from yinqi.runtime.settings import Settings
+
+_SHIPPED_PROFILES = Path(__file__).parent / "profiles"
+
+
+class GatewaySettings(Settings):
+    """Names of variables: `YINQI_` + the field's name in capitals."""
+
+    # Folder of bank profiles (*.toml). Profiles may use {var_dir}, {keys_dir}, {exchange_dir}, {sandbox_bank_address}.
+    gateway_profiles_dir: Path = _SHIPPED_PROFILES
+    # Our keys; only the gateway may read here. {var_dir} is filled in.
+    gateway_keys_dir: str = "{var_dir}/gateway/keys"
+    # Where the bank and we leave public keys for each other (the sandbox bank's --keys-dir).
+    gateway_exchange_dir: str = "{var_dir}/bank_keys"
+    # Password of the signing keys; empty: each profile's password file in the key folder, made at the first start.
+    gateway_key_password: SecretStr = SecretStr("")
+
+    def profile_placeholders(self) -> dict[str, str]:
+        """Return what profiles may refer to."""
+        var_dir = str(self.var_dir)
+        return {
+            "var_dir": var_dir,
+            "keys_dir": self.gateway_keys_dir.replace("{var_dir}", var_dir),
+            "exchange_dir": self.gateway_exchange_dir.replace("{var_dir}", var_dir),
+            "sandbox_bank_address": self.address_of("sandbox_bank"),
+        }

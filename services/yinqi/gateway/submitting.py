@@ -1,0 +1,282 @@
+"""Sends payments to their banks. Every path that does not end in a verified answer ends in UNKNOWN or NOT_SENT."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from yinqi.gateway import use_cases
+from yinqi.gateway.decisions import ALREADY_SUBMITTED
+from yinqi.gateway.exchange import Bank, BankCaller, Exchange, Step
+from yinqi.gateway.limits import Ticket, run_all
+from yinqi.gateway.model import (
+    ArchivedMessage,
+    Attempt,
+    BankAccount,
+    LineAnswer,
+    SendState,
+    StatusReport,
+    Submission,
+)
+from yinqi.gateway.ports import Store
+from yinqi.gateway.profile import Profiles
+from yinqi.gateway.repository import SqlStore
+from yinqi.gateway.status import BankStatus
+from yinqi.kernel.clock import Clock
+from yinqi.kernel.errors import YinqiError
+from yinqi.runtime.database import Database
+
+_log = structlog.get_logger(__name__)
+_CLAIMS_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Lines of one debtor account that go in one message."""
+
+    bank: Bank
+    account: BankAccount
+    lines: tuple[Submission, ...]
+
+
+Reports = dict[str, StatusReport]  # by instruction_id
+
+
+class Submitter:
+    """Sends payments; see `submit`."""
+
+    def __init__(
+        self, banks: Mapping[str, Bank], profiles: Profiles, database: Database, caller: BankCaller, clock: Clock
+    ) -> None:
+        self._banks = banks
+        self._profiles = profiles
+        self._database = database
+        self._caller = caller
+        self._clock = clock
+        self._running: set[asyncio.Task[Reports]] = set()
+
+    async def submit(self, submissions: Sequence[Submission]) -> list[StatusReport]:
+        """Send payments once each; return one report per submission, in order.
+
+        A caller that goes away stops only what has not begun: a message on its way is awaited and its answer recorded.
+
+        Raises:
+            ResendRefused: an attempt after the first lacks recorded evidence. Nothing was sent.
+            Overloaded: too many calls wait for a bank. Nothing was sent.
+        """
+        standing = await self._database.read(
+            lambda connection: use_cases.examine_submissions(submissions, self._profiles, SqlStore(connection))
+        )
+        reports: Reports = {}
+        batches = self._batches(self._sendable(submissions, standing.blocked, reports))
+        tickets = self._reserve(batches)
+        sent = [self._send(batch, ticket, standing.counts) for batch, ticket in zip(batches, tickets, strict=True)]
+        for found in await run_all(sent, tickets):
+            reports.update(found)
+        return self._in_order(submissions, reports)
+
+    async def drain(self) -> None:
+        """Wait for the messages that are on their way."""
+        while self._running:
+            await asyncio.wait(set(self._running))
+
+    def _sendable(
+        self, submissions: Sequence[Submission], blocked: frozenset[str], reports: Reports
+    ) -> list[tuple[Submission, BankAccount]]:
+        """Return what can be sent; the rest gets its report at once."""
+        sendable: dict[str, tuple[Submission, BankAccount]] = {}
+        for submission in submissions:
+            instruction_id = submission.instruction_id
+            account = self._profiles.account(submission.instruction.debtor_account)
+            if instruction_id in blocked:
+                reports[instruction_id] = self._already(instruction_id)
+            elif instruction_id in sendable or instruction_id in reports:
+                continue  # twice in one call; `_in_order` reports the second
+            elif account is None:
+                reports[instruction_id] = self._unreachable(instruction_id)
+            elif refusal := self._banks[account.profile].dialect.refusal(submission, account):
+                text = f"{refusal.violation.description} {refusal.violation.description_zh}"
+                reports[instruction_id] = StatusReport(
+                    instruction_id, BankStatus.REJECTED, self._clock.now(), refusal.reason_code, reason_text=text
+                )
+            else:
+                sendable[instruction_id] = (submission, account)
+        return list(sendable.values())
+
+    def _batches(self, lines: Sequence[tuple[Submission, BankAccount]]) -> list[_Batch]:
+        by_account: dict[str, tuple[BankAccount, list[Submission]]] = {}
+        for submission, account in lines:
+            by_account.setdefault(account.identification, (account, []))[1].append(submission)
+        return [
+            _Batch(self._banks[account.profile], account, chunk)
+            for account, its in by_account.values()
+            for chunk in _chunks(its, self._banks[account.profile])
+        ]
+
+    def _reserve(self, batches: Sequence[_Batch]) -> list[Ticket]:
+        tickets: list[Ticket] = []
+        try:
+            for batch in batches:
+                tickets += batch.bank.limits.reserve("submit")
+        except YinqiError:
+            for ticket in tickets:
+                ticket.give_back()
+            raise
+        return tickets
+
+    async def _send(self, batch: _Batch, ticket: Ticket, counts: Mapping[str, int]) -> Reports:
+        await ticket.take()
+        task = asyncio.get_running_loop().create_task(self._send_now(batch, counts))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda _: ticket.give_back())
+        return await asyncio.shield(task)
+
+    async def _send_now(self, batch: _Batch, counts: Mapping[str, int]) -> Reports:
+        reports: Reports = {}
+        for _ in range(_CLAIMS_MAX):
+            try:
+                return reports | await self._exchange(batch, counts)
+            except use_cases.ClaimLost as lost:
+                reports |= {instruction_id: self._already(instruction_id) for instruction_id in lost.instruction_ids}
+                left = tuple(line for line in batch.lines if line.instruction_id not in lost.instruction_ids)
+                batch = _Batch(batch.bank, batch.account, left)
+                if not left:
+                    return reports
+            except YinqiError as error:  # The store or the keys: nothing was sent.
+                return reports | self._all(batch, BankStatus.NOT_SENT, error.reason, text=error.message)
+        return reports | self._all(batch, BankStatus.NOT_SENT, "CLAIM_CONTENDED")
+
+    async def _exchange(self, batch: _Batch, counts: Mapping[str, int]) -> Reports:
+        """Claim, send and record one message.
+
+        Raises:
+            ClaimLost, YinqiError: nothing was sent.
+        """
+        bank, lines = batch.bank, batch.lines
+        outgoing = bank.dialect.make_submission(lines, batch.account)
+        exchange = await self._caller.call(
+            bank,
+            outgoing,
+            "submit",
+            partial(_claim, batch, counts),
+            lambda answer: bank.dialect.read_submission(answer, lines, outgoing),
+            [line.traceparent for line in lines],
+        )
+        reports = await self._record(batch, exchange)
+        self._caller.tell("bank.submit", bank, exchange.story, [_step(line, reports) for line in lines])
+        return reports
+
+    async def _record(self, batch: _Batch, exchange: Exchange[list[LineAnswer]]) -> Reports:
+        """Record what came back. From here on nothing may raise: the bytes have left."""
+        received, at = exchange.received, exchange.received_at
+        ids = [line.instruction_id for line in batch.lines]
+        if exchange.value is not None:
+            answers = dict(zip(ids, exchange.value, strict=True))
+            reports = {
+                one: StatusReport(
+                    one,
+                    answer.status,
+                    at,
+                    answer.reason_code,
+                    answer.proprietary_code,
+                    answer.reason_text,
+                    archive_id=received.archive_id,
+                )
+                for one, answer in answers.items()
+            }
+            store_it = partial(use_cases.record_submission_answer, exchange.sent.exchange_id, answers, received, at)
+        else:
+            failure = exchange.failure
+            is_unsent = failure is not None and failure.is_unsent
+            status = BankStatus.NOT_SENT if is_unsent else BankStatus.UNKNOWN
+            state = SendState.NOT_SENT if is_unsent else SendState.IN_DOUBT
+            reason, code, text = (failure.reason, failure.code, failure.text) if failure else ("NO_ANSWER", "", "")
+            reports = self._all(batch, status, reason, code, text, received.archive_id)
+            store_it = partial(use_cases.record_submission_failure, exchange.sent.exchange_id, state, received, at)
+        try:
+            await self._database.run(lambda connection: store_it(SqlStore(connection)))
+        except YinqiError as error:
+            # An answer that is not on record is no answer: after a restart nobody could show it.
+            _log.error("the bank's answer could not be recorded", reason=error.reason, lines=len(ids))
+            return self._all(batch, BankStatus.UNKNOWN, "ANSWER_NOT_RECORDED")
+        return reports
+
+    def _all(
+        self, batch: _Batch, status: BankStatus, reason: str, code: str = "", text: str = "", archive_id: str = ""
+    ) -> Reports:
+        at = self._clock.now()
+        return {
+            line.instruction_id: StatusReport(
+                line.instruction_id, status, at, reason, code, text, archive_id=archive_id
+            )
+            for line in batch.lines
+        }
+
+    def _already(self, instruction_id: str) -> StatusReport:
+        text = "sent before; query it 此前已提交，请查询"
+        return StatusReport(instruction_id, BankStatus.UNKNOWN, self._clock.now(), ALREADY_SUBMITTED, reason_text=text)
+
+    def _unreachable(self, instruction_id: str) -> StatusReport:
+        # Not a refusal: an operator can add the account to a profile, and then the payment goes out.
+        text = "no bank profile reaches the debtor account; add it to one 付款账户未配置银行，请在银行配置中添加"
+        return StatusReport(
+            instruction_id, BankStatus.NOT_SENT, self._clock.now(), "ACCOUNT_UNREACHABLE", reason_text=text
+        )
+
+    def _in_order(self, submissions: Sequence[Submission], reports: Reports) -> list[StatusReport]:
+        seen: set[str] = set()
+        ordered = []
+        for submission in submissions:
+            is_repeated = submission.instruction_id in seen
+            seen.add(submission.instruction_id)
+            ordered.append(
+                self._already(submission.instruction_id) if is_repeated else reports[submission.instruction_id]
+            )
+        return ordered
+
+
+def _claim(batch: _Batch, counts: Mapping[str, int], message: ArchivedMessage, store: Store) -> None:
+    attempts = [
+        Attempt(
+            instruction_id=line.instruction_id,
+            attempt=line.attempt,
+            state=SendState.SENDING,
+            profile=batch.bank.profile.name,
+            debtor_account=batch.account.identification,
+            creditor_account=line.instruction.creditor_account,
+            amount=line.instruction.amount,
+            content_digest=line.instruction.digest(),
+            exchange_id=message.exchange_id,
+            claimed_at=message.recorded_at,
+        )
+        for line in batch.lines
+    ]
+    use_cases.claim_submissions(attempts, counts, message, store)
+
+
+def _chunks(lines: Sequence[Submission], bank: Bank) -> list[tuple[Submission, ...]]:
+    """Split so that neither the count nor the declared total is more than the bank takes."""
+    lines_max = bank.profile.batch.lines_max
+    # Two digits of room: the declared total may have more decimals on the wire than in minor units.
+    total_max = 10 ** (bank.profile.amount_digits_max - 2)
+    chunks: list[tuple[Submission, ...]] = []
+    chunk: list[Submission] = []
+    total = 0
+    for line in lines:
+        amount = line.instruction.amount.minor_units
+        if chunk and (len(chunk) == lines_max or total + amount >= total_max):
+            chunks.append(tuple(chunk))
+            chunk, total = [], 0
+        chunk.append(line)
+        total += amount
+    return [*chunks, tuple(chunk)] if chunk else chunks
+
+
+def _step(line: Submission, reports: Reports) -> Step:
+    report = reports[line.instruction_id]
+    return Step(line.instruction_id, line.traceparent, report.status, report.reason_code, line.attempt)
