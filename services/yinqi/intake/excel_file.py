@@ -1,7 +1,7 @@
 """Supplier lists as Excel workbooks (.xlsx): one sheet, a header row within the first ten rows.
 
 Account numbers must be text cells: a spreadsheet keeps 15 digits of a number and drops leading zeros, so a number cell
-may already be another account. Amounts are taken as the shortest decimal that the stored number stands for.
+may already be another account. Amounts are taken as the decimal of 15 significant digits that Excel itself works with.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def _cell_text(value: object, field: str) -> str:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, float):
-        # repr is the shortest decimal that reads back as the same number: 1234.55 stays 1234.55. A whole number has
-        # no decimals, so that 100 yen typed as 100 does not become 100.0.
-        return repr(value).removesuffix(".0")
+        # Excel computes and shows 15 significant digits; what stands behind them (0.1 + 0.2 = 0.30000000000000004) is
+        # no part of the clerk's number. A third decimal that only the cell's format hides is within them, and refused.
+        return format(value, ".15g")
     return str(value)
 
 

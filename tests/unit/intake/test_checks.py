@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from .lists import csv_bytes, line, read_lines
+
 from yinqi.intake import read_payment_file
 from yinqi.kernel.money import Money
+
+from .lists import csv_bytes, line, read_lines
 
 
 def test_a_good_line_becomes_a_payment_with_every_field():
