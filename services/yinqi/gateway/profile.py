@@ -248,18 +248,28 @@ def load_profiles(directory: Path, placeholders: Mapping[str, str]) -> Profiles:
 
 
 def load_profile(file: Path, placeholders: Mapping[str, str]) -> Profile:
-    """Read one profile and its accounts file, if that exists."""
+    """Read one profile and its accounts file, if that exists.
+
+    Raises:
+        ProfileInvalid: names every wrong field of the file.
+    """
     tree = _fill(_read(file), placeholders, file)
     if isinstance(tree.get("accounts_file"), str) and tree["accounts_file"]:
         more = Path(tree["accounts_file"])
         if more.exists():
-            added = _read(more).get("accounts", [])
-            listed = tree.get("accounts", [])
-            tree["accounts"] = [*listed, *added] if isinstance(added, list) and isinstance(listed, list) else added
+            tree["accounts"] = _merged(tree.get("accounts", []), _read(more).get("accounts", []))
     try:
         return Profile.model_validate(tree)
     except ValidationError as error:
         raise _invalid(file, error) from None
+
+
+def _merged(listed: Any, added: Any) -> Any:
+    """Return both lists of accounts; one that is in both counts as the accounts file says."""
+    if not all(isinstance(entry, dict) for entries in (listed, added) for entry in entries):
+        return added  # The validation that follows says what is wrong with it.
+    again = {entry.get("identification") for entry in added}
+    return [*(entry for entry in listed if entry.get("identification") not in again), *added]
 
 
 def _read(file: Path) -> dict[str, Any]:

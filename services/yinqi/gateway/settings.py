@@ -18,8 +18,8 @@ class GatewaySettings(Settings):
     gateway_profiles_dir: Path = _SHIPPED_PROFILES
     # Our keys; only the gateway may read here. {var_dir} is filled in.
     gateway_keys_dir: str = "{var_dir}/gateway/keys"
-    # Where the bank and we leave public keys for each other (the sandbox bank's --keys-dir).
-    gateway_exchange_dir: str = "{var_dir}/bank_keys"
+    # Where the bank and we leave keys for each other (the sandbox bank's --keys-dir). {var_dir} is filled in.
+    exchange_dir: str = "{var_dir}/exchange"
     # Password of the signing keys; empty: each profile's password file in the key folder, made at the first start.
     gateway_key_password: SecretStr = SecretStr("")
 
@@ -29,6 +29,6 @@ class GatewaySettings(Settings):
         return {
             "var_dir": var_dir,
             "keys_dir": self.gateway_keys_dir.replace("{var_dir}", var_dir),
-            "exchange_dir": self.gateway_exchange_dir.replace("{var_dir}", var_dir),
+            "exchange_dir": self.exchange_dir.replace("{var_dir}", var_dir),
             "sandbox_bank_address": self.address_of("sandbox_bank"),
         }

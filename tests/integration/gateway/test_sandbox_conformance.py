@@ -1,0 +1,197 @@
+"""The cdc adapter against the real sandbox bank, over the wire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from yinqi.api.gateway.v1 import gateway_pb2
+from yinqi.api.gateway.v1 import gateway_service_pb2 as pb
+
+CNY, CNY_2, EUR = "755915678910001", "755915678910002", "755915678932001"
+PROCESSING, SETTLED = gateway_pb2.BANK_STATUS_PROCESSING, gateway_pb2.BANK_STATUS_SETTLED
+
+
+async def until_final(
+    gateway: Any, submissions: list[Any], open_statuses: tuple[int, ...] = (PROCESSING,)
+) -> list[Any]:
+    for _ in range(100):
+        reports = await gateway.query(*submissions)
+        if all(report.status not in open_statuses for report in reports):
+            return list(reports)
+        await asyncio.sleep(0.05)
+    pytest.fail(f"not final: {reports}")
+
+
+async def test_a_batch_is_received_executed_and_found_in_the_statement(
+    sandbox_bank: Callable[..., Any], run_gateway: Any
+) -> None:
+    bank = sandbox_bank()
+    async with run_gateway(bank.address) as gateway:
+        submissions = [gateway.submission(minor_units=100 + i) for i in range(30)]
+        reports = await gateway.submit(*submissions)
+        assert {report.status for report in reports} == {PROCESSING}
+        assert [report.instruction_id for report in reports] == [one.instruction_id for one in submissions]
+
+        settled = await until_final(gateway, submissions)
+        assert {report.status for report in settled} == {SETTLED}
+        assert all(report.booking_date and report.account_servicer_reference for report in settled)
+
+        page = (await gateway.stub.ListEntries(pb.ListEntriesRequest(account=CNY), timeout=10)).page
+        by_reference = {entry.instruction_id: entry for entry in page.entries}
+        for submission, report in zip(submissions, settled, strict=True):
+            entry = by_reference[submission.instruction_id]
+            assert entry.amount == submission.instruction.instructed_amount
+            assert entry.account_servicer_reference == report.account_servicer_reference
+            assert entry.counterparty_name == "收款有限公司"
+        assert page.opening_balance.minor_units - page.closing_balance.minor_units == sum(range(100, 130))
+
+
+async def test_a_single_payment_goes_out_and_settles(sandbox_bank: Callable[..., Any], run_gateway: Any) -> None:
+    async with run_gateway(sandbox_bank().address) as gateway:
+        submission = gateway.submission(creditor="名 字 with blanks <&>\"'", memo="a b")
+        (report,) = await gateway.submit(submission)
+        assert report.status == PROCESSING, report
+        (settled,) = await until_final(gateway, [submission])
+        assert settled.status == SETTLED
+        messages = await gateway.messages(submission.instruction_id)
+        assert [m.function for m in messages][:3] == ["BB1PAYOP", "BB1PAYOP", "BB1PAYQR"]
+        assert all(m.is_verified for m in messages if m.direction == pb.MESSAGE_DIRECTION_RECEIVED)
+
+
+async def test_balances_come_per_account_in_order(sandbox_bank: Callable[..., Any], run_gateway: Any) -> None:
+    async with run_gateway(sandbox_bank().address) as gateway:
+        response = await gateway.stub.GetBalances(
+            pb.GetBalancesRequest(accounts=[EUR, "999", CNY, CNY_2, CNY]), timeout=10
+        )
+        assert [balance.account for balance in response.balances] == [EUR, "999", CNY, CNY_2, CNY]
+        eur, strange, cny, _, again = response.balances
+        assert strange.error_code == "ACCOUNT_UNREACHABLE"
+        assert eur.booked_balance.currency == "EUR"
+        assert eur.booked_balance.minor_units == 500_000_000
+        assert cny.available_balance.minor_units == 1_000_000_000
+        assert cny == again
+        assert cny.bank_date
+
+
+async def test_statement_pages_follow_the_cursor_and_it_shows_only_what_is_new_later(
+    sandbox_bank: Callable[..., Any], run_gateway: Any
+) -> None:
+    async with run_gateway(sandbox_bank().address) as gateway:
+        first = [gateway.submission() for _ in range(450)]
+        await gateway.submit(*first)
+        await until_final(gateway, first)
+        seen, cursor, pages = [], "", 0
+        while True:
+            page = (await gateway.stub.ListEntries(pb.ListEntriesRequest(account=CNY, cursor=cursor), timeout=10)).page
+            seen += [entry.instruction_id for entry in page.entries]
+            cursor, pages = page.next_cursor, pages + 1
+            if not page.has_more:
+                break
+        assert pages == 3
+        assert set(seen) == {one.instruction_id for one in first}
+        assert len(seen) == 450
+        later = gateway.submission()
+        await gateway.submit(later)
+        await until_final(gateway, [later])
+        page = (await gateway.stub.ListEntries(pb.ListEntriesRequest(account=CNY, cursor=cursor), timeout=10)).page
+        assert [entry.instruction_id for entry in page.entries] == [later.instruction_id]
+        assert not page.is_final
+
+
+async def test_a_refused_line_does_not_stop_the_others(sandbox_bank: Callable[..., Any], run_gateway: Any) -> None:
+    script = '[[rule]]\nrefuse = { at = "receipt" }\nwhen = { creditor_account = "6666" }\n'
+    async with run_gateway(sandbox_bank(script).address) as gateway:
+        good, closed, foreign, long_memo = (
+            gateway.submission(),
+            gateway.submission(creditor_account="6666"),
+            gateway.submission(currency="EUR"),
+            gateway.submission(memo="长" * 101),
+        )
+        reports = await gateway.submit(good, closed, foreign, long_memo, gateway.submission())
+        assert [report.status for report in reports] == [
+            PROCESSING,
+            gateway_pb2.BANK_STATUS_REJECTED,
+            gateway_pb2.BANK_STATUS_REJECTED,
+            gateway_pb2.BANK_STATUS_REJECTED,
+            PROCESSING,
+        ]
+        assert reports[1].proprietary_code == "ACT0009"
+        assert reports[1].reason_code == "AC04"
+        assert reports[2].reason_code == "CURRENCY_NOT_OF_ACCOUNT"
+        assert reports[3].reason_code == "FIELD_TOO_LONG"
+        assert not reports[3].archive_id
+
+
+async def test_a_payment_refused_at_execution_is_rejected_and_one_that_is_suspicious_is_unknown(
+    sandbox_bank: Callable[..., Any], run_gateway: Any
+) -> None:
+    script = (
+        '[[rule]]\nrefuse = { at = "execution" }\nwhen = { creditor_account = "6666" }\n'
+        '[[rule]]\nsuspicious = { after_seconds = 3600 }\nwhen = { creditor_account = "7777" }\n'
+    )
+    async with run_gateway(sandbox_bank(script).address) as gateway:
+        closed, suspicious = gateway.submission(creditor_account="6666"), gateway.submission(creditor_account="7777")
+        await gateway.submit(closed, suspicious)
+        reports = await until_final(gateway, [closed, suspicious])
+        assert reports[0].status == gateway_pb2.BANK_STATUS_REJECTED
+        assert reports[0].proprietary_code == "ACT0009"
+        assert reports[1].status == gateway_pb2.BANK_STATUS_UNKNOWN
+        assert reports[1].reason_code == "SUSPICIOUS"
+
+
+async def test_a_lost_answer_is_unknown_and_the_query_finds_the_payment(
+    sandbox_bank: Callable[..., Any], run_gateway: Any
+) -> None:
+    bank = sandbox_bank('[[rule]]\nlose_answer = true\nwhen = { function = "BB1PAYBH" }\n')
+    async with run_gateway(bank.address) as gateway:
+        submissions = [gateway.submission() for _ in range(3)]
+        reports = await gateway.submit(*submissions)
+        assert {report.status for report in reports} == {gateway_pb2.BANK_STATUS_UNKNOWN}
+        assert {report.reason_code for report in reports} == {"NO_ANSWER"}
+        again = await gateway.submit(*submissions)
+        assert {report.reason_code for report in again} == {"ALREADY_SUBMITTED"}
+        assert {report.status for report in await until_final(gateway, submissions)} == {SETTLED}
+
+
+async def test_a_request_that_never_arrived_is_proven_absent_only_with_a_control(
+    sandbox_bank: Callable[..., Any], run_gateway: Any
+) -> None:
+    bank = sandbox_bank('[[rule]]\nlose_request = true\nwhen = { creditor_account = "6666" }\n')
+    async with run_gateway(bank.address) as gateway:
+        lost = gateway.submission(creditor_account="6666")
+        (report,) = await gateway.submit(lost)
+        assert report.status == gateway_pb2.BANK_STATUS_UNKNOWN
+        (absent,) = await gateway.query(lost)
+        assert absent.status == gateway_pb2.BANK_STATUS_NOT_FOUND
+        # Nothing was ever known to this bank, so it is asked whether we may query at all.
+        assert absent.not_found_proof.control_reference == "QUERY_PERMISSION"
+        assert absent.not_found_proof.control_seen
+
+        known = gateway.submission()
+        await gateway.submit(known)
+        (absent,) = await gateway.query(lost)
+        proof = absent.not_found_proof
+        assert (proof.control_reference, proof.control_seen) == (known.instruction_id, True)
+        assert proof.archive_id
+        assert proof.safe_window_ms == 30_000
+
+
+async def test_returned_payments_are_listed_with_their_reason(
+    sandbox_bank: Callable[..., Any], run_gateway: Any
+) -> None:
+    bank = sandbox_bank("[[rule]]\nreturn = { after_days = 0 }\n")
+    async with run_gateway(bank.address) as gateway:
+        submissions = [gateway.submission() for _ in range(3)]
+        await gateway.submit(*submissions)
+        await until_final(gateway, submissions, (PROCESSING, SETTLED))
+        day = (await gateway.query(submissions[0]))[0].booking_date
+        response = await gateway.stub.ListReturns(
+            pb.ListReturnsRequest(debtor_account=CNY, from_date=day, to_date=day), timeout=10
+        )
+        assert {report.instruction_id for report in response.reports} == {one.instruction_id for one in submissions}
+        assert {report.status for report in response.reports} == {gateway_pb2.BANK_STATUS_RETURNED}
+        assert {report.proprietary_code for report in response.reports} == {"RTN0001"}
