@@ -8,6 +8,7 @@ writes its root span. Nothing here sets process-wide state, so several services 
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import secrets
@@ -18,21 +19,20 @@ from contextlib import contextmanager
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from yinqi.kernel.clock import epoch_ns
+from yinqi.runtime.lean_spans import SCOPE, LeanOtlpExporter, LeanTracer
 from yinqi.runtime.settings import Settings
 
 AttributeValue = str | bool | int | float
 Attributes = Mapping[str, AttributeValue]
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$")
-_SCOPE = InstrumentationScope("yinqi")
+_UNSET = Status(StatusCode.UNSET)
 
 
 def format_traceparent(context: SpanContext) -> str:
@@ -42,6 +42,7 @@ def format_traceparent(context: SpanContext) -> str:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
+@functools.lru_cache(maxsize=8192)  # A batch names the same few contexts again and again.
 def parse_traceparent(traceparent: str) -> SpanContext:
     """Return the span context; an empty or malformed text gives an invalid context, never an error."""
     match = _TRACEPARENT.match(traceparent)
@@ -86,12 +87,7 @@ class Telemetry:
                 "service.instance.id": f"{socket.gethostname()}-{os.getpid()}",
             }
         )
-        self._provider: TracerProvider | None = None
-        self.tracer: trace.Tracer = trace.NoOpTracer()
-        if processor is not None:
-            self._provider = TracerProvider(resource=self._resource, shutdown_on_exit=False)
-            self._provider.add_span_processor(processor)
-            self.tracer = self._provider.get_tracer("yinqi")
+        self.tracer: trace.Tracer = trace.NoOpTracer() if processor is None else LeanTracer(processor, self._resource)
 
     @classmethod
     def off(cls, service_name: str = "yinqi") -> Telemetry:
@@ -137,26 +133,29 @@ class Telemetry:
             links: links, or traceparents to link to.
             error: a text here sets the span's status to ERROR.
         """
-        own = traceparent_of_span or self.child_traceparent(parent_traceparent)
-        context = parse_traceparent(own)
-        if self._processor is None or not context.is_valid or not context.trace_flags.sampled:
-            return own
         parent = parse_traceparent(parent_traceparent)
+        if traceparent_of_span:
+            context = parse_traceparent(traceparent_of_span)
+        elif parent.is_valid:
+            context = SpanContext(parent.trace_id, secrets.randbits(64) or 1, True, parent.trace_flags)
+        else:
+            context = parse_traceparent(self.new_traceparent())
+        own = traceparent_of_span or format_traceparent(context)
+        if self._processor is None or not context.trace_flags & TraceFlags.SAMPLED:
+            return own
         self._processor.on_end(
             ReadableSpan(
                 name=name,
-                context=SpanContext(
-                    context.trace_id, context.span_id, is_remote=False, trace_flags=context.trace_flags
-                ),
+                context=context,
                 parent=parent if parent.is_valid else None,
                 resource=self._resource,
-                attributes=dict(attributes or {}),
+                attributes=dict(attributes) if attributes else {},
                 links=[link for one in links for link in (links_to([one]) if isinstance(one, str) else [one])],
                 kind=kind,
-                status=Status(StatusCode.ERROR, error) if error else Status(StatusCode.UNSET),
+                status=Status(StatusCode.ERROR, error) if error else _UNSET,
                 start_time=start_ns,
-                end_time=epoch_ns() if end_ns is None else end_ns,
-                instrumentation_scope=_SCOPE,
+                end_time=end_ns or epoch_ns(),
+                instrumentation_scope=SCOPE,
             )
         )
         return own
@@ -194,8 +193,8 @@ class Telemetry:
 
     def shutdown(self, timeout_s: float = 5.0) -> bool:
         """Send what is still queued and stop; return whether that was done in time (a collector may be away)."""
-        provider = self._provider
-        return provider is None or _within(timeout_s, provider.shutdown)
+        processor = self._processor
+        return processor is None or _within(timeout_s, processor.shutdown)
 
 
 def _within(timeout_s: float, action: Callable[[], object]) -> bool:
@@ -211,7 +210,7 @@ def configure_telemetry(service_name: str, settings: Settings) -> Telemetry:
     if not settings.tracing_enabled:
         return Telemetry.off(service_name)
     endpoint = settings.otlp_endpoint
-    exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
+    exporter = LeanOtlpExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
     return Telemetry(
         service_name,
         BatchSpanProcessor(

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -19,6 +20,7 @@ from yinqi.kernel.clock import epoch_ns
 from yinqi.runtime import attributes
 from yinqi.runtime.coalescer import Coalescer
 from yinqi.runtime.database import Database
+from yinqi.runtime.lean_spans import encode
 from yinqi.runtime.otlp_sink import OtlpSink
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry, current_traceparent, parse_traceparent
@@ -37,6 +39,13 @@ class Recorder:
     def spans(self) -> list[ReadableSpan]:
         return list(self.exporter.get_finished_spans())
 
+    async def wait_for(self, name: str) -> list[ReadableSpan]:
+        """Return the spans of that name once there is one: a server ends its span just after its answer."""
+        async with asyncio.timeout(5):
+            while not self.named(name):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        return self.named(name)
+
     def named(self, name: str) -> list[ReadableSpan]:
         return [span for span in self.spans if span.name == name]
 
@@ -53,7 +62,7 @@ async def test_client_and_server_spans_are_one_trace(serve_echo: Serve) -> None:
     server, client = Recorder("server"), Recorder("client")
     house = await serve_echo(telemetry=server.telemetry, client_telemetry=client.telemetry)
     await house.stub.Echo(StringValue(value="x"))
-    (ours,), (theirs,) = client.named(ECHO), server.named(ECHO)
+    (ours,), (theirs,) = client.named(ECHO), await server.wait_for(ECHO)
     assert theirs.context.trace_id == ours.context.trace_id
     assert theirs.parent.span_id == ours.context.span_id
     assert (ours.kind, theirs.kind) == (SpanKind.CLIENT, SpanKind.SERVER)
@@ -66,7 +75,7 @@ async def test_trap_2_a_crash_is_an_error_span_with_the_code_the_client_saw(serv
     house = await serve_echo(telemetry=server.telemetry, client_telemetry=client.telemetry)
     with pytest.raises(grpc.aio.AioRpcError):
         await house.stub.Echo(StringValue(value="crash"))
-    for span in (*server.named(ECHO), *client.named(ECHO)):
+    for span in (*await server.wait_for(ECHO), *client.named(ECHO)):
         assert span.status.status_code is StatusCode.ERROR
         assert span.attributes[attributes.RPC_STATUS] == grpc.StatusCode.INTERNAL.value[0]
     (span,) = server.named(ECHO)
@@ -78,7 +87,7 @@ async def test_a_callers_mistake_leaves_the_server_span_unset(serve_echo: Serve,
     house = await serve_echo(telemetry=recorder.telemetry)
     with pytest.raises(grpc.aio.AioRpcError):
         await house.stub.Echo(StringValue(value="wrong"))
-    (span,) = recorder.named(ECHO)
+    (span,) = await recorder.wait_for(ECHO)
     assert span.status.status_code is StatusCode.UNSET
     assert span.attributes[attributes.RPC_STATUS] == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert span.attributes[attributes.ERROR_REASON] == "AMOUNT_INVALID"
@@ -90,7 +99,7 @@ async def test_trap_3_both_streaming_styles_work_and_are_traced(serve_echo: Serv
     assert len([m async for m in house.stub.Write(StringValue(value="w"))]) == 3
     assert [m.value async for m in house.stub.Chat(iter([StringValue(value="a")]))] == ["A"]
     for method in ("Generate", "Write", "Chat"):
-        (span,) = recorder.named(f"yinqi.test.v1.EchoService/{method}")
+        (span,) = await recorder.wait_for(f"yinqi.test.v1.EchoService/{method}")
         assert span.attributes[attributes.RPC_STATUS] == 0
 
 
@@ -102,7 +111,7 @@ async def test_trap_3_a_crash_in_the_middle_of_a_stream_is_an_error_span(
     with pytest.raises(grpc.aio.AioRpcError):
         async for _ in getattr(house.stub, method)(StringValue(value="crash")):
             pass
-    (span,) = recorder.named(f"yinqi.test.v1.EchoService/{method}")
+    (span,) = await recorder.wait_for(f"yinqi.test.v1.EchoService/{method}")
     assert span.status.status_code is StatusCode.ERROR
     assert span.attributes[attributes.RPC_STATUS] == grpc.StatusCode.INTERNAL.value[0]
 
@@ -194,6 +203,29 @@ async def test_a_root_span_can_be_written_later_under_identifiers_fixed_earlier(
     assert result.traces[trace_ids[0]].linked == {f"{parse_traceparent(batch).trace_id:032x}"}
 
 
+async def test_all_kinds_of_facts_survive_the_way_to_the_collector(settings: Settings) -> None:
+    """Our encoder against the SDK's own, field by field."""
+    recorder = Recorder("payment")
+    telemetry = recorder.telemetry
+    root = telemetry.new_traceparent()
+    with telemetry.payment_span(
+        "step", root, attributes={"a": "文", "b": 1, "c": 1.5, "d": True}, links=[root]
+    ) as span:
+        span.add_event("sent", {"n": 1})
+        span.set_status(StatusCode.ERROR, "why")
+    telemetry.emit_span("later", parent_traceparent=root, start_ns=1, end_ns=2, kind=SpanKind.CLIENT, error="no answer")
+    telemetry.emit_span("root", traceparent_of_span=root, start_ns=1, end_ns=2)
+    ours, theirs = encode(recorder.spans), encode_spans(recorder.spans)
+    for message in (ours, theirs):
+        for one in message.resource_spans[0].scope_spans[0].spans:
+            one.ClearField("trace_state")
+            for link in one.links:
+                link.ClearField("trace_state")
+            if not one.status.code:
+                one.ClearField("status")
+    assert ours == theirs
+
+
 async def test_an_orphan_is_found(settings: Settings, otlp_sink: OtlpSink) -> None:
     telemetry = configure_telemetry("payment", settings.model_copy(update={"otlp_endpoint": otlp_sink.endpoint}))
     with telemetry.payment_span("send", telemetry.new_traceparent()):
@@ -209,7 +241,7 @@ async def test_a_long_stream_is_a_story_of_its_own(serve_echo: Serve) -> None:
     house = await serve_echo(telemetry=server.telemetry, client_telemetry=client.telemetry)
     with client.telemetry.payment_span("follower", client.telemetry.new_traceparent()):
         assert len([m async for m in house.stub.Generate(StringValue(value="g"))]) == 3
-    (span,) = server.spans
+    (span,) = await server.wait_for("yinqi.test.v1.EchoService/Generate")
     assert span.parent is None
 
 
