@@ -9,10 +9,9 @@ from dataclasses import replace
 from datetime import date
 
 from yinqi.account.camt053 import Camt053Entry, Camt053Header, Camt053Statement
-from yinqi.account.statement import Flaw, Indicator, Statement, StatementEntry
+from yinqi.account.statement import IMPORTED, Flaw, Indicator, Statement, StatementEntry
 from yinqi.kernel.errors import InvalidRequest
 
-SOURCE = "camt.053"
 _BOOKED = "BOOK"  # only booked entries count for the balances
 _DERIVED_LENGTH = 20
 
@@ -29,7 +28,7 @@ def statement_with_entries(parsed: Camt053Statement) -> tuple[Statement, list[St
     days = [entry.booking_date for entry in entries]
     statement = Statement(
         account=header.account,
-        source=SOURCE,
+        source=IMPORTED,
         statement_id=_statement_id(header),
         from_date=_day(header.from_date) or min(days, default=last_day),
         to_date=last_day,
@@ -75,7 +74,7 @@ def _entry(entry: Camt053Entry, header: Camt053Header, last_day: date) -> Statem
         amount=entry.amount,
         indicator=Indicator(entry.credit_debit_indicator),
         booking_date=_day(entry.booking_date) or last_day,
-        source=SOURCE,
+        source=IMPORTED,
         value_date=_day(entry.value_date),
         instruction_id=entry.instruction_id,
         end_to_end_id=entry.end_to_end_id,

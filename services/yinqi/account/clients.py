@@ -10,8 +10,7 @@ import grpc
 from yinqi.account import mapping
 from yinqi.account.booking import PaymentMove
 from yinqi.account.model import Account, BankBalance
-from yinqi.account.statement import StatementPage
-from yinqi.account.use_cases import FETCHED
+from yinqi.account.statement import FETCHED, StatementPage
 from yinqi.api.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc
 from yinqi.api.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
 from yinqi.runtime.grpc_client import typed_error

@@ -32,6 +32,8 @@ from yinqi.kernel.money import Money
 
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1_000
+ACCOUNTS_MAX = 1_000
+_SEQUENCE_MAX = 2**63 - 1
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _STATUS_NAMES = {number: name.removeprefix("PAYMENT_STATUS_") for name, number in payment_pb2.PaymentStatus.items()}
 _INDICATORS = {
@@ -157,11 +159,16 @@ def _entry_from_proto(message: account_pb2.StatementEntry, account: str, day: da
         instruction_id=message.instruction_id,
         end_to_end_id=message.end_to_end_id,
         is_reversal=message.is_reversal,
-        counterparty_name=message.counterparty_name,
-        counterparty_account=message.counterparty_account,
-        remittance_information=message.remittance_information,
+        counterparty_name=_storable(message.counterparty_name),
+        counterparty_account=_storable(message.counterparty_account),
+        remittance_information=_storable(message.remittance_information),
         balance_after=optional_money(message, "balance_after"),
     )
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL stores no NUL; one in a stranger's text must not hold up the statement."""
+    return text.replace("\x00", "")
 
 
 # --- our answers ----------------------------------------------------------------------------------------------------
@@ -250,6 +257,22 @@ def imported_to_proto(imported: ImportedStatement) -> account_service_pb2.Import
 # --- filters and pages ----------------------------------------------------------------------------------------------
 
 
+def accounts_from_request(accounts: Sequence[str]) -> list[str]:
+    """Return the accounts asked for.
+
+    Raises:
+        InvalidRequest: too many at once.
+    """
+    if len(accounts) > ACCOUNTS_MAX:
+        raise _field_invalid(
+            "accounts",
+            "TOO_MANY",
+            f"at most {ACCOUNTS_MAX:,} accounts at once, or none for all",
+            "一次最多查询 1000 个账户",
+        )
+    return list(accounts)
+
+
 def entry_filter_from_proto(request: account_service_pb2.ListEntriesRequest) -> EntryFilter:
     """Return the filter, with room for one entry more than the page, to see whether there is a next one."""
     return EntryFilter(
@@ -309,8 +332,11 @@ def _from_token(token: str, read: Callable[[str], T]) -> T | None:
 
 def _entry_position(token: str) -> tuple[date, int]:
     day, _, sequence = token.partition(".")
-    return date.fromisoformat(day), int(sequence)
+    return date.fromisoformat(day), _posting_position(sequence)
 
 
 def _posting_position(token: str) -> int:
-    return int(token)
+    sequence = int(token)
+    if not 0 <= sequence <= _SEQUENCE_MAX:
+        raise ValueError(token)
+    return sequence

@@ -52,7 +52,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
 
     async def GetBalances(self, request: pb.GetBalancesRequest, context: Context) -> pb.GetBalancesResponse:
         at = mapping.date_from_request(request.date, "date")
-        names = list(request.accounts)
+        names = mapping.accounts_from_request(request.accounts)
         balances = await self._database.read(lambda connection: use_cases.get_balances(names, at, SqlBooks(connection)))
         return pb.GetBalancesResponse(balances=map(mapping.balance_to_proto, balances))
 

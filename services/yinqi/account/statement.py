@@ -14,6 +14,10 @@ from enum import StrEnum
 from yinqi.kernel.errors import InvalidRequest
 from yinqi.kernel.money import Money
 
+# Where entries come from.
+FETCHED = "cdc"  # the bank's own interface, through the gateway
+IMPORTED = "camt.053"  # a file
+
 
 class Indicator(StrEnum):
     """Direction of an entry seen from our account (借贷标志), ISO 20022 CdtDbtInd."""
@@ -56,7 +60,7 @@ class StatementEntry:
         amount: never negative; the direction is in `indicator`.
         is_reversal: the entry undoes an earlier one (冲正); `indicator` is the direction of this entry itself.
         balance_after: booked balance after this entry, when the bank gives it.
-        source: "cdc" for the bank's interface, "camt.053" for a file.
+        source: FETCHED or IMPORTED.
     """
 
     account: str

@@ -23,6 +23,8 @@ from yinqi.account.model import (
 )
 from yinqi.account.ports import Books
 from yinqi.account.statement import (
+    FETCHED,
+    IMPORTED,
     Recording,
     Statement,
     StatementEntry,
@@ -33,9 +35,6 @@ from yinqi.account.statement import (
 )
 from yinqi.kernel.errors import InvalidRequest, NotFound
 from yinqi.kernel.money import Money
-
-FETCHED = "cdc"  # source of entries that came over the bank's interface
-IMPORTED = "camt.053"
 
 # --- payments -------------------------------------------------------------------------------------------------------
 

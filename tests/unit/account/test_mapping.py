@@ -27,7 +27,9 @@ def test_a_page_has_one_to_a_thousand_lines(size: int) -> None:
     assert mapping.posting_filter_from_proto(account_service_pb2.ListPostingsRequest()).limit == 101
 
 
-@pytest.mark.parametrize("token", ["x", "2026-11-22", "2026-11-22.x", "..", "99"])
+@pytest.mark.parametrize(
+    "token", ["x", "2026-11-22", "2026-11-22.x", "..", "99", "2026-11-22." + "9" * 30, "2026-11-22.-1"]
+)
 def test_a_forged_page_token_is_refused(token: str) -> None:
     with pytest.raises(InvalidRequest, match="page_token"):
         mapping.entry_filter_from_proto(account_service_pb2.ListEntriesRequest(page_token=token))
@@ -48,3 +50,8 @@ def test_an_event_becomes_a_move_on_our_banking_date() -> None:
 def test_a_status_of_the_future_has_a_name_that_books_nothing() -> None:
     event = payment_pb2.PaymentEvent(sequence=9, to_status=99)  # type: ignore[arg-type]
     assert mapping.move_from_event(event).status == "99"
+
+
+def test_at_most_a_thousand_accounts_are_asked_for_at_once() -> None:
+    with pytest.raises(InvalidRequest, match="accounts"):
+        mapping.accounts_from_request(["755"] * 1_001)
