@@ -17,7 +17,7 @@ from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Feed
 from yinqi.runtime.grpc_client import open_channel
-from yinqi.runtime.grpc_server import GrpcServer, run_service, serve
+from yinqi.runtime.grpc_server import run_service, serve
 from yinqi.runtime.logging import configure_logging
 from yinqi.runtime.migrations import check_revision, migrate
 from yinqi.runtime.settings import load_settings
@@ -33,10 +33,12 @@ async def main(
     *,
     clock: Clock | None = None,
     telemetry: Telemetry | None = None,
-    on_started: Callable[[GrpcServer], None] | None = None,
+    on_started: Callable[[int], None] | None = None,
 ) -> None:
     """Serve until `stop` is set.
 
+    Args:
+        on_started: told the port once the service answers.
     Raises:
         PortInUse, DatabaseTooNew, DatabaseTooOld, Unavailable: why the service does not start, in words.
         LedgerUnbalanced: the books do not hold; nothing may be built on them.
@@ -47,7 +49,7 @@ async def main(
     database = Database.open(url, writers=settings.database_writers, telemetry=telemetry, queue_max=settings.queue_max)
     try:
         await database.read(lambda connection: use_cases.check_ledger(SqlBooks(connection)))
-        await _serve(settings, stop, database, clock or SystemClock(), telemetry, on_started)
+        await _serve(settings, stop, database, clock or SystemClock(), telemetry, on_started or (lambda _: None))
     finally:
         database.close()
         telemetry.shutdown()
@@ -59,7 +61,7 @@ async def _serve(
     database: Database,
     clock: Clock,
     telemetry: Telemetry,
-    on_started: Callable[[GrpcServer], None] | None,
+    on_started: Callable[[int], None],
 ) -> None:
     async with (
         open_channel(
@@ -98,7 +100,7 @@ async def _serve(
                     settings=settings,
                     telemetry=telemetry,
                     stop=stop,
-                    on_started=on_started,
+                    on_started=lambda server: on_started(server.port),
                 )
             finally:
                 # A call to a bank may take longer than we have; what it brings is asked for again at the next start.

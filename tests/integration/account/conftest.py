@@ -259,7 +259,7 @@ async def open_house(sisters: Sisters, tmp_path: Path) -> AsyncIterator[OpenHous
                     sisters.settings(database_url, tmp_path, **more),
                     stop,
                     telemetry=telemetry,
-                    on_started=lambda server: started.set_result(server.port),
+                    on_started=started.set_result,
                 )
             )
             await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
