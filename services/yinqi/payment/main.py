@@ -25,13 +25,12 @@ from yinqi.runtime.settings import Settings, load_settings
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
 
 SERVICE = "payment"
-_LEASE_MARGIN_S = 10.0
 
 
 def pacing_from(settings: PaymentSettings) -> Pacing:
     """Return how patient the workers are."""
     return Pacing(
-        lease=timedelta(seconds=settings.call_timeout_s + _LEASE_MARGIN_S),
+        lease=timedelta(seconds=settings.payment_lease_s),
         first_query_delay=timedelta(seconds=settings.first_query_delay_s),
         query_interval=timedelta(seconds=settings.query_interval_s),
         query_interval_max=timedelta(seconds=max(settings.query_interval_max_s, settings.query_interval_s)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from yinqi.runtime.settings import Settings
 
@@ -13,9 +13,20 @@ class PaymentSettings(Settings):
     # Real banks ask for about 300 s before the first question; the sandbox bank answers at once.
     first_query_delay_s: float = Field(0.5, ge=0)
     query_interval_max_s: float = Field(300.0, gt=0)
+    # How long a claim holds after its process died; longer than call_timeout_s by as much as a stall may last.
+    payment_lease_s: float = Field(20.0, gt=0)
     payment_retry_delay_s: float = Field(1.0, gt=0)
     payment_resends_max: int = Field(3, ge=0)
     payment_batch_max: int = Field(1_000, ge=1, le=1_000)
     payment_calls_max: int = Field(8, ge=1, le=64)
     payment_coalesced_max: int = Field(256, ge=1, le=1_000)
     returns_interval_s: float = Field(10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _lease_outlives_calls(self) -> PaymentSettings:
+        if self.payment_lease_s <= self.call_timeout_s:
+            raise ValueError(
+                f"YINQI_PAYMENT_LEASE_S ({self.payment_lease_s:g}) must be longer than YINQI_CALL_TIMEOUT_S "
+                f"({self.call_timeout_s:g}): else nothing could be sent within its claim"
+            )
+        return self
