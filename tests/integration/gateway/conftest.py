@@ -8,9 +8,10 @@ import datetime as dt
 import json
 import subprocess
 import sys
+import threading
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,18 @@ from typing import Any
 import httpx
 import pytest
 
+from yinqi import gateway as gateway_package
 from yinqi.api.gateway.v1 import gateway_pb2
 from yinqi.api.gateway.v1 import gateway_service_pb2 as pb
 from yinqi.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from yinqi.api.payment.v1 import payment_pb2
+from yinqi.crypto import SigningKey
 from yinqi.gateway.main import main
 from yinqi.gateway.settings import GatewaySettings
-from yinqi.kernel.clock import SystemClock
+from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.ids import TimeOrderedIds
 from yinqi.runtime.grpc_client import open_channel
+from yinqi.runtime.listening import free_port
 from yinqi.runtime.settings import load_settings
 from yinqi.runtime.telemetry import Telemetry
 from yinqi.sandbox_bank import sm
@@ -93,28 +97,61 @@ class Gateway:
 
 
 RunGateway = Callable[..., Any]
+SHIPPED_PROFILE = (Path(gateway_package.__file__).parent / "profiles" / "demo_bank.toml").read_text("utf-8")
+
+
+@pytest.fixture(scope="session")
+def company_keys() -> tuple[bytes, bytes]:
+    """A signing key file that opens quickly, and its password."""
+    return SigningKey.generate().to_encrypted_pem(b"test only", 10_000), b"test only"
 
 
 @pytest.fixture
-def run_gateway(tmp_path: Path) -> RunGateway:
-    """An async context manager that runs a gateway against the bank at `bank`; again with the same folder: a restart."""
+def exchange_dir(tmp_path: Path) -> Path:
+    """Where bank and company leave keys; a module with one bank for all its tests has one of its own."""
+    return tmp_path / "exchange"
+
+
+@pytest.fixture
+def run_gateway(tmp_path: Path, exchange_dir: Path, company_keys: tuple[bytes, bytes]) -> RunGateway:
+    """An async context manager that runs a gateway against the bank at `bank`; again with the same folder: a restart.
+
+    Its `profile` changes the shipped one: {"old text": "new text"}.
+    """
 
     @asynccontextmanager
     async def run(
-        bank: str, *, database_url: str = "", telemetry: Telemetry | None = None, profile: str = "", **overrides: Any
+        bank: str,
+        *,
+        database_url: str = "",
+        telemetry: Telemetry | None = None,
+        clock: Clock | None = None,
+        profile: dict[str, str] | None = None,
+        **overrides: Any,
     ) -> AsyncIterator[Gateway]:
+        keys = exchange_dir / "company"
+        keys.mkdir(parents=True, exist_ok=True)
+        if not (keys / f"{USER_ID}.signing_key.pem").exists():
+            (keys / f"{USER_ID}.signing_key.pem").write_bytes(company_keys[0])
+            (keys / f"{USER_ID}.password").write_bytes(company_keys[1])
         changes: dict[str, Any] = {"database_url": database_url} if database_url else {}
         if profile:
             folder = tmp_path / "profiles"
             folder.mkdir(exist_ok=True)
-            (folder / "demo_bank.toml").write_text(profile, "utf-8")
+            text = SHIPPED_PROFILE
+            for old, new in profile.items():
+                assert old in text
+                text = text.replace(old, new)
+            (folder / "demo_bank.toml").write_text(text, "utf-8")
             changes["gateway_profiles_dir"] = folder
         settings = load_settings(
             GatewaySettings, var_dir=tmp_path, gateway_port=0, sandbox_bank_address=bank, drain_grace_s=2.0,
-            **changes, **overrides,
+            exchange_dir=str(exchange_dir), gateway_keys_dir=str(keys), **changes, **overrides,
         )  # fmt: skip
         stop, started = asyncio.Event(), asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(main(settings, stop, telemetry=telemetry, on_started=started.set_result))
+        task = asyncio.create_task(
+            main(settings, stop, clock=clock, telemetry=telemetry, on_started=started.set_result)
+        )
         done, _ = await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
         if task in done:
             task.result()
@@ -141,38 +178,27 @@ class SandboxBank:
         return response.json() if response.content else None
 
 
-@pytest.fixture
-def sandbox_bank(tmp_path: Path) -> Iterator[Callable[..., SandboxBank]]:
-    """Start a sandbox bank; its keys lie where the gateway looks for them."""
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def start(script: str = "", execution_delay_ms: int = 0) -> SandboxBank:
-        from yinqi.runtime.listening import free_port
-
-        address = f"127.0.0.1:{free_port()}"
-        options = [
-            "--listen",
-            address,
-            "--database",
-            str(tmp_path / "bank.db"),
-            "--keys-dir",
-            str(tmp_path / "exchange"),
-        ]
-        options += ["--execution-delay-ms", str(execution_delay_ms)]
-        if script:
-            (tmp_path / "script.toml").write_text(script, "utf-8")
-            options += ["--script", str(tmp_path / "script.toml")]
-        log = (tmp_path / "bank.log").open("wb")
-        processes.append(
-            subprocess.Popen([sys.executable, "-m", "yinqi.sandbox_bank.main", *options], stdout=log, stderr=log)
-        )
-        _wait_until_it_answers(address, processes[-1], tmp_path / "bank.log")
-        return SandboxBank(address)
-
-    yield start
-    for process in processes:
+@contextmanager
+def running_sandbox_bank(folder: Path, script: str) -> Iterator[SandboxBank]:
+    """Run a sandbox bank with its book in `folder` and its keys in `folder`/exchange."""
+    address = f"127.0.0.1:{free_port()}"
+    (folder / "script.toml").write_text(script, "utf-8")
+    options = ["--listen", address, "--database", str(folder / "bank.db"), "--keys-dir", str(folder / "exchange")]
+    options += ["--execution-delay-ms", "0", "--script", str(folder / "script.toml")]
+    with (folder / "bank.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "yinqi.sandbox_bank.main", *options], stdout=log, stderr=log)
+    try:
+        _wait_until_it_answers(address, process, folder / "bank.log")
+        yield SandboxBank(address)
+    finally:
         process.terminate()
         process.wait(15)
+
+
+@pytest.fixture(scope="session")
+def sandbox_bank_runner() -> Callable[[Path, str], Any]:
+    """See `running_sandbox_bank`."""
+    return running_sandbox_bank
 
 
 def _wait_until_it_answers(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -183,6 +209,7 @@ def _wait_until_it_answers(address: str, process: subprocess.Popen[bytes], log: 
         with suppress(httpx.TransportError):
             httpx.get(f"http://{address}/", timeout=1)
             return
+        threading.Event().wait(0.05)
     pytest.fail("the sandbox bank does not answer")
 
 
@@ -322,9 +349,9 @@ def record_of(line: Body, debtor_account: str = CNY, **changes: Any) -> Body:
 
 
 @pytest.fixture
-async def scripted_bank(tmp_path: Path) -> AsyncIterator[ScriptedBank]:
+async def scripted_bank(exchange_dir: Path) -> AsyncIterator[ScriptedBank]:
     """A scripted bank that takes everything until the test says otherwise."""
-    bank = ScriptedBank(tmp_path / "exchange", received)
+    bank = ScriptedBank(exchange_dir, received)
     bank.install_keys()
     connections: set[asyncio.StreamWriter] = set()
 
@@ -338,9 +365,6 @@ async def scripted_bank(tmp_path: Path) -> AsyncIterator[ScriptedBank]:
     server.close()
     for writer in connections:
         writer.close()
-
-
-Handler = Callable[[Call], Awaitable[bytes]]
 
 
 @pytest.fixture
