@@ -22,6 +22,7 @@ from tests.bench.suite import Meter, Usage, running_suite
 
 from yinqi.api.account.v1 import account_service_pb2, account_service_pb2_grpc
 from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2, payment_service_pb2_grpc
+from yinqi.runtime.logging import configure_logging
 from yinqi.runtime.postgres_cluster import PostgresCluster
 from yinqi.runtime.settings import Settings
 
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="runs of each measurement; the median is the figure")
     parser.add_argument("--payments", type=int, default=3_000, help="payments of the whole-path measurement")
     options = parser.parse_args()
+    configure_logging("bench", level="WARNING", format_="console")
     console.print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}; "
         "client, span receiver and stores share them"

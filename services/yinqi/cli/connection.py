@@ -15,6 +15,7 @@ from rich.console import Console
 from yinqi.kernel.errors import InvalidRequest, Unavailable, YinqiError
 from yinqi.runtime.errors import typed_error
 from yinqi.runtime.grpc_client import open_channel
+from yinqi.runtime.logging import configure_logging
 from yinqi.runtime.settings import Settings, load_settings
 
 T = TypeVar("T")
@@ -37,7 +38,8 @@ class ExitCode(IntEnum):
 
 
 def settings() -> Settings:
-    """Read the settings, or end the command with words."""
+    """Read the settings, or end the command with words; logs of libraries stay out of what people read."""
+    configure_logging("cli", level="ERROR", format_="console")
     try:
         return load_settings(Settings)
     except YinqiError as error:

@@ -70,14 +70,27 @@ def demo_accounts() -> list[dict[str, Any]]:
     return accounts
 
 
+def _profile_accounts() -> list[dict[str, str]]:
+    """Return the accounts that the shipped bank profile names by itself; the bank must know them too."""
+    profile = Path(__file__).parents[1] / "gateway" / "profiles" / "demo_bank.toml"
+    accounts: list[dict[str, str]] = tomllib.loads(profile.read_text("utf-8"))["accounts"]
+    return accounts
+
+
 def prepare(settings: Settings) -> None:
     """Write what both sides of the wire must agree on: the company's accounts at the sandbox bank."""
     (settings.var_dir / "gateway").mkdir(parents=True, exist_ok=True)
     exchange_dir(settings).mkdir(parents=True, exist_ok=True)
     accounts = demo_accounts()
+    known = {a["identification"] for a in accounts}
     at_bank = [
-        {"account": a["identification"], "currency": a["currency"], "name": a["name"], "opening": a["opening_balance"]}
-        for a in accounts
+        {
+            "account": a["identification"],
+            "currency": a["currency"],
+            "name": a["name"],
+            "opening": a.get("opening_balance", "500000.00"),
+        }
+        for a in [*accounts, *(a for a in _profile_accounts() if a["identification"] not in known)]
     ]
     ours = [{key: a[key] for key in ("identification", "currency", "name")} for a in accounts]
     _bank_config(settings).write_text(_tables("account", at_bank), "utf-8")
