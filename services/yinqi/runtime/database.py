@@ -89,6 +89,11 @@ class _Group:
         self.ended = False
 
 
+def _driver(connection: Connection) -> Any:
+    """Return the driver's connection: SQLAlchemy compiles every savepoint anew, which costs more than the savepoint."""
+    return connection.connection.driver_connection
+
+
 def _settle_all(jobs: Sequence[_Job[Any]]) -> None:
     for job in jobs:
         job.settle()
@@ -333,21 +338,27 @@ class Database:
         attempts_max = 2 if savepoint else 1
         for attempt in range(1, attempts_max + 1):
             mark = pending.mark()
-            nested = connection.begin_nested() if savepoint else None
+            if savepoint:
+                _driver(connection).execute("SAVEPOINT use_case")
             try:
                 job.value = job.use_case(connection)
-                if nested is not None:
-                    nested.commit()
+                if not connection.in_transaction():
+                    raise _TransactionEnded("a use case ended the transaction it was given")
+                if savepoint:
+                    _driver(connection).execute("RELEASE SAVEPOINT use_case")
             except BaseException as error:
                 fault = fault_of(error)
                 if fault.spoils_transaction or (fault is Fault.LOST_RACE and not savepoint):
                     raise
-                if nested is not None and nested.is_active:
-                    nested.rollback()
                 pending.back_to(mark)
-                if fault is Fault.LOST_RACE and attempt < attempts_max:
-                    continue
                 job.error = error
+                if not savepoint or not connection.in_transaction():
+                    return False
+                _driver(connection).execute("ROLLBACK TO SAVEPOINT use_case")
+                _driver(connection).execute("RELEASE SAVEPOINT use_case")
+                if fault is Fault.LOST_RACE and attempt < attempts_max:
+                    job.error = None
+                    continue
                 return False
             return True
         return False

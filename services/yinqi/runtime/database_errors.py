@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+import psycopg
+from sqlalchemy.exc import DBAPIError
 
 from yinqi.kernel.errors import StorageFull, Unavailable
 
@@ -61,20 +62,25 @@ def fault_of(error: BaseException) -> Fault:
     """Classify an error raised in or around a use case."""
     if isinstance(error, CommitOutcomeUnknown):
         return Fault.COMMIT_UNKNOWN
-    if not isinstance(error, DBAPIError):
-        return Fault.NONE
-    original = error.orig
-    if isinstance(original, sqlite3.Error):
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated and not isinstance(error.orig, sqlite3.Error):
+            return Fault.DISCONNECTED
+        return _driver_fault(error.orig)
+    return _driver_fault(error)
+
+
+def _driver_fault(error: BaseException | None) -> Fault:
+    if isinstance(error, sqlite3.Error):
         # Extended codes (SQLITE_IOERR_FSYNC …) carry the primary code in their low byte.
-        return _SQLITE_FAULTS.get(getattr(original, "sqlite_errorcode", 0) & 0xFF, Fault.NONE)
-    if error.connection_invalidated:
-        return Fault.DISCONNECTED
-    state = str(getattr(original, "sqlstate", "") or "")
-    if isinstance(error, IntegrityError) and state == _UNIQUE_VIOLATION:
+        return _SQLITE_FAULTS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, Fault.NONE)
+    if not isinstance(error, psycopg.Error):
+        return Fault.NONE
+    state = error.sqlstate or ""
+    if state == _UNIQUE_VIOLATION:
         return Fault.LOST_RACE
     fault = _POSTGRESQL_FAULTS.get(state) or _POSTGRESQL_CLASSES.get(state[:2])
-    if fault is None and not state and type(original).__name__ == "OperationalError":
-        return Fault.DISCONNECTED  # could not connect: the driver has no state to report
+    if fault is None and not state and isinstance(error, psycopg.OperationalError):
+        return Fault.DISCONNECTED  # could not connect, or the line broke: the driver has no state to report
     return fault or Fault.NONE
 
 
