@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import Any
 
 import grpc
 
@@ -56,9 +57,7 @@ async def main(
     url = settings.database_url_of(SERVICE)
     (migrate if settings.migrate_at_start else check_revision)(url, SERVICE)
     telemetry = configure_telemetry(SERVICE, settings)
-    database = Database.open(
-        url, writers=settings.database_writers, telemetry=telemetry, queue_max=settings.queue_max
-    )
+    database = Database.open(url, writers=settings.database_writers, telemetry=telemetry, queue_max=settings.queue_max)
     delivery = DeliveryWorker(
         database,
         channels,
@@ -82,9 +81,13 @@ async def main(
             console_port = await _open_console(stack, settings, server.port, database, clock)
             if on_started is not None:
                 on_started(server.port, console_port)
-            await _work(settings, stop, followers, delivery, OverdueWatch(
-                database, clock, ids, timedelta(seconds=settings.unknown_alert_after_s)
-            ))
+            await _work(
+                settings,
+                stop,
+                followers,
+                delivery,
+                OverdueWatch(database, clock, ids, timedelta(seconds=settings.unknown_alert_after_s)),
+            )
     finally:
         delivery.close()
         database.close()
@@ -97,7 +100,7 @@ async def _followers(
     database: Database,
     effects: FeedEffects,
     telemetry: Telemetry,
-) -> list[Follower[object]]:
+) -> list[Follower[Any]]:
     async def channel(service: str) -> grpc.aio.Channel:
         address = settings.address_of(service)
         return await stack.enter_async_context(
@@ -107,13 +110,15 @@ async def _followers(
     payments = PaymentFeed(await channel("payment"))
     reconciliations = ReconciliationFeed(await channel("reconciliation"))
     entries = EntryFeed(await channel("account"))
+
+    def sequence_of(event: Any) -> int:
+        return int(event.sequence)
+
     return [
-        Follower("payment", database, payments.follow, lambda event: event.sequence, effects.payments),
-        Follower("account", database, entries.follow, lambda entry: entry.sequence, effects.entries),
-        Follower(
-            "reconciliation", database, reconciliations.follow, lambda event: event.sequence, effects.reconciliations
-        ),
-    ]  # type: ignore[list-item]
+        Follower("payment", database, payments.follow, sequence_of, effects.payments),
+        Follower("account", database, entries.follow, sequence_of, effects.entries),
+        Follower("reconciliation", database, reconciliations.follow, sequence_of, effects.reconciliations),
+    ]
 
 
 async def _open_console(
@@ -129,7 +134,7 @@ async def _open_console(
 async def _work(
     settings: MonitoringSettings,
     stop: asyncio.Event,
-    followers: list[Follower[object]],
+    followers: list[Follower[Any]],
     delivery: DeliveryWorker,
     overdue: OverdueWatch,
 ) -> None:

@@ -70,7 +70,8 @@ class SqlScreenings:
     def count_repeats(self, increments: Mapping[str, int]) -> Mapping[str, int]:
         statement = _upsert(self._connection, screening_repeat)
         counted = statement.on_conflict_do_update(
-            index_elements=["repeat_key"], set_={"payment_count": screening_repeat.c.payment_count + statement.excluded.payment_count}
+            index_elements=["repeat_key"],
+            set_={"payment_count": screening_repeat.c.payment_count + statement.excluded.payment_count},
         ).returning(screening_repeat.c.repeat_key, screening_repeat.c.payment_count)
         # Sorted: every writer takes the rows' locks in the same order.
         rows = [{"repeat_key": key, "payment_count": increments[key]} for key in sorted(increments)]
@@ -176,9 +177,7 @@ class SqlAlerts:
     def _confirmed(self, alert_ids: Sequence[str]) -> dict[str, set[str]]:
         confirmed: dict[str, set[str]] = {alert_id: set() for alert_id in alert_ids}
         query = select(alert_delivery.c.alert_id, alert_delivery.c.channel)
-        for alert_id, channel in self._connection.execute(
-            query.where(alert_delivery.c.alert_id.in_(alert_ids))
-        ):
+        for alert_id, channel in self._connection.execute(query.where(alert_delivery.c.alert_id.in_(alert_ids))):
             confirmed[alert_id].add(channel)
         return confirmed
 
@@ -199,7 +198,11 @@ class SqlAlerts:
         return self._connection.execute(pending.values(**values)).rowcount == 1
 
     def drop_delivery(self, alert_ids: Collection[str]) -> None:
-        self._connection.execute(update(alert).where(alert.c.alert_id.in_(alert_ids)).values(next_attempt_at=None))
+        self._connection.execute(
+            update(alert)
+            .where(alert.c.alert_id.in_(alert_ids))
+            .values(next_attempt_at=None, delivery_attempts=alert.c.delivery_attempts - 1)
+        )
 
     def _add_confirmed(self, alert_id: str, channels: Collection[str], at: datetime) -> None:
         if not channels:
@@ -332,13 +335,16 @@ class SqlWatch:
             return
         statement = _upsert(self._connection, payment_activity)
         added = statement.on_conflict_do_update(
-            index_elements=["start_s", "kind"], set_={"payment_count": payment_activity.c.payment_count + statement.excluded.payment_count}
+            index_elements=["start_s", "kind"],
+            set_={"payment_count": payment_activity.c.payment_count + statement.excluded.payment_count},
         )
         rows = [{"start_s": one.start_s, "kind": one.kind.value, "payment_count": one.count} for one in buckets]
         self._connection.execute(added, rows)
 
     def list_activity(self, from_s: int) -> list[ActivityBucket]:
-        query = select(payment_activity).where(payment_activity.c.start_s >= from_s).order_by(payment_activity.c.start_s)
+        query = (
+            select(payment_activity).where(payment_activity.c.start_s >= from_s).order_by(payment_activity.c.start_s)
+        )
         rows = self._connection.execute(query)
         return [ActivityBucket(row.start_s, ActivityKind(row.kind), row.payment_count) for row in rows]
 

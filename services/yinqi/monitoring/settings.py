@@ -24,6 +24,7 @@ class MonitoringSettings(Settings):
 
     console_enabled: bool = True
     console_host: str = ""  # empty: as `host`
-    # Names under which browsers may reach the console ("*": any); keeps other web sites from rebinding a name to it.
-    console_allowed_hosts: str = "127.0.0.1,localhost,[::1]"
+    # Names under which browsers may reach the console, separated by commas, "*": any; keeps other web sites from
+    # rebinding a name of theirs to it. Empty: this machine only while it listens on loopback, else any.
+    console_allowed_hosts: str = ""
     jaeger_url: str = ""  # e.g. http://127.0.0.1:16686; empty: the trace id is shown without a link

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from yinqi.kernel.clock import FixedClock
 from yinqi.kernel.errors import FailedPrecondition, NotFound
 from yinqi.kernel.ids import TimeOrderedIds
@@ -47,16 +48,17 @@ def subject(number: int, amount: int = 100) -> ScreeningSubject:
 
 
 def screen(database: Database, subjects: list[ScreeningSubject]) -> use_cases.ScreeningResult:
-    return database.run_sync(
-        lambda c: use_cases.screen_payments(subjects, RULES, SqlStore(c), IDS, NOON, "2026-11-22")
-    )
+    return database.run_sync(lambda c: use_cases.screen_payments(subjects, RULES, SqlStore(c), IDS, NOON, "2026-11-22"))
 
 
 def take(database: Database, *changes: PaymentChange) -> None:
     database.run_sync(lambda c: use_cases.take_payment_changes(changes, SqlStore(c), IDS, NOON))
 
 
-def alerts(database: Database, wanted: AlertFilter = AlertFilter()) -> list[Alert]:
+ANY = AlertFilter()
+
+
+def alerts(database: Database, wanted: AlertFilter = ANY) -> list[Alert]:
     return database.read_sync(lambda c: SqlStore(c).alerts.list_newest(wanted, 1_000))
 
 
@@ -92,7 +94,9 @@ def test_repeats_are_found_across_calls_and_within_one(store: Database) -> None:
     assert all(a.severity is Severity.INFO for a in alerts(store))
 
 
-def test_five_thousand_payments_a_second_can_be_screened(sqlite_url: str, open_database: Callable[..., Database]) -> None:
+def test_five_thousand_payments_a_second_can_be_screened(
+    sqlite_url: str, open_database: Callable[..., Database]
+) -> None:
     migrate(sqlite_url, "monitoring")
     database = open_database(sqlite_url)
     batches = [[subject(n, 100 + n) for n in range(start, start + 1_000)] for start in range(0, 5_000, 1_000)]
@@ -111,9 +115,7 @@ def test_a_repeated_cause_raises_one_alert_and_one_event(store: Database) -> Non
 
 
 def raise_overdue(database: Database, now: datetime) -> int:
-    return database.run_sync(
-        lambda c: use_cases.raise_unknown_too_long(SqlStore(c), IDS, now, timedelta(seconds=60))
-    )
+    return database.run_sync(lambda c: use_cases.raise_unknown_too_long(SqlStore(c), IDS, now, timedelta(seconds=60)))
 
 
 def test_unknown_for_too_long_raises_once_and_closes_when_the_payment_is_final(store: Database) -> None:

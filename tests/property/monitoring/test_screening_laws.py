@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from yinqi.kernel.clock import FixedClock
 from yinqi.kernel.ids import TimeOrderedIds
 from yinqi.kernel.money import Money

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from yinqi.kernel.money import Money
 from yinqi.monitoring import alert_rules
 from yinqi.monitoring.model import BreakChange, EntrySeen, PaymentChange, Severity, StatementChecked

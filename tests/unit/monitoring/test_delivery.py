@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+
 from yinqi.monitoring.delivery import AlertUrlInvalid, alert_body, alert_title, channels_from
 from yinqi.monitoring.model import Alert, AlertStatus, Severity
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from yinqi.kernel.money import Money
 from yinqi.monitoring import rules
 from yinqi.monitoring.model import ScreeningSubject

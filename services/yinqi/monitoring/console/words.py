@@ -1,0 +1,307 @@
+"""Every word of the console, English and Chinese."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+Language = Literal["zh", "en"]
+
+_WORDS: Mapping[str, tuple[str, str]] = {
+    # frame
+    "brand": ("yinqi", "银企直联"),
+    "nav.overview": ("Overview", "总览"),
+    "nav.payments": ("Payments", "付款"),
+    "nav.accounts": ("Accounts", "账户"),
+    "nav.reconciliation": ("Reconciliation", "对账"),
+    "nav.alerts": ("Alerts", "告警"),
+    "theme.auto": ("Auto", "自动"),
+    "theme.light": ("Light", "浅色"),
+    "theme.dark": ("Dark", "深色"),
+    "frame.language": ("中文", "English"),
+    "frame.theme": ("Theme", "外观"),
+    "frame.time": ("Beijing time", "北京时间"),
+    "away": ("The {service} service does not answer ({code}).", "{service} 服务无响应（{code}）。"),
+    "away.rest": (
+        "This part will come back by itself; everything else goes on.",
+        "恢复后将自动显示，其他部分不受影响。",
+    ),
+    "none": ("Nothing here yet.", "暂无数据。"),
+    "not_found": ("There is no such page or record.", "没有该页面或记录。"),
+    "page.next": ("Next", "下一页"),
+    "page.previous": ("Previous", "上一页"),
+    "page.number": ("Page {number}", "第 {number} 页"),
+    "copy": ("Copy", "复制"),
+    "copied": ("Copied", "已复制"),
+    "cancel": ("Cancel", "取消"),
+    "save": ("Confirm", "确认"),
+    "person": ("Your staff id (letters, digits, . - _ @)", "工号（字母、数字及 . - _ @）"),
+    "person.wrong": (
+        "Say who you are: 1 to 64 letters, digits or . - _ @",
+        "请填写工号：1 至 64 位字母、数字或 . - _ @",
+    ),
+    "service.payment": ("payment", "付款"),
+    "service.account": ("account", "账户"),
+    "service.reconciliation": ("reconciliation", "对账"),
+    "service.gateway": ("gateway", "前置机"),
+    "service.monitoring": ("monitoring", "监控"),
+    # groups of statuses
+    "group.total": ("All payments", "全部付款"),
+    "group.in_progress": ("In progress", "处理中"),
+    "group.settled": ("Settled", "付款成功"),
+    "group.unknown": ("Unknown", "状态未知"),
+    "group.rejected": ("Rejected", "付款失败"),
+    "group.returned": ("Returned", "退汇"),
+    "group.stopped": ("Stopped", "拦截或撤销"),
+    # statuses
+    "status.RECEIVED": ("Received", "已受理"),
+    "status.SCREENED": ("Screened", "筛查通过"),
+    "status.AWAITING_APPROVAL": ("Awaiting approval", "待审批"),
+    "status.APPROVED": ("Approved", "已审批"),
+    "status.SCHEDULED": ("Scheduled", "待执行"),
+    "status.SUBMITTING": ("Submitting", "提交中"),
+    "status.PROCESSING": ("Processing", "银行处理中"),
+    "status.UNKNOWN": ("Unknown", "状态未知"),
+    "status.SETTLED": ("Settled", "付款成功"),
+    "status.REJECTED": ("Rejected", "付款失败"),
+    "status.RETURNED": ("Returned", "已退汇"),
+    "status.CANCELLED": ("Cancelled", "已撤销"),
+    "status.BLOCKED": ("Blocked", "筛查拦截"),
+    "status.EXPIRED": ("Expired", "已过期"),
+    # overview
+    "overview.throughput": ("Throughput, last 15 minutes", "吞吐量（近 15 分钟）"),
+    "overview.received": ("accepted / s", "受理 笔/秒"),
+    "overview.settled": ("settled / s", "成功 笔/秒"),
+    "overview.by_status": ("By status", "状态分布"),
+    "overview.by_currency": ("By currency", "按币种"),
+    "overview.currency": ("Currency", "币种"),
+    "overview.open_alerts": ("Open alerts", "未确认告警"),
+    "overview.balances": ("Balances", "余额"),
+    "overview.reconciliation": ("Latest reconciliations", "最近对账"),
+    "overview.all": ("All", "全部"),
+    "overview.no_alerts": ("No open alert. All quiet.", "没有未确认的告警。"),
+    # payments
+    "payments.search": ("Search", "查询"),
+    "payments.clear": ("Clear", "清除"),
+    "payments.id": ("End-to-end id or instruction id", "业务参考号或指令标识"),
+    "payments.creditor": ("Creditor name contains", "收款人名称包含"),
+    "payments.batch": ("Batch", "批次号"),
+    "payments.status": ("Status", "状态"),
+    "payments.any": ("Any", "全部"),
+    "payments.not_found": ("No payment has the id {id}.", "没有参考号为 {id} 的付款。"),
+    "payments.count": ("{count} payments", "共 {count} 笔"),
+    "payments.time": ("Accepted", "受理时间"),
+    "payments.end_to_end_id": ("End-to-end id", "业务参考号"),
+    "payments.creditor_column": ("Creditor", "收款人"),
+    "payments.amount": ("Amount", "金额"),
+    "payments.reason": ("Reason", "原因"),
+    # story
+    "story.title": ("Payment", "付款详情"),
+    "story.timeline": ("Life of the payment", "流转记录"),
+    "story.instruction": ("Instruction", "付款指令"),
+    "story.debtor_account": ("Debtor account", "付款账户"),
+    "story.debtor": ("Debtor", "付款人"),
+    "story.creditor": ("Creditor", "收款人"),
+    "story.creditor_account": ("Creditor account", "收款账户"),
+    "story.creditor_agent": ("Creditor's bank", "收款行"),
+    "story.purpose": ("Purpose", "用途"),
+    "story.category": ("Category", "付款类别"),
+    "story.remittance": ("Remittance", "附言"),
+    "story.execution_date": ("Requested date", "期望付款日"),
+    "story.channel": ("Channel", "汇路"),
+    "story.batch": ("Batch", "批次号"),
+    "story.references": ("References", "标识"),
+    "story.instruction_id": ("Instruction id", "指令标识"),
+    "story.end_to_end_id": ("End-to-end id", "业务参考号"),
+    "story.bank_reference": ("Bank's serial", "银行流水号"),
+    "story.settlement_date": ("Booked on", "记账日"),
+    "story.return_date": ("Returned on", "退汇日"),
+    "story.attempts": ("Submissions", "提交次数"),
+    "story.trace": ("Trace id", "追踪标识"),
+    "story.jaeger": ("Open in Jaeger", "在 Jaeger 中查看"),
+    "story.messages": ("Messages with the bank", "银行报文"),
+    "story.postings": ("Ledger postings", "账务分录"),
+    "story.entries": ("Bank statement entry", "对账单明细"),
+    "story.match": ("Reconciliation", "对账结果"),
+    "story.alerts": ("Alerts", "告警"),
+    "story.by": ("by {actor}", "操作：{actor}"),
+    "story.no_messages": ("Nothing was sent to a bank yet.", "尚未向银行发送报文。"),
+    "story.no_postings": ("Nothing is booked yet.", "尚无分录。"),
+    "story.no_entries": ("No statement shows it yet.", "对账单中尚未出现。"),
+    "story.no_match": ("Not matched yet.", "尚未勾对。"),
+    "story.no_alerts": ("None.", "无。"),
+    "message.SENT": ("Sent", "发送"),
+    "message.RECEIVED": ("Received", "接收"),
+    "message.verified": ("signature verified", "验签通过"),
+    "message.unverified": ("not verified", "未验签"),
+    "message.time": ("Time", "时间"),
+    "message.direction": ("Direction", "方向"),
+    "message.function": ("Function", "功能"),
+    "message.size": ("Bytes", "字节"),
+    "message.digest": ("SM3 digest", "SM3 摘要"),
+    "message.check": ("Check", "校验"),
+    "posting.account": ("Ledger account", "科目"),
+    "posting.kind": ("Kind", "类型"),
+    "posting.debit": ("Debit", "借方"),
+    "posting.credit": ("Credit", "贷方"),
+    "posting.date": ("Date", "日期"),
+    "kind.opening": ("Opening", "期初"),
+    "kind.hold": ("Hold", "冻结"),
+    "kind.release": ("Release", "解冻"),
+    "kind.settlement": ("Settlement", "付款入账"),
+    "kind.return": ("Return", "退汇入账"),
+    "entry.date": ("Booked", "记账日"),
+    "entry.reference": ("Bank's serial", "银行流水号"),
+    "entry.counterparty": ("Counterparty", "对方"),
+    "entry.text": ("Text", "摘要"),
+    "entry.in": ("In", "收入"),
+    "entry.out": ("Out", "支出"),
+    "entry.balance": ("Balance", "余额"),
+    "entry.source": ("Source", "来源"),
+    "entry.reversal": ("reversal", "冲正"),
+    "match.REFERENCE": ("Matched by reference and amount", "按参考号和金额勾对"),
+    "match.AMOUNT_DATE_COUNTERPARTY": ("Matched by amount, date and counterparty", "按金额、日期和对方勾对"),
+    "match.MANUAL": ("Matched by a person", "人工勾对"),
+    # accounts
+    "accounts.account": ("Account", "账户"),
+    "accounts.bank": ("Bank", "银行"),
+    "accounts.book": ("Our books", "企业账面"),
+    "accounts.at_bank": ("At the bank", "银行余额"),
+    "accounts.ledger": ("Book balance", "账面余额"),
+    "accounts.held": ("Held", "冻结在途"),
+    "accounts.available": ("Available", "账面可用"),
+    "accounts.bank_booked": ("Bank balance", "银行余额"),
+    "accounts.bank_available": ("Bank available", "银行可用"),
+    "accounts.as_of": ("As of", "截至"),
+    "accounts.difference": ("Book less bank", "账面减银行"),
+    "accounts.equal": ("equal", "一致"),
+    "accounts.never": ("not fetched", "未获取"),
+    "accounts.entries": ("Statement entries", "交易明细"),
+    "accounts.from": ("From", "起始日"),
+    "accounts.to": ("To", "截止日"),
+    # reconciliation
+    "reconciliation.date": ("Day", "日期"),
+    "reconciliation.bookings": ("Bookings", "企业账"),
+    "reconciliation.entries": ("Entries", "银行账"),
+    "reconciliation.matches": ("Matched", "已勾对"),
+    "reconciliation.breaks": ("Breaks", "差异"),
+    "reconciliation.statement": ("Statement", "对账单"),
+    "reconciliation.complete": ("complete", "完整"),
+    "reconciliation.incomplete": ("incomplete", "不完整"),
+    "reconciliation.result": ("Result", "结果"),
+    "reconciliation.balanced": ("Adds up", "平衡"),
+    "reconciliation.unbalanced": ("Does not add up", "不平"),
+    "reconciliation.ran_at": ("Ran at", "对账时间"),
+    "reconciliation.table": ("Balance adjustment table", "余额调节表"),
+    "reconciliation.matched_by": (
+        "{reference} by reference, {amount} by amount and date",
+        "按参考号 {reference} 笔，按金额日期 {amount} 笔",
+    ),
+    "reconciliation.open_breaks": ("Open breaks", "待处理差异"),
+    "reconciliation.no_breaks": ("No break is open.", "没有待处理差异。"),
+    "reconciliation.pairs": ("Pairs", "勾对明细"),
+    "reconciliation.pairs_shown": ("The first {count} of {total}", "前 {count} 笔，共 {total} 笔"),
+    "table.book_balance": ("Balance by our books", "企业账面余额"),
+    "table.bank_balance": ("Balance by the bank's statement", "银行对账单余额"),
+    "table.bank_credits": ("Plus: received at the bank, not in our books", "加：银行已收，企业未收"),
+    "table.bank_debits": ("Less: paid at the bank, not in our books", "减：银行已付，企业未付"),
+    "table.book_credits": ("Plus: received in our books, not at the bank", "加：企业已收，银行未收"),
+    "table.book_debits": ("Less: paid in our books, not at the bank", "减：企业已付，银行未付"),
+    "table.adjusted": ("Adjusted balance", "调节后余额"),
+    "break.reason": ("Reason", "原因"),
+    "break.amount": ("Amount", "金额"),
+    "break.counterparty": ("Counterparty", "对方"),
+    "break.reference": ("Reference", "参考"),
+    "break.status": ("State", "状态"),
+    "break.resolve": ("Resolve", "处理"),
+    "break.resolution": ("Explanation for the auditor", "处理说明（供审计）"),
+    "break.resolution.wrong": ("Write 1 to 500 characters.", "请填写 1 至 500 字的说明。"),
+    "break.resolved": ("The break is resolved.", "差异已处理。"),
+    "breakstatus.OPEN": ("Open", "待处理"),
+    "breakstatus.RESOLVED": ("Resolved", "已处理"),
+    "breakstatus.CLEARED": ("Cleared", "已消除"),
+    "reason.BANK_DEBIT_NOT_IN_BOOKS": ("Bank paid, not in our books", "银行已付企业未付"),
+    "reason.BANK_CREDIT_NOT_IN_BOOKS": ("Bank received, not in our books", "银行已收企业未收"),
+    "reason.BOOK_DEBIT_NOT_AT_BANK": ("We paid, not at the bank", "企业已付银行未付"),
+    "reason.BOOK_CREDIT_NOT_AT_BANK": ("We received, not at the bank", "企业已收银行未收"),
+    "reason.AMOUNT_DIFFERS": ("Amounts differ", "金额不符"),
+    "reason.AMBIGUOUS": ("Several candidates", "多笔候选"),
+    "reason.STATEMENT_INCOMPLETE": ("Statement incomplete", "对账单不完整"),
+    # alerts
+    "alerts.severity": ("Severity", "级别"),
+    "alerts.what": ("What", "内容"),
+    "alerts.raised": ("Raised", "发生时间"),
+    "alerts.delivery": ("Delivery", "送达"),
+    "alerts.state": ("State", "状态"),
+    "alerts.acknowledge": ("Acknowledge", "确认"),
+    "alerts.note": ("Note for the others (at most 500 characters)", "备注（最多 500 字）"),
+    "alerts.note.wrong": ("The note has more than 500 characters.", "备注超过 500 字。"),
+    "alerts.acknowledged": ("You have it now.", "已确认，由您跟进。"),
+    "alerts.delivered": ("delivered", "已送达"),
+    "alerts.trying": ("trying, {count} so far", "投递中，已试 {count} 次"),
+    "alerts.story": ("See the payment", "查看付款"),
+    "alertstatus.ALL": ("All", "全部"),
+    "alertstatus.OPEN": ("Open", "未确认"),
+    "alertstatus.ACKNOWLEDGED": ("Acknowledged", "已确认"),
+    "alertstatus.CLOSED": ("Closed", "已恢复"),
+    "severity.INFO": ("Info", "提示"),
+    "severity.WARNING": ("Warning", "警告"),
+    "severity.CRITICAL": ("Critical", "严重"),
+    "rule.payment_unknown_too_long": ("No answer for too long", "状态未知超时"),
+    "rule.payment_returned": ("Payment returned", "付款退汇"),
+    "rule.payment_rejected": ("Payment rejected", "付款被拒"),
+    "rule.payment_blocked": ("Payment blocked", "付款拦截"),
+    "rule.possible_duplicate": ("Possible duplicate", "疑似重复"),
+    "rule.break_opened": ("Reconciliation break", "对账差异"),
+    "rule.statement_incomplete": ("Statement incomplete", "对账单不完整"),
+    "rule.entry_reversed": ("Entry reversed", "交易冲正"),
+    # words of the contract
+    "category.SUPP": ("Supplier payment", "供应商付款"),
+    "category.SALA": ("Salary", "代发工资"),
+    "category.TAXS": ("Tax", "缴税"),
+    "category.INTC": ("Intra-company", "内部调拨"),
+    "category.SWEP": ("Sweep", "归集"),
+    "category.TOPG": ("Top-up", "下拨"),
+    "category.ZABA": ("Zero balancing", "零余额"),
+    "category.TREA": ("Treasury", "资金业务"),
+    "channel.SMART": ("Smart routing", "智能汇路"),
+    "channel.LARGE_VALUE": ("Large-value", "大额"),
+    "channel.SMALL_VALUE": ("Small-value", "小额"),
+    "channel.INSTANT": ("Instant", "实时"),
+}
+
+
+class Words:
+    """The words of one reader.
+
+    Args:
+        language: "zh" or "en".
+    """
+
+    def __init__(self, language: Language) -> None:
+        self.language: Language = language
+        self._index = 1 if language == "zh" else 0
+
+    def __call__(self, key: str, **facts: object) -> str:
+        """Return the words; a key without words (a new status of a newer sister) reads as its last part."""
+        pair = _WORDS.get(key)
+        text = pair[self._index] if pair is not None else key.rpartition(".")[2]
+        return text.format(**facts) if facts else text
+
+    def beside(self, key: str) -> str:
+        """Return the words in the other language."""
+        pair = _WORDS.get(key)
+        return pair[1 - self._index] if pair is not None else ""
+
+    def pick(self, english: str, chinese: str) -> str:
+        """Return the text in the reader's language, or the other if that is missing."""
+        chosen, other = (chinese, english) if self.language == "zh" else (english, chinese)
+        return chosen or other
+
+
+def language_from(cookie: str | None, accept_language: str) -> Language:
+    """Return what the reader chose, else what the browser asks for first, else Chinese: its readers are clerks."""
+    if cookie in ("zh", "en"):
+        return "zh" if cookie == "zh" else "en"
+    first = accept_language.split(",")[0].strip().lower()
+    return "en" if first and not first.startswith("zh") else "zh"
