@@ -30,6 +30,8 @@ _EVENT_OF_WORD = {
     BankWord.REJECTED: StatusEvent.BANK_REJECTED,
     BankWord.RETURNED: StatusEvent.BANK_RETURNED,
 }
+# The gateway's reason when the bank itself, in a verified answer, says that it does not know.
+_SUSPICIOUS = "SUSPICIOUS"
 # Words that show that the bank has or had the payment: they count whichever attempt they speak of.
 _WORDS_OF_HAVING = frozenset({BankWord.PROCESSING, BankWord.SETTLED, BankWord.RETURNED})
 _INFERRED = StatusReason("INFERRED_FROM_RETURN", "", "The bank reported the return before the settlement.")
@@ -86,8 +88,14 @@ def _not_sent(payment: Payment, report: StatusReport, now: datetime, pacing: Pac
     return [Move("payment.not_sent", payment.status, after, report.reason.bounded(), actor)]
 
 
+def _event_of(report: StatusReport) -> StatusEvent:
+    if report.word is BankWord.UNKNOWN and report.reason.code == _SUSPICIOUS:
+        return StatusEvent.BANK_SUSPICIOUS
+    return _EVENT_OF_WORD[report.word]
+
+
 def _bank_word(payment: Payment, report: StatusReport, now: datetime, pacing: Pacing, actor: str) -> list[Move]:
-    event = _EVENT_OF_WORD[report.word]
+    event = _event_of(report)
     if not can_advance(payment.status, event):
         return _contradiction(payment, report, now, actor)
     status = advance(payment.status, event)

@@ -39,8 +39,10 @@ class StatusEvent(StrEnum):
     # The gateway proves that nothing left our side: of the first attempt, of a later one.
     NOT_SENT = "NOT_SENT"
     RESEND_NOT_SENT = "RESEND_NOT_SENT"
-    # No usable answer: time-out, broken connection, a crash of ours between intention and answer, a suspicious code.
+    # No usable answer: time-out, broken connection, a crash of ours between intention and answer.
     NO_ANSWER = "NO_ANSWER"
+    # The bank itself says that it does not know (可疑).
+    BANK_SUSPICIOUS = "BANK_SUSPICIOUS"
     BANK_PROCESSING = "BANK_PROCESSING"
     BANK_SETTLED = "BANK_SETTLED"
     BANK_REJECTED = "BANK_REJECTED"
@@ -59,16 +61,19 @@ TRANSITIONS: dict[tuple[PaymentStatus, StatusEvent], PaymentStatus] = {
     (_S.SUBMITTING, _E.NOT_SENT): _S.SCREENED,
     (_S.SUBMITTING, _E.RESEND_NOT_SENT): _S.UNKNOWN,
     (_S.SUBMITTING, _E.NO_ANSWER): _S.UNKNOWN,
+    (_S.SUBMITTING, _E.BANK_SUSPICIOUS): _S.UNKNOWN,
     (_S.SUBMITTING, _E.BANK_PROCESSING): _S.PROCESSING,
     (_S.SUBMITTING, _E.BANK_SETTLED): _S.SETTLED,
     (_S.SUBMITTING, _E.BANK_REJECTED): _S.REJECTED,
     # A bank that had the payment and now answers nothing useful: still the bank's, so still PROCESSING.
     (_S.PROCESSING, _E.NO_ANSWER): _S.PROCESSING,
+    (_S.PROCESSING, _E.BANK_SUSPICIOUS): _S.UNKNOWN,
     (_S.PROCESSING, _E.BANK_PROCESSING): _S.PROCESSING,
     (_S.PROCESSING, _E.BANK_SETTLED): _S.SETTLED,
     (_S.PROCESSING, _E.BANK_REJECTED): _S.REJECTED,
     # UNKNOWN is left by an explicit word of the bank or with a resend permit, by nothing else.
     (_S.UNKNOWN, _E.NO_ANSWER): _S.UNKNOWN,
+    (_S.UNKNOWN, _E.BANK_SUSPICIOUS): _S.UNKNOWN,
     (_S.UNKNOWN, _E.BANK_PROCESSING): _S.PROCESSING,
     (_S.UNKNOWN, _E.BANK_SETTLED): _S.SETTLED,
     (_S.UNKNOWN, _E.BANK_REJECTED): _S.REJECTED,
@@ -79,13 +84,16 @@ TRANSITIONS: dict[tuple[PaymentStatus, StatusEvent], PaymentStatus] = {
     (_S.SETTLED, _E.BANK_SETTLED): _S.SETTLED,
     (_S.SETTLED, _E.BANK_PROCESSING): _S.SETTLED,
     (_S.SETTLED, _E.NO_ANSWER): _S.SETTLED,
+    (_S.SETTLED, _E.BANK_SUSPICIOUS): _S.SETTLED,
     (_S.REJECTED, _E.BANK_REJECTED): _S.REJECTED,
     (_S.REJECTED, _E.BANK_PROCESSING): _S.REJECTED,
     (_S.REJECTED, _E.NO_ANSWER): _S.REJECTED,
+    (_S.REJECTED, _E.BANK_SUSPICIOUS): _S.REJECTED,
     (_S.RETURNED, _E.BANK_RETURNED): _S.RETURNED,
     (_S.RETURNED, _E.BANK_SETTLED): _S.RETURNED,
     (_S.RETURNED, _E.BANK_PROCESSING): _S.RETURNED,
     (_S.RETURNED, _E.NO_ANSWER): _S.RETURNED,
+    (_S.RETURNED, _E.BANK_SUSPICIOUS): _S.RETURNED,
     (_S.CANCELLED, _E.CANCEL): _S.CANCELLED,
 }
 

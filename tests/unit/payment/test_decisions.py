@@ -8,7 +8,16 @@ import pytest
 from payment_builders import NOW, PACING, new_payment, payment, report
 
 from yinqi.payment.decisions import decide_repeat, decide_report
-from yinqi.payment.model import AlreadyRecorded, BankWord, EndToEndIdReused, Move, Payment, RecordedKey, StatusReport
+from yinqi.payment.model import (
+    AlreadyRecorded,
+    BankWord,
+    EndToEndIdReused,
+    Move,
+    Payment,
+    RecordedKey,
+    StatusReason,
+    StatusReport,
+)
 from yinqi.payment.status import PaymentStatus
 
 W, S = BankWord, PaymentStatus
@@ -53,6 +62,14 @@ def test_no_answer_makes_unknown_and_sets_the_first_question():
     (move,) = moves(payment(S.SUBMITTING), report(W.UNKNOWN))
     assert move.payment.status is S.UNKNOWN
     assert move.payment.next_action_at == NOW + timedelta(seconds=3) + PACING.first_query_delay
+
+
+def test_silence_of_a_bank_that_has_the_payment_leaves_it_processing_but_its_own_doubt_does_not():
+    assert moves(payment(S.PROCESSING), report(W.UNKNOWN, reason=StatusReason("NO_ANSWER"))) == []
+    (move,) = moves(payment(S.PROCESSING), report(W.UNKNOWN, reason=StatusReason("SUSPICIOUS", "WRF", "可疑")))
+    assert move.payment.status is S.UNKNOWN
+    assert move.reason.proprietary_code == "WRF"
+    assert move.payment.next_action_at is not None
 
 
 def test_nothing_left_takes_the_first_attempt_back_to_screened_and_does_not_count_it():

@@ -118,7 +118,8 @@ class AccountServiceServicer:
 
     def FetchStatement(self, request, context):
         """Fetches balances and the statement of one day from the bank now, page by page (取对账单). Fetching again adds only what is new.
-        NOT_FOUND: unknown account. UNAVAILABLE: the bank cannot be reached; what was fetched is kept.
+        NOT_FOUND: unknown account. UNAVAILABLE: the bank cannot be reached. FAILED_PRECONDITION, reason STATEMENT_INCOMPLETE: what
+        the bank sent does not add up. What was fetched is kept in both cases.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

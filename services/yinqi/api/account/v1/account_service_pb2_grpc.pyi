@@ -50,7 +50,8 @@ class AccountServiceStub:
     """
     FetchStatement: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.FetchStatementRequest, _account_service_pb2.FetchStatementResponse]
     """Fetches balances and the statement of one day from the bank now, page by page (取对账单). Fetching again adds only what is new.
-    NOT_FOUND: unknown account. UNAVAILABLE: the bank cannot be reached; what was fetched is kept.
+    NOT_FOUND: unknown account. UNAVAILABLE: the bank cannot be reached. FAILED_PRECONDITION, reason STATEMENT_INCOMPLETE: what
+    the bank sent does not add up. What was fetched is kept in both cases.
     """
     FollowEntries: _grpc.UnaryStreamMultiCallable[_account_service_pb2.FollowEntriesRequest, _account_service_pb2.FollowEntriesResponse]
     """Streams every statement entry after a cursor, then goes on live (订阅明细)."""
@@ -77,7 +78,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """
     FetchStatement: _aio.UnaryUnaryMultiCallable[_account_service_pb2.FetchStatementRequest, _account_service_pb2.FetchStatementResponse]  # type: ignore[assignment]
     """Fetches balances and the statement of one day from the bank now, page by page (取对账单). Fetching again adds only what is new.
-    NOT_FOUND: unknown account. UNAVAILABLE: the bank cannot be reached; what was fetched is kept.
+    NOT_FOUND: unknown account. UNAVAILABLE: the bank cannot be reached. FAILED_PRECONDITION, reason STATEMENT_INCOMPLETE: what
+    the bank sent does not add up. What was fetched is kept in both cases.
     """
     FollowEntries: _aio.UnaryStreamMultiCallable[_account_service_pb2.FollowEntriesRequest, _account_service_pb2.FollowEntriesResponse]  # type: ignore[assignment]
     """Streams every statement entry after a cursor, then goes on live (订阅明细)."""
@@ -137,7 +139,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.FetchStatementResponse, _abc.Awaitable[_account_service_pb2.FetchStatementResponse]]:
         """Fetches balances and the statement of one day from the bank now, page by page (取对账单). Fetching again adds only what is new.
-        NOT_FOUND: unknown account. UNAVAILABLE: the bank cannot be reached; what was fetched is kept.
+        NOT_FOUND: unknown account. UNAVAILABLE: the bank cannot be reached. FAILED_PRECONDITION, reason STATEMENT_INCOMPLETE: what
+        the bank sent does not add up. What was fetched is kept in both cases.
         """
 
     @_abc_1.abstractmethod

@@ -170,7 +170,9 @@ class PaymentStatusReport(_message.Message):
     status: Global___BankStatus.ValueType
     """What the bank says."""
     reason_code: _builtins.str
-    """Our stable or an ISO code."""
+    """Our stable or an ISO code. With UNKNOWN, SUSPICIOUS means that the bank itself says it does not know; any other
+    code means that there was no usable answer.
+    """
     proprietary_code: _builtins.str
     """The bank's own code."""
     reason_text: _builtins.str
