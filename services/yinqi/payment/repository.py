@@ -6,17 +6,20 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Select,
     String,
     and_,
     bindparam,
     cast,
     func,
+    literal,
     or_,
     select,
     update,
@@ -57,8 +60,9 @@ class SqlPaymentStore:
         self._is_postgresql = connection.dialect.name == "postgresql"
 
     def find_keys(self, end_to_end_ids: Sequence[str]) -> Mapping[str, RecordedKey]:
-        columns = (payments.c.end_to_end_id, payments.c.instruction_id, payments.c.request_hash, payments.c.received_at)
-        rows = self._connection.execute(select(*columns).where(self._among(payments.c.end_to_end_id, end_to_end_ids)))
+        rows = self._connection.execute(
+            _find_keys(self._is_postgresql), {"values": _as_parameter(end_to_end_ids, self._is_postgresql)}
+        )
         return {row[0]: RecordedKey(row[0], row[1], bytes(row[2]), row[3]) for row in rows}
 
     def add(self, new: Sequence[tuple[str, NewPayment]], received_at: datetime) -> None:
@@ -178,11 +182,28 @@ class SqlPaymentStore:
         ]
 
     def _among(self, column: Column[str], values: Collection[str]) -> ColumnElement[bool]:
-        """Return `column in values` with one parameter, however many values there are."""
-        if self._is_postgresql:
-            return column == func.any(cast(list(values), ARRAY(String)))
-        each = func.json_each(json.dumps(list(values))).table_valued("value")
-        return column.in_(select(each.c.value))
+        given = literal(_as_parameter(values, self._is_postgresql), ARRAY(String) if self._is_postgresql else String)
+        return _among(column, given, self._is_postgresql)
+
+
+def _as_parameter(values: Collection[str], is_postgresql: bool) -> list[str] | str:
+    return list(values) if is_postgresql else json.dumps(list(values))
+
+
+def _among(column: Column[str], given: ColumnElement[Any], is_postgresql: bool) -> ColumnElement[bool]:
+    """Return `column in values` with one parameter, however many values there are."""
+    if is_postgresql:
+        return column == func.any(cast(given, ARRAY(String)))
+    each = func.json_each(given).table_valued("value")
+    return column.in_(select(each.c.value))
+
+
+@lru_cache(maxsize=2)
+def _find_keys(is_postgresql: bool) -> Select[Any]:
+    """Built once: every unary acceptance asks it, and building a query costs as much as asking it."""
+    given = bindparam("values", type_=ARRAY(String) if is_postgresql else String)
+    columns = (payments.c.end_to_end_id, payments.c.instruction_id, payments.c.request_hash, payments.c.received_at)
+    return select(*columns).where(_among(payments.c.end_to_end_id, given, is_postgresql))
 
 
 def _payments(rows: Any) -> list[Payment]:

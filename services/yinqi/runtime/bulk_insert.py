@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -18,20 +20,51 @@ _Processor = Callable[[Any], Any] | None
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert rows, in order; all have the same keys, at least two.
+    """Insert rows, in order; all have the same keys.
 
     Raises:
         DBAPIError: as `connection.execute` does (a unique index is an `IntegrityError`).
     """
     if not rows:
         return
-    names = tuple(rows[0])
-    columns = [table.c[name] for name in names]
-    processors = [_processor(column, connection.dialect) for column in columns]
+    plan = _plan(table, tuple(rows[0]), connection.dialect)
+    columns = [
+        _column_values(name, processor, rows) for name, processor in zip(plan.names, plan.processors, strict=True)
+    ]
     if connection.dialect.name == "postgresql":
-        _insert_document(connection, table, columns, processors, rows)
+        _insert_document(connection, plan, columns)
     else:
-        _insert_tuples(connection, table, names, processors, rows)
+        connection.exec_driver_sql(plan.statement, list(zip(*columns, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is the same for every insert of these columns.
+
+    Attributes:
+        head: "INSERT INTO t (a, b)".
+        statement: the whole of it for drivers that take tuples.
+        transports: per column, for the document: its type there, how a value gets in, how it gets out, its own type.
+    """
+
+    names: tuple[str, ...]
+    processors: tuple[_Processor, ...]
+    head: str
+    statement: str
+    transports: tuple[tuple[str, Callable[[Any], Any] | None, str, str], ...]
+
+
+@lru_cache(maxsize=256)
+def _plan(table: Table, names: tuple[str, ...], dialect: Dialect) -> _Plan:
+    columns = [table.c[name] for name in names]
+    head = f"INSERT INTO {table.name} ({', '.join(names)})"
+    return _Plan(
+        names,
+        tuple(_processor(column, dialect) for column in columns),
+        head,
+        f"{head} VALUES ({', '.join('?' * len(names))})",
+        tuple(_transport(column, dialect) for column in columns),
+    )
 
 
 def _processor(column: Column[Any], dialect: Dialect) -> _Processor:
@@ -51,47 +84,28 @@ def _column_values(name: str, processor: _Processor, rows: Sequence[Row]) -> lis
     return [processor(value) for value in values]
 
 
-def _insert_tuples(
-    connection: Connection, table: Table, names: Sequence[str], processors: Sequence[_Processor], rows: Sequence[Row]
-) -> None:
-    columns = [_column_values(name, processor, rows) for name, processor in zip(names, processors, strict=True)]
-    marks = ", ".join("?" * len(names))
-    statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 (names are our own)
-    connection.exec_driver_sql(statement, list(zip(*columns, strict=True)))
-
-
-def _insert_document(
-    connection: Connection,
-    table: Table,
-    columns: Sequence[Column[Any]],
-    processors: Sequence[_Processor],
-    rows: Sequence[Row],
-) -> None:
+def _insert_document(connection: Connection, plan: _Plan, columns: Sequence[list[Any]]) -> None:
     """One statement with one JSON document: one round trip, no parsing of a thousand inserts.
 
     Columns with one value for all rows travel once. (The driver's own arrays are written in Python: three times slower.)
     """
-    dialect = connection.dialect
     chosen, definitions, varying = [], [], []
     scalars: list[Any] = []
-    for number, (column, processor) in enumerate(zip(columns, processors, strict=True)):
-        values = _column_values(column.name, processor, rows)
-        kind, as_document, from_document = _transport(column, dialect)
+    for number, (values, (kind, into, out, own_kind)) in enumerate(zip(columns, plan.transports, strict=True)):
         if all(value is values[0] for value in values):
-            chosen.append(f"%s::{column.type.compile(dialect=dialect) if as_document else kind}")
+            chosen.append(f"%s::{own_kind}")
             scalars.append(values[0])
             continue
-        chosen.append(from_document.format(f"v{number}"))
+        chosen.append(out.format(f"v{number}"))
         definitions.append(f"v{number} {kind}")
-        varying.append((f"v{number}", list(map(as_document, values)) if as_document else values))
+        varying.append((f"v{number}", list(map(into, values)) if into else values))
     if not varying:  # one row, or a thousand alike
-        definitions, varying = ["v0 INTEGER"], [("v0", [0] * len(rows))]
+        definitions, varying = ["v0 INTEGER"], [("v0", [0] * len(columns[0]))]
     keys = [key for key, _ in varying]
     document = json.dumps([dict(zip(keys, row, strict=True)) for row in zip(*(v for _, v in varying), strict=True)])
     statement = (
-        f"INSERT INTO {table.name} ({', '.join(column.name for column in columns)}) "  # noqa: S608 (names are our own)
-        f"SELECT {', '.join(chosen)} FROM ROWS FROM (json_to_recordset(%s) AS ({', '.join(definitions)})) "
-        "WITH ORDINALITY ORDER BY ordinality"
+        f"{plan.head} SELECT {', '.join(chosen)} "  # noqa: S608 (names are our own)
+        f"FROM ROWS FROM (json_to_recordset(%s) AS ({', '.join(definitions)})) WITH ORDINALITY ORDER BY ordinality"
     )
     connection.exec_driver_sql(statement, (*scalars, document))
 
@@ -100,13 +114,13 @@ def _hex(value: bytes | None) -> str | None:
     return None if value is None else bytes(value).hex()
 
 
-def _transport(column: Column[Any], dialect: Dialect) -> tuple[str, Callable[[Any], Any] | None, str]:
-    """Return the type in the document, how a value gets in, and how it gets out."""
+def _transport(column: Column[Any], dialect: Dialect) -> tuple[str, Callable[[Any], Any] | None, str, str]:
     implementation = column.type.dialect_impl(dialect)
     plain = getattr(implementation, "impl", implementation)
     if isinstance(plain, String):
         # A cast to VARCHAR(n) would cut a long text in silence; the column itself refuses it.
-        return "TEXT", None, "{}"
+        return "TEXT", None, "{}", "TEXT"
+    own_kind = implementation.compile(dialect=dialect)
     if isinstance(plain, LargeBinary):
-        return "TEXT", _hex, "decode({}, 'hex')"
-    return implementation.compile(dialect=dialect), None, "{}"
+        return "TEXT", _hex, "decode({}, 'hex')", own_kind
+    return own_kind, None, "{}", own_kind
