@@ -215,11 +215,10 @@ class Database:
                 with self.read_engine.connect() as connection, connection.begin():
                     return query(connection)
             except Exception as error:
+                self._end_if_broken(error)
                 fault = fault_of(error)
                 if fault is Fault.NONE:
                     raise
-                if fault is Fault.BROKEN:
-                    self._fail_stop(error)
                 if not fault.passes or attempt == _ATTEMPTS_MAX:
                     raise storage_error(error) from error
             time.sleep(_RETRY_S * 2**attempt)
@@ -276,9 +275,8 @@ class Database:
                 self._fill_group(connection, group)
         except Exception as error:  # noqa: BLE001 (classified; each caller gets an answer)
             # The whole transaction is gone, not just one use case.
+            self._end_if_broken(error)
             fault = fault_of(error)
-            if fault is Fault.BROKEN:
-                self._fail_stop(error)
             if fault in (Fault.FULL, Fault.COMMIT_UNKNOWN):
                 for job in group.jobs:
                     job.error = storage_error(error)
@@ -310,12 +308,18 @@ class Database:
                         self._take_next(group)
                 pending.flush(connection)
                 transaction.commit()
-            except BaseException:
+            except BaseException as error:
+                # First of all: after a failed sync even a rollback would touch a store that cannot be trusted.
+                self._end_if_broken(error)
                 if transaction.is_active:
                     transaction.rollback()
                 else:  # A failed commit may leave the driver's transaction open.
                     connection.invalidate()
                 raise
+
+    def _end_if_broken(self, error: BaseException) -> None:
+        if fault_of(error) is Fault.BROKEN:
+            self._fail_stop(error)
 
     def _take_next(self, group: _Group) -> None:
         """Add the next waiting use case, if any, to the group."""
@@ -379,9 +383,8 @@ class Database:
                     pending.flush(connection)
                 return
             except BaseException as error:  # noqa: BLE001 (handed to the caller)
+                self._end_if_broken(error)
                 fault = fault_of(error)
-                if fault is Fault.BROKEN:
-                    self._fail_stop(error)
                 if not fault.passes or attempt == _ATTEMPTS_MAX:
                     job.error = error if fault is Fault.NONE else storage_error(error)
                     return

@@ -63,11 +63,12 @@ _LOCK = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))
 def collecting(connection: Connection) -> Iterator[Pending]:
     """Make `of(connection)` return a new `Pending` inside the block."""
     pending = Pending()
-    connection.info[_KEY] = pending
+    info = connection.info  # Asked for once: a connection that broke meanwhile would raise and hide its own error.
+    info[_KEY] = pending
     try:
         yield pending
     finally:
-        connection.info.pop(_KEY, None)
+        info.pop(_KEY, None)
 
 
 def of(connection: Connection) -> Pending | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -39,9 +41,9 @@ asyncio.run(main())
 """
 
 
-def start(program: str, *arguments: str) -> subprocess.Popen[str]:
+def start(program: str, *arguments: str, under: Sequence[str] = ()) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", LOGGING + program, *arguments],
+        [*under, sys.executable, "-c", LOGGING + program, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -91,6 +93,24 @@ def test_a_failed_fsync_ends_the_process_before_anything_is_acknowledged(sqlite_
     assert process.returncode == 70
     assert "acknowledged" not in out
     assert "fail stop" in out + log
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace makes the disk fail")
+@pytest.mark.parametrize("nth", [7, 12])
+def test_a_disk_that_really_fails_a_sync_ends_the_process(sqlite_url: str, nth: int) -> None:
+    program = WRITER.replace("range(1, 9)", "range(1, 2)")
+    injection = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync"]
+    injection += ["-e", f"inject=fdatasync,fsync:error=EIO:when={nth}"]
+    process = start(program, sqlite_url, under=injection)
+    out, log = process.communicate(timeout=60)
+    assert process.returncode == 70, log[-500:]
+    assert "fail stop" in log
+    acknowledged = {int(line) for line in out.splitlines()}
+    store = Database.open(sqlite_url)
+    stored = set(store.read_sync(lambda c: list(c.execute(text("SELECT v FROM n")).scalars())))
+    store.close()
+    assert acknowledged <= stored
+    assert len(acknowledged) < nth  # nothing was acknowledged after the failed sync
 
 
 CORRUPT = """
