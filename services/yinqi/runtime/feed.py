@@ -219,6 +219,9 @@ class Follower(Generic[E]):
                     await asyncio.wait([following])
                     return
                 error = following.exception()
+                if error is None and following.result():
+                    self.failures = 0  # A silent feed is not a broken one.
+                    continue
                 self.failures += 1
                 rest_s = backoff_s(self.failures, 0.05, self._backoff_max_s)
                 self._report(error, rest_s)
@@ -226,16 +229,17 @@ class Follower(Generic[E]):
         finally:
             ended.cancel()
 
-    async def _follow_once(self) -> None:
+    async def _follow_once(self) -> bool:
+        """Follow one stream to its end; return whether it only fell silent."""
         self.cursor = await self._database.read(lambda connection: load_cursor(connection, self.name))
         async with aclosing(cast("Any", self._open_stream(self.cursor))) as stream:
             while True:
                 try:
                     batch = await asyncio.wait_for(anext(stream), self._idle_timeout_s)
                 except StopAsyncIteration:
-                    return
+                    return False
                 except TimeoutError:
-                    return
+                    return True
                 await self._take(batch)
 
     async def _take(self, batch: Sequence[E]) -> None:

@@ -255,3 +255,23 @@ async def test_a_follower_stops_at_once_while_its_stream_is_silent(store: Databa
     await asyncio.sleep(0.05)
     stop.set()
     await asyncio.wait_for(running, 2)
+
+
+async def test_a_silent_stream_is_opened_again_and_is_no_failure(store: Database, follower_store: Database) -> None:
+    """A peer may vanish without a word; then only a new stream brings its next event."""
+    opened: list[int] = []
+
+    async def silent_at_first(after: int) -> AsyncIterator[Sequence[Event]]:
+        opened.append(after)
+        if len(opened) > 1:
+            yield [(1, "a")]
+        await asyncio.Event().wait()
+
+    follower = Follower("payment", follower_store, silent_at_first, sequence_of, apply, idle_timeout_s=0.05)
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(follower.run(stop))
+    await until(lambda: follower.cursor == 1)
+    assert follower.failures == 0
+    stop.set()
+    await running
+    assert await follower_store.read(effects) == ["a"]
