@@ -13,22 +13,22 @@ from yinqi.api.gateway.v1 import gateway_pb2, gateway_service_pb2, gateway_servi
 from yinqi.api.monitoring.v1 import monitoring_service_pb2, monitoring_service_pb2_grpc
 from yinqi.payment import mapping
 from yinqi.payment.model import BankWord, Payment, Screening, StatusReason, StatusReport, Submission
-from yinqi.runtime.errors import error_reason, typed_error
+from yinqi.runtime.errors import ErrorReason, error_reason, typed_error
 
 _log = structlog.get_logger(__name__)
 _CONNECT_WAIT_S = 0.2
 
-# Reasons the gateway's interceptor gives before its handler has seen anything: nothing can have left.
-_REFUSED_AT_THE_DOOR = frozenset(
+# With these codes and a reason of ours the gateway says that it took nothing (kernel/errors.py); a code without a
+# reason may come from anywhere on the way, after the bytes have left.
+_REFUSALS = frozenset(
     {
-        "TOO_MANY_CALLS",
-        "REQUEST_UNPARSABLE",
-        "ROLE_MISSING",
-        "IDENTITY_MISSING",
-        "IDENTITY_INVALID",
-        "DEV_IDENTITY_DISABLED",
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
     }
 )
+_RESEND_REFUSED = "RESEND_PROOF_INSUFFICIENT"
 
 
 class GrpcScreener:
@@ -71,15 +71,26 @@ class GrpcBankGateway:
         return state is grpc.ChannelConnectivity.READY
 
     async def submit(self, submissions: Sequence[Submission]) -> list[StatusReport]:
+        return await self._submit_until(submissions, asyncio.get_running_loop().time() + self._timeout_s)
+
+    async def _submit_until(self, submissions: Sequence[Submission], end_at: float) -> list[StatusReport]:
         request = gateway_service_pb2.SubmitPaymentsRequest(
             submissions=[mapping.submission_to(submission) for submission in submissions]
         )
+        remaining_s = max(0.0, end_at - asyncio.get_running_loop().time())
         try:
-            response = await self._stub.SubmitPayments(request, timeout=self._timeout_s, wait_for_ready=False)
+            response = await self._stub.SubmitPayments(request, timeout=remaining_s, wait_for_ready=False)
         except grpc.aio.AioRpcError as error:
-            return _all_failed(submissions, error)
-        reports = {report.instruction_id: report for report in response.reports}
-        return [_report_of(submission, reports.get(submission.payment.instruction_id)) for submission in submissions]
+            found = error_reason(error)
+            if found.code is grpc.StatusCode.INVALID_ARGUMENT and found.reason and len(submissions) > 1:
+                # Nothing was taken because of one line; halving finds it, and the others go.
+                half = len(submissions) // 2
+                parts = (submissions[:half], submissions[half:])
+                reports = await asyncio.gather(*(self._submit_until(part, end_at) for part in parts))
+                return [report for part in reports for report in part]
+            return _all_failed(submissions, found)
+        by_id = {report.instruction_id: report for report in response.reports}
+        return [_report_of(submission, by_id.get(submission.payment.instruction_id)) for submission in submissions]
 
     async def query(self, payments: Sequence[Payment]) -> list[StatusReport]:
         request = gateway_service_pb2.QueryPaymentsRequest(references=[mapping.reference_to(p) for p in payments])
@@ -120,16 +131,14 @@ def _no_answer(submission: Submission, text: str) -> StatusReport:
     )
 
 
-def _all_failed(submissions: Sequence[Submission], error: grpc.aio.AioRpcError) -> list[StatusReport]:
-    """The call itself failed: in doubt for all, unless the gateway's own door sent it back unread."""
-    found = error_reason(error)
+def _all_failed(submissions: Sequence[Submission], found: ErrorReason) -> list[StatusReport]:
+    """The call itself failed: in doubt for all, unless the gateway says that it took nothing."""
     _log.warning("submission call failed", code=found.code.name, reason=found.reason, payments=len(submissions))
-    if found.reason not in _REFUSED_AT_THE_DOOR:
-        return [
-            _no_answer(submission, f"The call to the gateway ended with {found.code.name}.")
-            for submission in submissions
-        ]
-    reason = StatusReason(found.reason, "", "The gateway refused the call before reading it.")
+    nothing_left = found.reason and (found.code in _REFUSALS or found.reason == _RESEND_REFUSED)
+    if not nothing_left:
+        text = f"The call to the gateway ended with {found.code.name}."
+        return [_no_answer(submission, text) for submission in submissions]
+    reason = StatusReason(found.reason, "", found.message).bounded()
     return [
         StatusReport(submission.payment.instruction_id, BankWord.NOT_SENT, submission.attempt, reason)
         for submission in submissions

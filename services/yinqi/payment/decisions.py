@@ -80,7 +80,7 @@ def _not_sent(payment: Payment, report: StatusReport, now: datetime, pacing: Pac
         advance(payment.status, event),
         now,
         reason=report.reason.bounded(),
-        next_action_at=now + (pacing.retry_after(tries) if is_first else pacing.first_query_delay),
+        next_action_at=now + (pacing.retry_after(tries) if is_first else pacing.query_interval),
         step_tries=tries,
         # The attempt came to nothing, so it does not count: more than 1 means a resend permit was used.
         submission_attempts=payment.submission_attempts - 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NoReturn, final
 
@@ -69,6 +70,15 @@ class ResendPermit:
         object.__setattr__(permit, "_attempt", payment.submission_attempts + 1)
         object.__setattr__(permit, "_proof", proof)
         return permit
+
+
+def earliest_evidence_at(payment: Payment, proof: NotFoundProof) -> datetime | None:
+    """Return when a question may first bring sound evidence, if the safe window is all that is missing now."""
+    if payment.last_submitted_at is None:
+        return None
+    at = payment.last_submitted_at + proof.safe_window
+    later = replace(proof, queried_at=at)
+    return at if proof.queried_at < at and not _problem(payment, later, at) else None
 
 
 def _problem(payment: Payment, proof: NotFoundProof, now: datetime) -> str:

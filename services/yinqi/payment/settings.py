@@ -12,7 +12,7 @@ class PaymentSettings(Settings):
 
     # Real banks ask for about 300 s before the first question; the sandbox bank answers at once.
     first_query_delay_s: float = Field(0.5, ge=0)
-    query_interval_max_s: float = Field(300.0, gt=0)
+    query_interval_max_s: float = Field(30.0, gt=0)
     # How long a claim holds after its process died; longer than call_timeout_s by as much as a stall may last.
     payment_lease_s: float = Field(20.0, gt=0)
     payment_retry_delay_s: float = Field(1.0, gt=0)

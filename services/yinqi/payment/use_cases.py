@@ -16,6 +16,7 @@ from yinqi.payment.model import (
     CancellationRefused,
     Move,
     NewPayment,
+    NotFoundProof,
     Outcome,
     Pacing,
     Payment,
@@ -30,7 +31,7 @@ from yinqi.payment.model import (
     Withdrawn,
 )
 from yinqi.payment.ports import PaymentStore
-from yinqi.payment.resend import EvidenceInsufficient, ResendPermit
+from yinqi.payment.resend import EvidenceInsufficient, ResendPermit, earliest_evidence_at
 from yinqi.payment.status import PaymentStatus, StatusEvent, advance, can_advance
 
 INSTRUCTION_ID_PREFIX = "PI"
@@ -203,6 +204,7 @@ def record_status_reports(
     locked = store.lock({report.instruction_id for report in reports})
     moves: list[Move] = []
     permits: dict[str, ResendPermit] = {}
+    waiting: dict[datetime, list[Payment]] = {}
     unknown: list[str] = []
     for report in reports:
         payment = locked.get(report.instruction_id)
@@ -214,21 +216,26 @@ def record_status_reports(
             locked[report.instruction_id] = caused[-1].payment
             moves += caused
             permits.pop(report.instruction_id, None)
-        elif permit := _permit_from(payment, report, now, pacing):
-            permits[report.instruction_id] = permit
+        elif evidence := _evidence_in(payment, report, pacing):
+            try:
+                permits[report.instruction_id] = ResendPermit.from_evidence(payment, evidence, now)
+            except EvidenceInsufficient:  # It stays in doubt and is asked for again, as soon as that can help.
+                at = earliest_evidence_at(payment, evidence)
+                if at is not None and payment.next_action_at is not None and now < at < payment.next_action_at:
+                    waiting.setdefault(at, []).append(payment)
     store.save(moves)
+    for at, payments in waiting.items():
+        store.postpone(payments, at, step_tries=1)
     return RecordedReports(moves, list(permits.values()), unknown)
 
 
-def _permit_from(payment: Payment, report: StatusReport, now: datetime, pacing: Pacing) -> ResendPermit | None:
-    if report.word is not BankWord.NOT_FOUND or report.proof is None:
+def _evidence_in(payment: Payment, report: StatusReport, pacing: Pacing) -> NotFoundProof | None:
+    """Return the report's evidence that the present attempt never counted, if it speaks of that and may be used."""
+    if report.word is not BankWord.NOT_FOUND or payment.status is not PaymentStatus.UNKNOWN:
         return None
     if report.attempt != payment.submission_attempts or payment.submission_attempts > pacing.resends_max:
         return None
-    try:
-        return ResendPermit.from_evidence(payment, report.proof, now)
-    except EvidenceInsufficient:
-        return None  # It stays in doubt and is asked for again.
+    return report.proof
 
 
 def claim_for_query(store: PaymentStore, *, now: datetime, limit: int, pacing: Pacing) -> list[Payment]:

@@ -11,6 +11,7 @@ import grpc
 
 from yinqi.api.gateway.v1 import gateway_pb2, gateway_service_pb2, gateway_service_pb2_grpc
 from yinqi.api.monitoring.v1 import monitoring_pb2, monitoring_service_pb2, monitoring_service_pb2_grpc
+from yinqi.kernel.errors import FailedPrecondition, InvalidRequest
 
 Report = gateway_pb2.PaymentStatusReport
 
@@ -61,12 +62,19 @@ class FakeGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
         self.proofs: dict[str, gateway_pb2.NotFoundProof] = {}
         self.safe_window_ms = 1
         self.batches: list[tuple[str, int]] = []
+        self.unreadable: set[str] = set()
+        self.proofs_refused = 0
         self.before_answer: Callable[[], Any] | None = None
 
     async def SubmitPayments(self, request: Any, context: Any) -> Any:
         accounts = {s.instruction.debtor_account.identification for s in request.submissions}
         assert len(accounts) == 1, "one call, one account"
         self.batches.append((accounts.pop(), len(request.submissions)))
+        if self.unreadable & {s.instruction.end_to_end_id for s in request.submissions}:
+            raise InvalidRequest("FIELD_INVALID", "A line cannot be read.")
+        if self.proofs_refused and any(s.attempt > 1 for s in request.submissions):
+            self.proofs_refused -= 1
+            raise FailedPrecondition("RESEND_PROOF_INSUFFICIENT", "Not on record. Nothing was sent.")
         reports, breaks = [], False
         for submission in request.submissions:
             report, broken = self._take(submission)

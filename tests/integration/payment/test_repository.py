@@ -346,6 +346,21 @@ def test_a_payment_in_doubt_goes_out_again_only_with_a_permit(payment_database: 
     assert "PI-CONTROL" in entries[-1].reason_text
 
 
+def test_the_next_question_comes_as_soon_as_the_safe_window_is_over(payment_database: Database):
+    key = submitted(payment_database).instruction_id
+    hear(payment_database, [report(W.UNKNOWN, key)])
+    now = NOW + timedelta(seconds=16)
+    payment_database.run_sync(
+        lambda c: SqlPaymentStore(c).postpone([get(payment_database)], NOW + timedelta(minutes=5), step_tries=7)
+    )
+    early = proof(queried_at=now)
+    assert hear(payment_database, [report(W.NOT_FOUND, key, proof=early)], now).permits == []
+    assert get(payment_database).next_action_at == NOW + early.safe_window
+    blind = proof(queried_at=now, control_seen=False)
+    hear(payment_database, [report(W.NOT_FOUND, key, proof=blind)], now)
+    assert get(payment_database).next_action_at == NOW + early.safe_window
+
+
 def test_a_permit_is_void_once_the_bank_has_answered(payment_database: Database):
     key = submitted(payment_database).instruction_id
     hear(payment_database, [report(W.UNKNOWN, key)])

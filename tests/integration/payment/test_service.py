@@ -186,6 +186,31 @@ async def test_a_payment_that_never_left_is_sent_later(house: House):
     assert house.gateway.paid == {"A": 1}
 
 
+async def test_a_line_the_gateway_cannot_read_does_not_stop_its_batch(house: House):
+    house.gateway.unreadable.add("A-3")
+    house.monitoring.is_away = True
+    await house.initiate(*(instruction_message(f"A-{n}") for n in range(8)))
+    house.monitoring.is_away = False
+    for n in range(8):
+        if n != 3:
+            await house.reaches(f"A-{n}", "SETTLED")
+    house.gateway.unreadable.clear()
+    found = await house.reaches("A-3", "SETTLED")
+    assert {e.reason.code for e in found.journal if e.type == "payment.not_sent"} == {"FIELD_INVALID"}
+    assert "payment.unknown" not in [e.type for e in found.journal]
+    assert set(house.gateway.paid.values()) == {1}
+
+
+async def test_a_refusal_of_the_evidence_does_not_use_up_an_attempt(house: House):
+    house.gateway.script["A"] = ["lost_before"]
+    house.gateway.proofs_refused = 2
+    await house.initiate(instruction_message("A"))
+    found = await house.reaches("A", "SETTLED")
+    assert found.payment.submission_attempts == 2
+    assert [e.reason.code for e in found.journal if e.type == "payment.not_sent"] == ["RESEND_PROOF_INSUFFICIENT"] * 2
+    assert house.gateway.paid == {"A": 1}
+
+
 async def test_money_that_comes_back_is_noticed(house: House):
     await house.initiate(instruction_message("A"))
     settled = await house.reaches("A", "SETTLED")
