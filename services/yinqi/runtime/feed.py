@@ -235,7 +235,9 @@ class Follower(Generic[E]):
         async with aclosing(cast("Any", self._open_stream(self.cursor))) as stream:
             while True:
                 try:
-                    batch = await asyncio.wait_for(anext(stream), self._idle_timeout_s)
+                    # Not wait_for: before Python 3.12 it swallows a cancellation that meets an arriving batch.
+                    async with asyncio.timeout(self._idle_timeout_s):
+                        batch = await anext(stream)
                 except StopAsyncIteration:
                     return False
                 except TimeoutError:
