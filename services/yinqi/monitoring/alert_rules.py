@@ -22,6 +22,7 @@ from yinqi.monitoring.model import (
     UnknownPayment,
 )
 from yinqi.monitoring.rules import Finding
+from yinqi.monitoring.wording import readable
 
 UNKNOWN = "UNKNOWN"
 FINAL_STATUSES = frozenset({"SETTLED", "REJECTED", "RETURNED", "CANCELLED", "BLOCKED", "EXPIRED"})
@@ -79,8 +80,8 @@ def _payment_cause(change: PaymentChange, alert: _PaymentAlert) -> AlertCause:
         alert.rule,
         alert.severity,
         change.instruction_id,
-        f"Payment {change.end_to_end_id} of {change.amount} {alert.happened}{code}.",
-        f"付款 {change.end_to_end_id}（{change.amount}）{alert.happened_zh}{code_zh}。",
+        f"Payment {change.end_to_end_id} of {readable(change.amount)} {alert.happened}{code}.",
+        f"付款 {change.end_to_end_id}（{readable(change.amount)}）{alert.happened_zh}{code_zh}。",
         change.traceparent,
     )
 
@@ -111,9 +112,9 @@ def unknown_too_long(payment: UnknownPayment, now: datetime) -> AlertCause:
         UNKNOWN_TOO_LONG,
         Severity.CRITICAL,
         payment.instruction_id,
-        f"Payment {payment.end_to_end_id} of {payment.amount} has been UNKNOWN for {waited_s} s; money may have moved. "
+        f"Payment {payment.end_to_end_id} of {readable(payment.amount)} has been UNKNOWN for {waited_s} s; money may have moved. "
         "It is being queried and is not sent again. Ask the bank if this goes on.",
-        f"付款 {payment.end_to_end_id}（{payment.amount}）状态未知已 {waited_s} 秒，资金可能已划出；"
+        f"付款 {payment.end_to_end_id}（{readable(payment.amount)}）状态未知已 {waited_s} 秒，资金可能已划出；"
         "系统持续查询且不会重发，如持续未明请联系银行。",
         payment.traceparent,
     )
@@ -142,8 +143,8 @@ def _break_cause(change: BreakChange) -> AlertCause:
         BREAK_OPENED,
         Severity.WARNING,
         change.break_id,
-        f"Reconciliation of {account} on {change.date}: {why}, {direction} {change.amount}.",
-        f"账户 {account} {change.date} 对账差异：{why_zh}，{direction_zh} {change.amount}。",
+        f"Reconciliation of {account} on {change.date}: {why}, {direction} {readable(change.amount)}.",
+        f"账户 {account} {change.date} 对账差异：{why_zh}，{direction_zh} {readable(change.amount)}。",
     )
 
 
@@ -174,8 +175,8 @@ def _reversal_cause(entry: EntrySeen) -> AlertCause:
         ENTRY_REVERSED,
         Severity.WARNING,
         entry.instruction_id or f"{entry.booking_date}/{entry.account_servicer_reference}",
-        f"The bank reversed an entry of {entry.amount} on account {account}, booked {entry.booking_date}.",
-        f"银行冲正账户 {account} 的一笔 {entry.amount} 交易，记账日 {entry.booking_date}。",
+        f"The bank reversed an entry of {readable(entry.amount)} on account {account}, booked {entry.booking_date}.",
+        f"银行冲正账户 {account} 的一笔 {readable(entry.amount)} 交易，记账日 {entry.booking_date}。",
         entry.traceparent,
     )
 

@@ -89,9 +89,9 @@ async def main(
                 OverdueWatch(database, clock, ids, timedelta(seconds=settings.unknown_alert_after_s)),
             )
     finally:
-        delivery.close()
-        database.close()
-        telemetry.shutdown()
+        # Each waits for threads; some of those may need this loop to come to an end.
+        for close in (delivery.close, database.close, telemetry.shutdown):
+            await asyncio.to_thread(close)
 
 
 async def _followers(

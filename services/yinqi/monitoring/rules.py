@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from yinqi.kernel.money import Money
 from yinqi.monitoring.masking import mask_account, mask_name
 from yinqi.monitoring.model import Screening, ScreeningSubject, Verdict
+from yinqi.monitoring.wording import readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,8 @@ def amount_over_limit(subject: ScreeningSubject, rules: ScreeningRules) -> Findi
         return None
     return Finding(
         "amount_over_limit",
-        f"{subject.amount} is above the limit of {Money(currency, limit)} for one payment; split it or ask risk control.",
-        f"金额 {subject.amount} 超过单笔限额 {Money(currency, limit)}，请拆分或联系风控。",
+        f"{readable(subject.amount)} is above the limit of {readable(Money(currency, limit))} for one payment; split it or ask risk control.",
+        f"金额 {readable(subject.amount)} 超过单笔限额 {readable(Money(currency, limit))}，请拆分或联系风控。",
     )
 
 
@@ -133,9 +134,9 @@ def find_repeat(subject: ScreeningSubject, ordinal: int, rules: ScreeningRules) 
         return None
     return Finding(
         POSSIBLE_DUPLICATE,
-        f"Payment {subject.end_to_end_id} is number {ordinal} of {subject.amount} to the same creditor account on one day; "
+        f"Payment {subject.end_to_end_id} is number {ordinal} of {readable(subject.amount)} to the same creditor account on one day; "
         "check whether it is meant.",
-        f"付款 {subject.end_to_end_id} 是同一收款账户同日第 {ordinal} 笔 {subject.amount}，请核实是否重复。",
+        f"付款 {subject.end_to_end_id} 是同一收款账户同日第 {ordinal} 笔 {readable(subject.amount)}，请核实是否重复。",
     )
 
 

@@ -13,12 +13,13 @@ from yinqi.api.common.v1 import money_pb2
 from yinqi.api.monitoring.v1 import monitoring_pb2
 from yinqi.api.payment.v1 import payment_pb2
 from yinqi.kernel.clock import BANK_ZONE
-from yinqi.kernel.errors import AmountInvalid, YinqiError
-from yinqi.kernel.money import Money, format_decimal
+from yinqi.kernel.errors import YinqiError
+from yinqi.kernel.money import Money
 from yinqi.monitoring.console.markup import Safe, div, join, span, tag
 from yinqi.monitoring.console.sisters import SisterAway
 from yinqi.monitoring.console.words import Words
 from yinqi.monitoring.mapping import datetime_from, payment_status_word
+from yinqi.monitoring.wording import grouped_decimal
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "in_progress": (
@@ -45,13 +46,8 @@ def group_of(status: str) -> str:
 
 
 def decimal(currency: str, minor_units: int) -> str:
-    """Return "1,234,567.89"; never fails, whatever a newer sister sends."""
-    try:
-        text = format_decimal(Money(currency, minor_units))
-    except AmountInvalid:
-        text = str(minor_units)
-    whole, point, fraction = text.partition(".")
-    return f"{int(whole):,}{point}{fraction}" if whole not in ("-0",) else f"{whole}{point}{fraction}"
+    """Return "1,234,567.89"."""
+    return grouped_decimal(Money(currency, minor_units))
 
 
 def amount(currency: str, minor_units: int) -> Safe:

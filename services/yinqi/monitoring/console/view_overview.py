@@ -90,16 +90,12 @@ def currency_table(counts: Counts, words: Words) -> Safe:
         Column("group.settled", "number"),
         Column("group.in_progress", "number"),
         Column("group.unknown", "number"),
-        Column("group.returned", "number"),
     )
     rows = [
         Row(
             (
-                join((span(currency, cls="yq-strong"), span(f" × {own['count']:,}", cls="yq-muted"))),
-                *(
-                    decimal(currency, own[column])
-                    for column in ("total", "settled", "in_progress", "unknown", "returned")
-                ),
+                span(span(currency, cls="yq-strong"), span(f" × {own['count']:,}", cls="yq-muted"), cls="yq-nowrap"),
+                *(decimal(currency, own[column]) for column in ("total", "settled", "in_progress", "unknown")),
             )
         )
         for currency, own in sorted(sums.items(), key=lambda item: -item[1]["count"])
@@ -194,7 +190,7 @@ def throughput_options(buckets: Sequence[ActivityBucket], now_s: int, words: Wor
         )
     return {
         "animation": False,
-        "grid": {"left": 8, "right": 12, "top": 34, "bottom": 4, "containLabel": True},
+        "grid": {"left": 8, "right": 30, "top": 34, "bottom": 4, "containLabel": True},
         "legend": {"top": 0, "left": 0, "itemWidth": 14, "itemHeight": 8, "textStyle": {"color": _AXIS_COLOUR}},
         "tooltip": {"trigger": "axis"},
         # Labels are written here: a browser would use its own time zone, the tables use the bank's.
@@ -202,7 +198,7 @@ def throughput_options(buckets: Sequence[ActivityBucket], now_s: int, words: Wor
             "type": "category",
             "boundaryGap": False,
             "data": [datetime.fromtimestamp(start, BANK_ZONE).strftime("%H:%M:%S") for start in starts],
-            "axisLabel": {"color": _AXIS_COLOUR, "interval": 3 * 60 // ACTIVITY_BUCKET_S - 1, "showMaxLabel": True},
+            "axisLabel": {"color": _AXIS_COLOUR, "interval": 3 * 60 // ACTIVITY_BUCKET_S - 1},
             "axisLine": {"lineStyle": {"color": _GRID_COLOUR}},
             "axisTick": {"show": False},
         },
