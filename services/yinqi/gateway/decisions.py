@@ -190,9 +190,7 @@ def conclude(
         records: everything in the verified answer.
         permitted: accounts of which the bank itself said that we may query them; asked when no control came back.
     """
-    found: dict[str, list[PaymentRecord]] = {}
-    for record in records:
-        found.setdefault(record.instruction_id, []).append(record)
+    found = _by_reference(records)
     seen = _seen_by_account(plan, found)
     reports: list[StatusReport] = []
     absences: dict[str, Absence] = {}
@@ -222,22 +220,34 @@ def conclude(
 
 def accounts_without_control(plan: QueryPlan, records: Sequence[PaymentRecord]) -> frozenset[str]:
     """Return the accounts with an absent payment for which nothing in the answer shows that the query can see."""
-    found = {record.instruction_id: [record] for record in records}
+    found = _by_reference(records)
     seen = _seen_by_account(plan, found)
     absent = {one.debtor_account for one in plan.asked if one.instruction_id not in found}
     return frozenset(account for account in absent if not seen.get(account) and account not in plan.controls)
 
 
-def _seen_by_account(plan: QueryPlan, found: Mapping[str, object]) -> dict[str, str]:
+def _by_reference(records: Sequence[PaymentRecord]) -> dict[str, list[PaymentRecord]]:
+    found: dict[str, list[PaymentRecord]] = {}
+    for record in records:
+        found.setdefault(record.instruction_id, []).append(record)
+    return found
+
+
+def _seen_by_account(plan: QueryPlan, found: Mapping[str, Sequence[PaymentRecord]]) -> dict[str, str]:
     """Return, by account, a reference of it that came back: the control, or else any other payment asked for."""
+
+    def is_seen(instruction_id: str, account: str) -> bool:
+        return any(record.debtor_account == account for record in found.get(instruction_id, ()))
+
     seen: dict[str, str] = {}
     for account, control in plan.controls.items():
-        if control.instruction_id in found:
+        if is_seen(control.instruction_id, account):
             seen[account] = control.instruction_id
     for reference in plan.asked:
+        account = reference.debtor_account
         # Without a control that should have been there, others will do; a control that is missing is a warning.
-        if reference.debtor_account not in plan.controls and reference.instruction_id in found:
-            seen.setdefault(reference.debtor_account, reference.instruction_id)
+        if account not in plan.controls and is_seen(reference.instruction_id, account):
+            seen.setdefault(account, reference.instruction_id)
     return seen
 
 

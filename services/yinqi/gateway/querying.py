@@ -138,13 +138,14 @@ class Querier:
             ticket = bank.limits.reserve("other")[0]
         except Overloaded:
             return frozenset()  # No proof this time; the next query tries again.
+        concerned = [one.instruction_id for one in plan.asked if one.debtor_account in blind]
         await ticket.take()
         try:
             exchange = await self._caller.call(
                 bank,
                 bank.dialect.make_permission_query(),
                 "other",
-                lambda message, store: use_cases.record_request(message, [], store),
+                lambda message, store: use_cases.record_request(message, concerned, store),
                 bank.dialect.read_permissions,
             )
         finally:
