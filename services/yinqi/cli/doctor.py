@@ -20,7 +20,6 @@ from yinqi.demo.suite import SERVICES
 from yinqi.kernel.errors import YinqiError
 from yinqi.runtime.database_engine import with_password_hidden
 from yinqi.runtime.listening import is_free, port_in_use
-from yinqi.runtime.migrations import check_revision
 from yinqi.runtime.settings import Settings
 
 _FREE_BYTES_MIN = 1024**3
@@ -89,6 +88,8 @@ def _disk(current: Settings) -> Finding:
 
 
 def _databases(current: Settings) -> Iterator[Finding]:
+    from yinqi.runtime.migrations import check_revision  # Imported late: alembic takes a second.
+
     for service in SERVICES:
         url = current.database_url_of(service)
         yield _schema(service, url, check_revision)

@@ -16,7 +16,6 @@ from yinqi.cli.connection import console, fail, settings
 from yinqi.demo.suite import SERVICES, children, console_url, prepare, suite_env
 from yinqi.kernel.errors import YinqiError
 from yinqi.runtime.grpc_server import stop_on_signals
-from yinqi.runtime.migrations import migrate as migrate_schema
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.supervisor import Supervisor
 
@@ -47,10 +46,12 @@ def migrate(
     service: Annotated[Service | None, typer.Argument(help="Only this service; all if left out 服务名")] = None,
 ) -> None:
     """Bring database schemas to this program's version 升级数据库结构."""
+    from yinqi.runtime import migrations  # Imported late: alembic takes a second, and most commands do without.
+
     current = settings()
     for name in [service.value] if service else SERVICES:
         try:
-            before, after = migrate_schema(current.database_url_of(name), name)
+            before, after = migrations.migrate(current.database_url_of(name), name)
         except YinqiError as error:
             fail(error)
         console.print(f"{name}: {before or 'empty'} → {after}")
