@@ -20,7 +20,7 @@ from yinqi.runtime.identity import AccessPolicy, roles_from_proto
 from yinqi.runtime.interceptors import ServerInterceptor
 from yinqi.runtime.listening import is_free, port_in_use
 from yinqi.runtime.logging import configure_logging
-from yinqi.runtime.settings import Settings
+from yinqi.runtime.settings import Settings, SettingsT, load_settings
 from yinqi.runtime.telemetry import Telemetry
 
 _log = structlog.get_logger(__name__)
@@ -195,6 +195,25 @@ def run_service(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> i
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run())
     except YinqiError as error:
-        sys.stderr.write(f"{error.message}\n" + (f"{error.message_zh}\n" if error.message_zh else ""))
-        return _EXIT_REFUSED_TO_START
+        return _refuse(error)
     return 0
+
+
+def run_with_settings(
+    service_name: str, kind: type[SettingsT], main: Callable[[SettingsT, asyncio.Event], Coroutine[Any, Any, None]]
+) -> int:
+    """Read the settings, set up logging and run the service; return the exit code (see `run_service`).
+
+    A wrong setting is told in words on standard error, like everything else that keeps a service from starting.
+    """
+    try:
+        settings = load_settings(kind)
+    except YinqiError as error:
+        return _refuse(error)
+    configure_logging(service_name, level=settings.log_level, format_=settings.log_format)
+    return run_service(lambda stop: main(settings, stop))
+
+
+def _refuse(error: YinqiError) -> int:
+    sys.stderr.write(f"{error.message}\n" + (f"{error.message_zh}\n" if error.message_zh else ""))
+    return _EXIT_REFUSED_TO_START

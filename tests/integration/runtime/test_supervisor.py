@@ -30,16 +30,15 @@ Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 GRPC_CHILD = """
 import asyncio, sys
-from yinqi.runtime.grpc_server import run_service, serve
-from yinqi.runtime.settings import load_settings
+from yinqi.runtime.grpc_server import run_with_settings, serve
+from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import Telemetry
 
-async def main(stop):
-    settings = load_settings(payment_port=int(sys.argv[1]))
+async def main(settings, stop):
     await serve("payment", settings.listen_address("payment"), [], settings=settings, telemetry=Telemetry.off(), stop=stop)
     print("drained", flush=True)
 
-sys.exit(run_service(main))
+sys.exit(run_with_settings("payment", Settings, main))
 """
 
 
@@ -47,8 +46,12 @@ def http_child(name: str, port: int) -> Child:
     return Child(name, [sys.executable, "-c", HTTP_CHILD, str(port)], port=port, health="http")
 
 
+def grpc_environment(port: int | str) -> dict[str, str]:
+    return {"PYTHONPATH": SERVICES, "YINQI_PAYMENT_PORT": str(port)}
+
+
 def grpc_child(name: str, port: int) -> Child:
-    return Child(name, [sys.executable, "-c", GRPC_CHILD, str(port)], {"PYTHONPATH": SERVICES}, port)
+    return Child(name, [sys.executable, "-c", GRPC_CHILD], grpc_environment(port), port)
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
@@ -177,11 +180,11 @@ async def test_trap_7_children_are_new_programs_not_forks_of_a_grpc_process(
 
 async def test_sigterm_drains_a_service_and_a_second_start_on_its_port_is_refused(free_port: Callable[[], int]) -> None:
     port = free_port()
-    environment = {"PYTHONPATH": SERVICES, "PATH": "/usr/bin:/bin"}
+    environment = grpc_environment(port)
 
     def start() -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", GRPC_CHILD, str(port)],
+            [sys.executable, "-c", GRPC_CHILD],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -200,3 +203,13 @@ async def test_sigterm_drains_a_service_and_a_second_start_on_its_port_is_refuse
     first.send_signal(signal.SIGTERM)
     out, _ = await asyncio.to_thread(first.communicate, timeout=20)
     assert (first.returncode, out.splitlines()[-1]) == (0, "drained")
+
+
+def test_a_wrong_setting_keeps_a_service_from_starting_in_words() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", GRPC_CHILD], env=grpc_environment("many"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 78
+    assert "YINQI_PAYMENT_PORT" in done.stderr
+    assert "many" in done.stderr
+    assert "Traceback" not in done.stderr
