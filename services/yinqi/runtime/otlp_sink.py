@@ -150,7 +150,8 @@ def _text(value: Any) -> str:
 def analyse(spans: Iterable[StoredSpan]) -> Analysis:
     """Group spans into traces and find what does not hang together. Order of arrival does not matter."""
     by_trace: dict[bytes, list[StoredSpan]] = defaultdict(list)
-    for span in spans:
+    # A sender that had no answer sends again, and so does a worker after a crash: the same span counts once.
+    for span in {(span.trace_id, span.span_id): span for span in spans}.values():
         by_trace[span.trace_id].append(span)
     known = {(span.trace_id, span.span_id) for of_trace in by_trace.values() for span in of_trace}
     linked: dict[bytes, set[str]] = defaultdict(set)
