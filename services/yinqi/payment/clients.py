@@ -113,7 +113,11 @@ class GrpcBankGateway:
             response = await self._stub.ListReturns(request, timeout=self._timeout_s, wait_for_ready=False)
         except grpc.aio.AioRpcError as error:
             raise typed_error(error) from error
-        return [mapping.report_from(report, 0) for report in response.reports]
+        return [
+            mapping.report_from(report, 0)
+            for report in response.reports
+            if report.instruction_id.isascii() and report.instruction_id.isalnum()  # as all of ours are
+        ]
 
 
 def _report_of(submission: Submission, report: gateway_pb2.PaymentStatusReport | None) -> StatusReport:

@@ -18,6 +18,7 @@ from yinqi.payment.model import (
     RecordedKey,
     StatusReason,
     StatusReport,
+    bounded_text,
     is_iso_date,
 )
 from yinqi.payment.model import REFERENCE_MAX as _REFERENCE_MAX
@@ -80,7 +81,7 @@ def _not_sent(payment: Payment, report: StatusReport, now: datetime, pacing: Pac
         advance(payment.status, event),
         now,
         reason=report.reason.bounded(),
-        next_action_at=now + (pacing.retry_after(tries) if is_first else pacing.query_interval),
+        next_action_at=now + (pacing.submission_delay(tries) if is_first else pacing.query_interval),
         step_tries=tries,
         # The attempt came to nothing, so it does not count: more than 1 means a resend permit was used.
         submission_attempts=payment.submission_attempts - 1,
@@ -122,7 +123,7 @@ def _facts(payment: Payment, report: StatusReport, status: PaymentStatus, now: d
     """
     facts: dict[str, object] = {}
     if report.account_servicer_reference and not payment.account_servicer_reference:
-        facts["account_servicer_reference"] = report.account_servicer_reference[:_REFERENCE_MAX]
+        facts["account_servicer_reference"] = bounded_text(report.account_servicer_reference, _REFERENCE_MAX)
     booking_date = report.booking_date if is_iso_date(report.booking_date) else _bank_date(now)
     if report.word is BankWord.SETTLED and not payment.settlement_date:
         facts["settlement_date"] = booking_date

@@ -35,6 +35,7 @@ def pacing_from(settings: PaymentSettings) -> Pacing:
         query_interval=timedelta(seconds=settings.query_interval_s),
         query_interval_max=timedelta(seconds=max(settings.query_interval_max_s, settings.query_interval_s)),
         retry_delay=timedelta(seconds=settings.payment_retry_delay_s),
+        submission_retry_max=timedelta(seconds=settings.payment_retry_max_s),
         resends_max=settings.payment_resends_max,
     )
 

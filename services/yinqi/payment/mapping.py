@@ -250,7 +250,7 @@ def count_to(count: PaymentCount) -> payment_service_pb2.PaymentCount:
 def filter_from(message: payment_service_pb2.PaymentFilter) -> PaymentFilter:
     """Read a filter; statuses this version does not know match nothing that is stored, so they are left out."""
     return PaymentFilter(
-        statuses=tuple(_STATUS_OF[number] for number in message.statuses if number in _STATUS_OF),
+        statuses=tuple(_STATUS_OF[number] for number in sorted(set(message.statuses)) if number in _STATUS_OF),
         debtor_account=message.debtor_account,
         payment_information_id=message.payment_information_id,
         creditor_name=message.creditor_name,

@@ -116,6 +116,12 @@ class EndToEndIdReused:
 Outcome = Recorded | AlreadyRecorded | EndToEndIdReused | RefusedLine
 
 
+def bounded_text(text: str, longest: int) -> str:
+    """Return an outside text as it may be stored: at most `longest` characters, no control characters."""
+    text = text[:longest]
+    return text if text.isprintable() else "".join(c if c >= " " and c != "\x7f" else " " for c in text)
+
+
 class StatusReason(NamedTuple):
     """Why a payment is where it is: our stable or an ISO code, the bank's own code and text."""
 
@@ -124,9 +130,11 @@ class StatusReason(NamedTuple):
     text: str = ""
 
     def bounded(self) -> StatusReason:
-        """Return it cut to what is stored."""
+        """Return it as it may be stored: cut, and without control characters (PostgreSQL takes no NUL)."""
         return StatusReason(
-            self.code[:REASON_CODE_MAX], self.proprietary_code[:REASON_CODE_MAX], self.text[:REASON_TEXT_MAX]
+            bounded_text(self.code, REASON_CODE_MAX),
+            bounded_text(self.proprietary_code, REASON_CODE_MAX),
+            bounded_text(self.text, REASON_TEXT_MAX),
         )
 
 
@@ -387,7 +395,9 @@ class Pacing:
         lease: how long a claim holds; longer than any call to a sister service.
         first_query_delay: from the answer to the first question.
         query_interval: to the next question; doubled each time up to query_interval_max.
-        retry_delay: before a payment that never left is sent again; doubled each time up to query_interval_max.
+        retry_delay: before a step that came to nothing is tried again; doubled each time.
+        screening_retry_max: the longest such pause while monitoring is away.
+        submission_retry_max: the same while a bank is away; each try is written in the journal, so it is longer.
         resends_max: how many resends a payment may have before a person must look.
     """
 
@@ -396,15 +406,21 @@ class Pacing:
     query_interval: timedelta = timedelta(seconds=5)
     query_interval_max: timedelta = timedelta(minutes=5)
     retry_delay: timedelta = timedelta(seconds=1)
+    screening_retry_max: timedelta = timedelta(seconds=5)
+    submission_retry_max: timedelta = timedelta(minutes=5)
     resends_max: int = 3
 
     def query_delay(self, tries: int) -> timedelta:
         """Return the pause after the n-th question."""
         return _doubled(self.query_interval, tries, self.query_interval_max)
 
-    def retry_after(self, tries: int) -> timedelta:
-        """Return the pause after the n-th try that came to nothing."""
-        return _doubled(self.retry_delay, tries, self.query_interval_max)
+    def screening_delay(self, tries: int) -> timedelta:
+        """Return the pause after the n-th screening that came to nothing."""
+        return _doubled(self.retry_delay, tries, self.screening_retry_max)
+
+    def submission_delay(self, tries: int) -> timedelta:
+        """Return the pause after the n-th submission that never left."""
+        return _doubled(self.retry_delay, tries, self.submission_retry_max)
 
 
 def _doubled(base: timedelta, times: int, longest: timedelta) -> timedelta:

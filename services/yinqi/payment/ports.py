@@ -79,6 +79,13 @@ class PaymentStore(Protocol):
         """Set the next action and the tries of the present step (None: one more). No journal line: nothing happened."""
         ...
 
+    def free_screening_claims(self, now: datetime) -> int:
+        """Make due at once what a dead process held for screening, as if never tried; return how many.
+
+        Screening may repeat, and that process may not have written their root spans.
+        """
+        ...
+
     def save(self, moves: Sequence[Move]) -> None:
         """Write the moves, in order: each payment's last state, and a journal line per move."""
         ...

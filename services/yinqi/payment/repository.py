@@ -111,6 +111,10 @@ class SqlPaymentStore:
             .values(next_action_at=until, step_tries=tries)
         )
 
+    def free_screening_claims(self, now: datetime) -> int:
+        held = (payments.c.status == PaymentStatus.RECEIVED, payments.c.next_action_at > now, payments.c.step_tries > 0)
+        return self._connection.execute(update(payments).where(*held).values(next_action_at=now, step_tries=0)).rowcount
+
     def save(self, moves: Sequence[Move]) -> None:
         if not moves:
             return

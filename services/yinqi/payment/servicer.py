@@ -48,6 +48,7 @@ _FOLLOW_BATCH_MAX = 500
 # Lines mapped and checked before the event loop serves others again.
 _CHUNK = 500
 _FILTER_TEXT_MAX = 140
+_ID_MAX = 35
 
 
 class _Incoming(NamedTuple):
@@ -191,10 +192,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
     async def GetPayment(
         self, request: payment_service_pb2.GetPaymentRequest, context: Any
     ) -> payment_service_pb2.GetPaymentResponse:
-        if not request.end_to_end_id and not request.instruction_id:
-            raise _field_invalid(
-                "id", "MISSING", "Give an end_to_end_id or an instruction_id.", "请提供业务参考号或指令标识。"
-            )
+        _require_id("id", request.end_to_end_id or request.instruction_id)
 
         def read(connection: Connection) -> payment_service_pb2.GetPaymentResponse | None:
             store = SqlPaymentStore(connection)
@@ -245,8 +243,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
     async def CancelPayment(
         self, request: payment_service_pb2.CancelPaymentRequest, context: Any
     ) -> payment_service_pb2.CancelPaymentResponse:
-        if not request.end_to_end_id:
-            raise _field_invalid("end_to_end_id", "MISSING", "Give the payment's end_to_end_id.", "请提供业务参考号。")
+        _require_id("end_to_end_id", request.end_to_end_id)
         if len(request.reason) > CANCEL_REASON_MAX or not request.reason.isprintable():
             raise _field_invalid(
                 "reason",
@@ -309,6 +306,16 @@ def _lines_wrong(count: int, lines_max: int) -> InvalidRequest:
     )
 
 
+def _require_id(field: str, text: str) -> None:
+    if not text or len(text) > _ID_MAX or not text.isprintable():
+        raise _field_invalid(
+            field,
+            "ID_INVALID",
+            "Give the payment's end_to_end_id or instruction_id: 1 to 35 characters.",
+            "请提供付款的业务参考号或指令标识（1 至 35 个字符）。",
+        )
+
+
 def _payment_missing() -> NotFound:
     return NotFound("PAYMENT_NOT_FOUND", "No payment has that id.", "没有该标识的付款。")
 
@@ -347,6 +354,8 @@ def _position_from(token: str, filter_: PaymentFilter) -> Position:
         instant = datetime.fromisoformat(received_at).astimezone(UTC)
     except (ValueError, binascii.Error, OverflowError):
         raise _field_invalid("page_token", "TOKEN_INVALID", "page_token must be a next_page_token of ours.") from None
+    if not instruction_id.isalnum():
+        raise _field_invalid("page_token", "TOKEN_INVALID", "page_token must be a next_page_token of ours.")
     if digest != _digest(filter_):
         raise _field_invalid(
             "page_token", "TOKEN_INVALID", "page_token belongs to another filter; begin again without it."

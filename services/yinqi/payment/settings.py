@@ -16,6 +16,7 @@ class PaymentSettings(Settings):
     # How long a claim holds after its process died; longer than call_timeout_s by as much as a stall may last.
     payment_lease_s: float = Field(20.0, gt=0)
     payment_retry_delay_s: float = Field(1.0, gt=0)
+    payment_retry_max_s: float = Field(300.0, gt=0)  # the longest pause while a bank is away
     payment_resends_max: int = Field(3, ge=0)
     payment_batch_max: int = Field(1_000, ge=1, le=1_000)
     payment_calls_max: int = Field(8, ge=1, le=64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 
 from yinqi.kernel.clock import BANK_ZONE
 from yinqi.kernel.ids import IdSource
@@ -82,7 +82,7 @@ def release_claims(payments: Sequence[Payment], store: PaymentStore, *, now: dat
     locked = store.lock([payment.instruction_id for payment in payments])
     unchanged = [p for payment in payments if (p := locked.get(payment.instruction_id)) and p.status is payment.status]
     tries = max((payment.step_tries for payment in unchanged), default=1)
-    store.postpone(unchanged, now + pacing.retry_after(tries), step_tries=tries)
+    store.postpone(unchanged, now + pacing.screening_delay(tries), step_tries=tries)
 
 
 def record_screenings(
@@ -276,16 +276,6 @@ def recover_submitting(
     ]
     store.save(moves)
     return [move.payment for move in moves]
-
-
-def free_claims(store: PaymentStore, *, now: datetime, limit: int) -> int:
-    """Make RECEIVED payments due at once whose lease a dead process holds; return how many. Screening may repeat.
-
-    They count as never tried: the dead process may not have written their root spans.
-    """
-    held = [p for p in store.claim_due([PaymentStatus.RECEIVED], now + timedelta(days=1), limit) if p.step_tries]
-    store.postpone(held, now, step_tries=0)
-    return len(held)
 
 
 def record_returns(

@@ -261,7 +261,7 @@ class PaymentWorker:
             return
         while await self._recover(self._clock.now() + timedelta(days=1)):
             pass
-        await self._run(lambda store, now: use_cases.free_claims(store, now=now, limit=_RECOVERY_LIMIT))
+        await self._run(lambda store, now: store.free_screening_claims(now))
 
     async def _recover(self, stale_at: datetime) -> bool:
         if not await self._is_due((PaymentStatus.SUBMITTING,), stale_at):

@@ -64,6 +64,7 @@ class FakeGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
         self.batches: list[tuple[str, int]] = []
         self.unreadable: set[str] = set()
         self.proofs_refused = 0
+        self.text = "账户已销户"
         self.before_answer: Callable[[], Any] | None = None
 
     async def SubmitPayments(self, request: Any, context: Any) -> Any:
@@ -101,7 +102,7 @@ class FakeGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
             report.account_servicer_reference = f"BANK-{len(self.book)}"
         if fate == "reject":
             report.status = gateway_pb2.BANK_STATUS_REJECTED
-            report.reason_code, report.proprietary_code, report.reason_text = "AC04", "E123", "账户已销户"
+            report.reason_code, report.proprietary_code, report.reason_text = "AC04", "E123", self.text
         if fate == "not_sent":
             report.status = gateway_pb2.BANK_STATUS_NOT_SENT
             report.reason_code = "BANK_UNREACHABLE"

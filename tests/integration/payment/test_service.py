@@ -135,6 +135,15 @@ async def test_payments_wait_while_the_gateway_is_away(sqlite_url: str, settings
         assert found.payment.submission_attempts == 1
 
 
+async def test_what_the_bank_writes_is_stored_without_control_characters(house: House):
+    house.gateway.text = "账户\x00已\x1b销户" + "。" * 600
+    house.gateway.script["A"] = ["reject"]
+    await house.initiate(instruction_message("A"))
+    text = (await house.reaches("A", "REJECTED")).payment.status_reason.text
+    assert text.startswith("账户 已 销户。")
+    assert len(text) == 500
+
+
 async def test_a_refusal_of_the_bank_is_final_and_says_why(house: House):
     house.gateway.script["A"] = ["reject"]
     await house.initiate(instruction_message("A"))
@@ -278,6 +287,8 @@ async def test_the_list_pages_and_counts(house: House):
         ("GetPayment", API.GetPaymentRequest(), "INVALID_ARGUMENT", "FIELD_INVALID"),
         ("GetPayment", API.GetPaymentRequest(end_to_end_id="none"), "NOT_FOUND", "PAYMENT_NOT_FOUND"),
         ("GetPayment", API.GetPaymentRequest(instruction_id="none"), "NOT_FOUND", "PAYMENT_NOT_FOUND"),
+        ("GetPayment", API.GetPaymentRequest(end_to_end_id="a\x00b"), "INVALID_ARGUMENT", "FIELD_INVALID"),
+        ("GetPayment", API.GetPaymentRequest(end_to_end_id="a" * 36), "INVALID_ARGUMENT", "FIELD_INVALID"),
         ("ListPayments", API.ListPaymentsRequest(page_size=1001), "INVALID_ARGUMENT", "FIELD_INVALID"),
         ("ListPayments", API.ListPaymentsRequest(page_size=-1), "INVALID_ARGUMENT", "FIELD_INVALID"),
         ("ListPayments", API.ListPaymentsRequest(page_token="nonsense"), "INVALID_ARGUMENT", "FIELD_INVALID"),
