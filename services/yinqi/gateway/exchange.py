@@ -202,6 +202,10 @@ class BankCaller:
         except AnswerUnusable as error:
             failure = Failure(error.reason, error.code, error.text)
             return None, failure, self._received(sent, wire, error.plain, failure)
+        except Exception as error:  # noqa: BLE001 (whatever broke: the bytes may have left, and that is all we know)
+            _log.error("a bank call failed in an unforeseen way", function=outgoing.function, exc_info=error)
+            failure = Failure("NO_ANSWER", "", f"the call failed ({type(error).__name__})")
+            return None, failure, self._received(sent, wire, b"", failure)
         received = replace(self._received(sent, wire, answer.plain, None), is_verified=True)
         try:
             return _guarded(partial(read, answer), outgoing), None, received

@@ -124,7 +124,7 @@ class Profile(_Part):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
     dialect: Literal["cdc"]
-    url: Annotated[str, Field(pattern=r"^https?://")]
+    url: Annotated[str, Field(pattern=r"^https?://[0-9A-Za-z.:\[\]-]+(/[!-~]*)?$")]
     user_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z]{1,16}$")]
     encoding: Literal["gb18030", "gbk", "gb2312", "utf-8"] = "gb18030"
     accounts_file: str = ""
@@ -284,6 +284,13 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _fill(value: Any, placeholders: Mapping[str, str], file: Path) -> Any:
     if isinstance(value, str):
+        unknown = {found[1] for found in _PLACEHOLDER.finditer(value)} - {"user_id", *placeholders}
+        if unknown:
+            raise ProfileInvalid(
+                "PROFILE_INVALID",
+                f"{file}: {{{min(unknown)}}} is not known; allowed are {', '.join(sorted(placeholders))}, user_id.",
+                f"{file} 中的占位符 {{{min(unknown)}}} 未知。",
+            )
         return _PLACEHOLDER.sub(lambda found: placeholders.get(found[1], found[0]), value)
     if isinstance(value, dict):
         return {key: _fill(item, placeholders, file) for key, item in value.items()}

@@ -31,7 +31,8 @@ RECORDED = json.loads(
     (Path(__file__).parents[2] / "unit" / "gateway" / "recorded" / "exchanges.json").read_text("utf-8")
 )
 PROFILE = load_profile(
-    Path(gateway_package.__file__).parent / "profiles" / "demo_bank.toml", {"sandbox_bank_address": "127.0.0.1:1"}
+    Path(gateway_package.__file__).parent / "profiles" / "demo_bank.toml",
+    {"sandbox_bank_address": "127.0.0.1:1", "var_dir": "/v", "keys_dir": "/k", "exchange_dir": "/x"},
 )
 ACCOUNT = BankAccount("755915678910001", "CNY", "", "demo_bank")
 NOW = dt.datetime.fromisoformat(RECORDED["recorded_at"])

@@ -74,7 +74,10 @@ def bank_side(tmp_path_factory: pytest.TempPathFactory) -> BankSide:
 
 @pytest.fixture(scope="session")
 def profile() -> Profile:
-    return load_profile(PROFILES / "demo_bank.toml", {"sandbox_bank_address": "127.0.0.1:1"})
+    return load_profile(
+        PROFILES / "demo_bank.toml",
+        {"sandbox_bank_address": "127.0.0.1:1", "var_dir": "/v", "keys_dir": "/k", "exchange_dir": "/x"},
+    )
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,8 @@ def test_an_accounts_file_adds_accounts_and_may_repeat_one(tmp_path: Path) -> No
         ("[keys]", "[keyz]", "keys"),
         ('currency = "EUR"', 'currency = "EUX"', "currency"),
         ("[batch]", "[batch", "not TOML"),
+        ('"{keys_dir}"', '"{key_dir}"', "{key_dir} is not known"),
+        ("http://{sandbox_bank_address}/cdc", "http://bank host/cdc", "url"),
     ],
 )
 def test_a_wrong_profile_names_the_field(tmp_path: Path, old: str, new: str, says: str) -> None:
