@@ -238,6 +238,7 @@ class ScriptedBank:
     keys_dir: Path
     answer: Callable[[Call], Body | bytes | None]
     calls: list[Call] = field(default_factory=list)
+    called: asyncio.Event = field(default_factory=asyncio.Event)
     head: Body = field(default_factory=dict)
     spoil_signature: bool = False
     sigtim_shift: dt.timedelta = dt.timedelta()
@@ -271,6 +272,7 @@ class ScriptedBank:
                 content = await reader.readexactly(int(headers["content-length"]))
                 call = self._open(content, headers)
                 self.calls.append(call)
+                self.called.set()
                 await asyncio.sleep(self.delay_s)
                 answer = self.answer(call)
                 if answer is None:
