@@ -66,12 +66,19 @@ class PaymentStore(Protocol):
         ...
 
     def claim_due(
-        self, statuses: Sequence[PaymentStatus], now: datetime, limit: int, due_date: str | None = None
+        self,
+        statuses: Sequence[PaymentStatus],
+        now: datetime,
+        limit: int,
+        *,
+        due_date: str | None = None,
+        busy_accounts: Collection[str] = (),
     ) -> list[Payment]:
         """Return payments whose next action is due, longest due first, locked; those another worker holds are skipped.
 
         Args:
             due_date: only those without or with at most this requested execution date.
+            busy_accounts: debtor accounts to leave out.
         """
         ...
 

@@ -87,11 +87,19 @@ class SqlPaymentStore:
         return _payments(self._connection.execute(query.with_for_update()))
 
     def claim_due(
-        self, statuses: Sequence[PaymentStatus], now: datetime, limit: int, due_date: str | None = None
+        self,
+        statuses: Sequence[PaymentStatus],
+        now: datetime,
+        limit: int,
+        *,
+        due_date: str | None = None,
+        busy_accounts: Collection[str] = (),
     ) -> list[Payment]:
         query = select(payments).where(payments.c.status.in_(statuses), payments.c.next_action_at <= now)
         if due_date is not None:
             query = query.where(payments.c.requested_execution_date <= due_date)
+        if busy_accounts:
+            query = query.where(payments.c.debtor_account.not_in(busy_accounts))
         query = query.order_by(payments.c.next_action_at, payments.c.instruction_id).limit(limit)
         return _payments(self._connection.execute(query.with_for_update(skip_locked=True)))
 

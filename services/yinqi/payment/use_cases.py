@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 
@@ -114,13 +114,23 @@ def record_screenings(
 
 
 def claim_for_submission(
-    store: PaymentStore, *, now: datetime, today: date, limit: int, accounts_max: int, pacing: Pacing, actor: str
+    store: PaymentStore,
+    *,
+    now: datetime,
+    today: date,
+    limit: int,
+    accounts_max: int,
+    pacing: Pacing,
+    actor: str,
+    busy_accounts: Collection[str] = (),
 ) -> list[Submission]:
     """Commit the intention to send: due payments of at most `accounts_max` debtor accounts become SUBMITTING.
 
+    Those of `busy_accounts` wait for the next time.
+
     It must be committed before the first byte leaves. From then on a crash means in doubt, never "not sent".
     """
-    due = store.claim_due([PaymentStatus.SCREENED], now, limit, due_date=today.isoformat())
+    due = store.claim_due([PaymentStatus.SCREENED], now, limit, due_date=today.isoformat(), busy_accounts=busy_accounts)
     accounts: set[str] = set()
     moves: list[Move] = []
     for payment in due:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from yinqi.runtime.worker import every
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _RECOVERY_LIMIT = 1_000
+_CALLS_PER_ACCOUNT_MAX = 2
 _RETURN_DAYS_BACK = 5
 _RETURN_DAYS_AHEAD = 1  # The bank's day may be ahead of ours.
 
@@ -77,7 +79,9 @@ class PaymentWorker:
         self._limits = limits
         self._screen_wake = asyncio.Event()
         self._submit_wake = asyncio.Event()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[None], str] = {}  # to the debtor account it sends from
+        self._asking: set[asyncio.Task[None]] = set()
+        self._questions = asyncio.Semaphore(limits.calls_max)
 
     def wake(self) -> None:
         """Say that payments were recorded just now."""
@@ -96,8 +100,8 @@ class PaymentWorker:
                 (self._limits.returns_interval_s, self.look_for_returns, "returns", None),
             ):
                 loops.create_task(every(interval_s, action, stop=stop, name=f"payment.{name}", wake=wake))
-        if self._sending:
-            await asyncio.wait(self._sending)
+        while running := {*self._sending, *self._asking}:
+            await asyncio.wait(running)
 
     # --- screening ---
 
@@ -141,7 +145,9 @@ class PaymentWorker:
             return True
         if not await self._is_due((PaymentStatus.SCREENED,)) or not await self._gateway.is_reachable():
             return False
-        today = self._clock.today()
+        today, calls = self._clock.today(), Counter(self._sending.values())
+        # A bank that answers slowly must not take all calls from the others.
+        busy = [account for account, count in calls.items() if count >= _CALLS_PER_ACCOUNT_MAX]
         submissions = await self._run(
             lambda store, now: use_cases.claim_for_submission(
                 store,
@@ -149,15 +155,19 @@ class PaymentWorker:
                 today=today,
                 limit=self._limits.batch_max,
                 accounts_max=free,
+                busy_accounts=busy,
                 pacing=self._pacing,
                 actor="payment.submit",
             )
         )
         for group in _by_account(submissions, lambda submission: submission.payment):
-            task = asyncio.create_task(self._send(group))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+            self._send_soon(group)
         return bool(submissions)
+
+    def _send_soon(self, group: Sequence[Submission]) -> None:
+        task = asyncio.create_task(self._send(group))
+        self._sending[task] = group[0].payment.debtor_account
+        task.add_done_callback(self._sending.pop)
 
     async def _send(self, submissions: Sequence[Submission]) -> None:
         """Send claimed payments and record the answers. Never raises: what is not recorded is recovered as UNKNOWN."""
@@ -180,6 +190,9 @@ class PaymentWorker:
 
     async def query(self) -> bool:
         """Ask the banks about open payments that are due; return whether there may be more."""
+        if len(self._asking) >= self._limits.calls_max:
+            await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
+            return True
         open_statuses = (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN)
         if not await self._is_due(open_statuses) or not await self._gateway.is_reachable():
             return False
@@ -188,22 +201,26 @@ class PaymentWorker:
                 store, now=now, limit=self._limits.batch_max, pacing=self._pacing
             )
         )
-        slots = asyncio.Semaphore(self._limits.calls_max)
-        await asyncio.gather(*(self._ask(group, slots) for group in _by_account(payments, lambda payment: payment)))
+        for group in _by_account(payments, lambda payment: payment):
+            task = asyncio.create_task(self._ask(group))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
         return len(payments) == self._limits.batch_max
 
-    async def _ask(self, payments: Sequence[Payment], slots: asyncio.Semaphore) -> None:
-        async with slots:
-            with self._batch_span("query payments", len(payments)) as (batch, start_ns):
-                try:
+    async def _ask(self, payments: Sequence[Payment]) -> None:
+        """Ask about payments of one account. Never raises: their next question is set already."""
+        async with self._questions:
+            try:
+                with self._batch_span("query payments", len(payments)) as (batch, start_ns):
                     reports = await self._gateway.query(payments)
-                except YinqiError as error:  # Says nothing about the payments; their next question is set.
-                    _log.warning("query failed", reason=error.reason, payments=len(payments))
-                    return
-                recorded = await self._record(reports, "payment.query")
-            self._write_moves("status", recorded, start_ns, batch)
-            if recorded.permits:
-                await self._resend(recorded)
+                    recorded = await self._record(reports, "payment.query")
+                self._write_moves("status", recorded, start_ns, batch)
+                if recorded.permits:
+                    await self._resend(recorded)
+            except YinqiError as error:
+                _log.warning("query failed", reason=error.reason, payments=len(payments))
+            except Exception as error:  # noqa: BLE001 (a task nobody awaits)
+                _log.error("query failed", exc_info=error, payments=len(payments))
 
     async def _resend(self, recorded: RecordedReports) -> None:
         submissions = await self._run(
@@ -213,7 +230,7 @@ class PaymentWorker:
         )
         _log.info("resending under permits", payments=len(submissions))
         for group in _by_account(submissions, lambda submission: submission.payment):
-            await self._send(group)
+            self._send_soon(group)
 
     # --- returns and recovery ---
 

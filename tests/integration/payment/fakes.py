@@ -65,12 +65,13 @@ class FakeGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
         self.unreadable: set[str] = set()
         self.proofs_refused = 0
         self.text = "账户已销户"
-        self.before_answer: Callable[[], Any] | None = None
+        self.before_answer: Callable[[str], Any] | None = None
 
     async def SubmitPayments(self, request: Any, context: Any) -> Any:
         accounts = {s.instruction.debtor_account.identification for s in request.submissions}
         assert len(accounts) == 1, "one call, one account"
-        self.batches.append((accounts.pop(), len(request.submissions)))
+        account = accounts.pop()
+        self.batches.append((account, len(request.submissions)))
         if self.unreadable & {s.instruction.end_to_end_id for s in request.submissions}:
             raise InvalidRequest("FIELD_INVALID", "A line cannot be read.")
         if self.proofs_refused and any(s.attempt > 1 for s in request.submissions):
@@ -82,7 +83,7 @@ class FakeGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
             reports.append(report)
             breaks = breaks or broken
         if self.before_answer is not None:
-            await self.before_answer()
+            await self.before_answer(account)
         if breaks:
             await context.abort(grpc.StatusCode.INTERNAL, "line cut")
         return gateway_service_pb2.SubmitPaymentsResponse(reports=reports)

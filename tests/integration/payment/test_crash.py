@@ -77,7 +77,7 @@ async def test_kill_nine_loses_nothing_and_sends_nothing_twice(
         "YINQI_PAYMENT_LEASE_S": "2",
     }
 
-    async def slow() -> None:
+    async def slow(_account: str) -> None:
         await asyncio.sleep(0.02)
 
     gateway.before_answer = slow

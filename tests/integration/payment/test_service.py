@@ -239,6 +239,26 @@ async def test_each_account_is_submitted_in_calls_of_its_own(house: House):
     assert len(house.gateway.batches) <= 9
 
 
+async def test_a_bank_that_does_not_answer_does_not_hold_up_the_others(sqlite_house: House):
+    house = sqlite_house
+    released = asyncio.Event()
+
+    async def hold(account: str) -> None:
+        if account == "666":
+            await released.wait()
+
+    house.gateway.before_answer = hold
+    for n in range(20):
+        await house.initiate(instruction_message(f"SLOW-{n}", debtor_account__identification="666"))
+        await asyncio.sleep(0.01)
+    await house.initiate(instruction_message("OTHER", debtor_account__identification="777"))
+    await house.reaches("OTHER", "SETTLED")
+    assert sum(account == "666" for account, _ in house.gateway.batches) <= 2
+    released.set()
+    await asyncio.gather(*(house.reaches(f"SLOW-{n}", "SETTLED") for n in range(20)))
+    assert set(house.gateway.paid.values()) == {1}
+
+
 async def test_the_feed_tells_every_state_once_and_goes_on_live(house: House):
     await house.initiate(instruction_message("A"))
     stream = house.stub.FollowPayments(API.FollowPaymentsRequest())
@@ -335,7 +355,7 @@ async def test_an_answer_that_is_under_way_at_the_end_is_still_recorded(sqlite_u
     gateway = FakeGateway()
     entered, go_on = asyncio.Event(), asyncio.Event()
 
-    async def hold() -> None:
+    async def hold(_account: str) -> None:
         entered.set()
         await go_on.wait()
 
