@@ -249,6 +249,17 @@ def test_every_value_is_one_that_the_service_accepts(
         assert host in of_kind(demo, "Service")
 
 
+def test_the_gateway_finds_the_bank_of_the_demo(demo: list[Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
+    from yinqi.gateway.profile import load_profiles
+    from yinqi.gateway.settings import GatewaySettings
+
+    for name, value in settings_of(demo).items():
+        monkeypatch.setenv(name, value)
+    settings = GatewaySettings()
+    (profile,) = load_profiles(settings.gateway_profiles_dir, settings.profile_placeholders())
+    assert profile.url == "http://sandbox-bank:7106/cdc"
+
+
 def test_what_is_written_lies_on_a_volume(demo: list[Manifest]) -> None:
     var_dir = settings_of(demo)["YINQI_VAR_DIR"]
     for name, container in containers(demo):
