@@ -17,10 +17,8 @@ from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Feed
 from yinqi.runtime.grpc_client import open_channel
-from yinqi.runtime.grpc_server import run_service, serve
-from yinqi.runtime.logging import configure_logging
+from yinqi.runtime.grpc_server import run_with_settings, serve
 from yinqi.runtime.migrations import check_revision, migrate
-from yinqi.runtime.settings import load_settings
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
 from yinqi.runtime.worker import every
 
@@ -110,9 +108,7 @@ async def _serve(
 
 def run() -> int:
     """Run the service as this process; return its exit code."""
-    settings = load_settings(AccountSettings)
-    configure_logging(SERVICE, level=settings.log_level, format_=settings.log_format)
-    return run_service(lambda stop: main(settings, stop))
+    return run_with_settings(SERVICE, AccountSettings, main)
 
 
 if __name__ == "__main__":

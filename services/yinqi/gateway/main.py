@@ -22,10 +22,8 @@ from yinqi.gateway.transport import HttpLine
 from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.ids import IdSource, TimeOrderedIds
 from yinqi.runtime.database import Database
-from yinqi.runtime.grpc_server import GrpcServer, run_service
-from yinqi.runtime.logging import configure_logging
+from yinqi.runtime.grpc_server import GrpcServer, run_with_settings
 from yinqi.runtime.migrations import check_revision, migrate
-from yinqi.runtime.settings import load_settings
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
 
 SERVICE = "gateway"
@@ -97,9 +95,7 @@ def _connect(
 
 def run() -> int:
     """Run the service as this process; return its exit code."""
-    settings = load_settings(GatewaySettings)
-    configure_logging(SERVICE, level=settings.log_level, format_=settings.log_format)
-    return run_service(lambda stop: main(settings, stop))
+    return run_with_settings(SERVICE, GatewaySettings, main)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,8 @@ from yinqi.monitoring.worker import DeliveryWorker, FeedEffects, OverdueWatch
 from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Follower
 from yinqi.runtime.grpc_client import open_channel
-from yinqi.runtime.grpc_server import GrpcServer, run_service
-from yinqi.runtime.logging import configure_logging
+from yinqi.runtime.grpc_server import GrpcServer, run_with_settings
 from yinqi.runtime.migrations import check_revision, migrate
-from yinqi.runtime.settings import load_settings
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
 from yinqi.runtime.worker import every
 
@@ -150,9 +148,7 @@ async def _work(
 
 def run() -> int:
     """Run the service as this process; return its exit code."""
-    settings = load_settings(MonitoringSettings)
-    configure_logging(SERVICE, level=settings.log_level, format_=settings.log_format)
-    return run_service(lambda stop: main(settings, stop))
+    return run_with_settings(SERVICE, MonitoringSettings, main)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ from yinqi.payment.settings import PaymentSettings
 from yinqi.payment.worker import PaymentWorker, WorkerLimits
 from yinqi.runtime.database import Database
 from yinqi.runtime.grpc_client import open_channel
-from yinqi.runtime.grpc_server import GrpcServer, run_service, serve
-from yinqi.runtime.logging import configure_logging
+from yinqi.runtime.grpc_server import GrpcServer, run_with_settings, serve
 from yinqi.runtime.migrations import check_revision, migrate
 from yinqi.runtime.settings import Settings, load_settings
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
@@ -127,9 +126,7 @@ def _own_settings(settings: Settings) -> PaymentSettings:
 
 def run() -> int:
     """Run the service as a process; return its exit code."""
-    settings = load_settings(PaymentSettings)
-    configure_logging(SERVICE, level=settings.log_level, format_=settings.log_format)
-    return run_service(lambda stop: main(settings, stop))
+    return run_with_settings(SERVICE, PaymentSettings, main)
 
 
 if __name__ == "__main__":

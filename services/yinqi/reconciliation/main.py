@@ -20,10 +20,9 @@ from yinqi.reconciliation.servicer import ReconciliationServicer
 from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Follower
 from yinqi.runtime.grpc_client import open_channel
-from yinqi.runtime.grpc_server import run_service, serve
-from yinqi.runtime.logging import configure_logging
+from yinqi.runtime.grpc_server import run_with_settings, serve
 from yinqi.runtime.migrations import check_revision, migrate
-from yinqi.runtime.settings import Settings, load_settings
+from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import configure_telemetry
 
 SERVICE = "reconciliation"
@@ -81,9 +80,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
 def run() -> int:
     """Run the service as this process; return its exit code."""
-    settings = load_settings(Settings)
-    configure_logging(SERVICE, level=settings.log_level, format_=settings.log_format)
-    return run_service(lambda stop: main(settings, stop))
+    return run_with_settings(SERVICE, Settings, main)
 
 
 if __name__ == "__main__":
