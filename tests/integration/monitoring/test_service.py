@@ -14,6 +14,8 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.e2e.console.fake_sisters import FakeSisters, ordinary_day
+
 from yinqi.api.monitoring.v1 import monitoring_pb2, monitoring_service_pb2, monitoring_service_pb2_grpc
 from yinqi.api.payment.v1 import payment_pb2
 from yinqi.kernel.clock import SystemClock
@@ -21,8 +23,6 @@ from yinqi.kernel.errors import YinqiError
 from yinqi.monitoring.main import main
 from yinqi.monitoring.settings import MonitoringSettings
 from yinqi.runtime.otlp_sink import OtlpSink
-
-from tests.e2e.console.fake_sisters import FakeSisters, ordinary_day
 
 SERVICE = (("x-yinqi-identity", "payment"), ("x-yinqi-roles", "service"))
 HANDLER = (("x-yinqi-identity", "li.na"), ("x-yinqi-roles", "alert_handler"))
@@ -44,7 +44,7 @@ class AlertReceiver:
                 self.send_response(receiver.answer)
                 self.end_headers()
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            def log_message(self, format: str, *args: object) -> None:
                 """Stay quiet."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
@@ -57,7 +57,9 @@ class AlertReceiver:
 
     @property
     def alert_ids(self) -> list[str]:
-        return [line[10:] for one in self.received for line in one["message"].splitlines() if line.startswith("alert_id")]
+        return [
+            line[10:] for one in self.received for line in one["message"].splitlines() if line.startswith("alert_id")
+        ]
 
     def close(self) -> None:
         self._server.shutdown()
@@ -110,7 +112,7 @@ async def serving(
 
 async def until(happened: Callable[[], Awaitable[bool]], within_s: float = 20.0) -> None:
     async with asyncio.timeout(within_s):
-        while not await happened():
+        while not await happened():  # noqa: ASYNC110 (what is waited for is in another process)
             await asyncio.sleep(0.05)
 
 

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 _ENTRIES_MAX = 200
-# A slow answer is kept longer: asking takes at most a twentieth of the sister's time.
+# A slow answer is kept longer: asking takes at most a twentieth of the sister's time. An error is not: people wait.
 _REST_FACTOR = 20.0
 
 
@@ -51,7 +51,8 @@ class Fresh(Generic[T]):
             return True
         if entry.ended is None:
             return False
-        age_max_s = max(self._age_max_s, _REST_FACTOR * (entry.ended - entry.started))
+        failed = entry.task.exception() is not None
+        age_max_s = max(self._age_max_s, 0.0 if failed else _REST_FACTOR * (entry.ended - entry.started))
         return self._monotonic() - entry.ended > age_max_s
 
     def _ask(self, key: object, ask: Callable[[], Awaitable[T]]) -> _Entry[T]:

@@ -56,7 +56,10 @@ class Search:
     def from_query(cls, query: Mapping[str, str]) -> Search:
         """Read the address; what is not understood is left out."""
         group, status = query.get("group", ""), query.get("status", "")
-        choice = f"group:{group}" if group in GROUPS else status if status in STATUSES else ""
+        statuses = GROUPS.get(group, ())
+        if len(statuses) == 1:  # A group of one is that status, so the selection offers it only once.
+            status = statuses[0]
+        choice = f"group:{group}" if len(statuses) > 1 else status if status in STATUSES else ""
         size = query.get("size", "")
         page_size = int(size) if size in map(str, PAGE_SIZES) else PAGE_SIZES[0]
         return cls(choice, query.get("creditor", "")[:140], query.get("batch", "")[:70], page_size)

@@ -1,0 +1,211 @@
+"""The console in a real browser: what a clerk, a checker and an SRE do with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+from tests.e2e.console.conftest import Look, ServedConsole
+from tests.e2e.console.fake_sisters import MAIN_ACCOUNT, TRACE_ID
+
+pytestmark = pytest.mark.browser
+PATHS = ("/", "/payments", "/accounts", "/reconciliation", "/alerts")
+
+
+def test_the_overview_shows_counts_money_alerts_and_the_latest_reconciliation(look: Callable[..., Look]) -> None:
+    seen = look("/")
+    page = seen.page
+    expect(page.locator("[data-group=total] .yq-card-number")).to_have_text("402")
+    expect(page.locator("[data-group=settled] .yq-card-number")).to_have_text("300")
+    expect(page.locator("[data-group=unknown].yq-card-alarm .yq-card-number")).to_have_text("1")
+    expect(page.get_by_text("621,000,216.41")).to_be_visible()
+    expect(page.get_by_text("128,456,789.00")).to_be_visible()
+    expect(page.get_by_text("状态未知超时").first).to_be_visible()
+    expect(page.get_by_text("平衡", exact=True)).to_be_visible()
+    expect(page.locator(".yq-chart canvas, .yq-chart svg")).to_have_count(2)
+    assert MAIN_ACCOUNT not in page.content()
+    seen.shot("overview")
+
+
+def test_a_status_card_leads_to_its_payments(look: Callable[..., Look]) -> None:
+    page = look("/").page
+    page.click("[data-group=rejected]")
+    expect(page.get_by_text(re.compile("共 20 笔"))).to_be_visible()
+    expect(page.locator("tbody tr")).to_have_count(20)
+    expect(page.locator("tbody .yq-badge").first).to_have_text("付款失败")
+
+
+def test_payments_are_searched_by_creditor_status_and_batch_and_read_page_by_page(look: Callable[..., Look]) -> None:
+    seen = look("/payments")
+    page = seen.page
+    expect(page.locator("tbody tr")).to_have_count(25)
+    expect(page.get_by_text("6225****0191")).to_be_visible()
+    first = page.locator("tbody tr a").first.text_content()
+    page.click("[data-subject=next]")
+    expect(page.get_by_text("第 2 页")).to_be_visible()
+    assert page.locator("tbody tr a").first.text_content() != first
+    page.click("[data-subject=previous]")
+    expect(page.get_by_text("第 1 页")).to_be_visible()
+    page.fill("[data-field=creditor] input, input[data-field=creditor]", "苏州")
+    page.click("[data-field=search]")
+    expect(page).to_have_url(re.compile("creditor="))
+    expect(page.get_by_text(re.compile("共 40 笔"))).to_be_visible()
+    assert all("苏州" in row for row in page.locator("tbody tr").all_inner_texts())
+    seen.shot("payments")
+
+
+def test_an_end_to_end_id_leads_straight_to_the_story(look: Callable[..., Look]) -> None:
+    page = look("/payments").page
+    page.fill("[data-field=id] input, input[data-field=id]", "INV-202611-00000")
+    page.click("[data-field=search]")
+    expect(page).to_have_url(re.compile("/payments/YQ"))
+    expect(page.get_by_text("苏州精密机械有限公司").first).to_be_visible()
+
+
+def test_an_unknown_id_is_said_in_words(look: Callable[..., Look]) -> None:
+    page = look("/payments").page
+    page.fill("[data-field=id] input, input[data-field=id]", "NO-SUCH-ID")
+    page.click("[data-field=search]")
+    expect(page.get_by_text("没有参考号为 NO-SUCH-ID 的付款")).to_be_visible()
+
+
+def test_a_story_has_every_part_and_shows_text_as_text(look: Callable[..., Look], console: ServedConsole) -> None:
+    payment = console.sisters.books.payments[0]
+    seen = look(f"/payments/{payment.instruction_id}")
+    page = seen.page
+    expect(page.locator(".yq-moment")).to_have_count(5)
+    expect(page.get_by_text("付款成功").first).to_be_visible()
+    expect(page.get_by_text(payment.instruction.creditor_account.identification)).to_be_visible()
+    expect(page.get_by_text("BB1PAYBH").first).to_be_visible()
+    expect(page.get_by_text("验签通过")).to_be_visible()
+    expect(page.get_by_text(f"bank:{MAIN_ACCOUNT}:held").first).to_be_visible()
+    expect(page.get_by_text("按参考号和金额勾对")).to_be_visible()
+    expect(page.get_by_text(payment.account_servicer_reference).first).to_be_visible()
+    expect(page.get_by_text("<script>alert(1)</script>").first).to_be_visible()
+    link = page.get_by_text("在 Jaeger 中查看")
+    assert link.get_attribute("href") == f"http://127.0.0.1:16686/trace/{TRACE_ID}"
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click(f"[data-copy='{TRACE_ID}']")
+    expect(page.locator(f"[data-copy='{TRACE_ID}']")).to_have_text("已复制")
+    assert page.evaluate("navigator.clipboard.readText()") == TRACE_ID
+    seen.shot("story")
+
+
+def test_the_balance_adjustment_table_adds_up_in_two_columns(look: Callable[..., Look]) -> None:
+    seen = look("/reconciliation")
+    page = seen.page
+    page.click("tbody tr >> nth=1")
+    expect(page).to_have_url(re.compile(r"/reconciliation/[0-9a-f]{16}/2026-11-21"))
+    expect(page.get_by_text("企业账面余额", exact=True)).to_be_visible()
+    adjusted = page.locator(".yq-adjusted td").all_inner_texts()
+    assert adjusted == ["128,448,801.00", "128,448,801.00"]
+    assert MAIN_ACCOUNT not in page.content()
+    seen.shot("reconciliation-day")
+
+
+def test_a_break_is_resolved_with_words_in_a_persons_name(look: Callable[..., Look], console: ServedConsole) -> None:
+    page = look("/reconciliation").page
+    page.click("[data-action=resolve][data-subject=BR0001]")
+    page.click("[data-field=confirm]")
+    expect(page.get_by_text("请填写 1 至 500 字的说明。")).to_be_visible()
+    page.fill("[data-field=person] input, input[data-field=person]", "wang.fang")
+    page.fill("[data-field=text] textarea, textarea[data-field=text]", "银行手续费，已补记账")
+    page.click("[data-field=confirm]")
+    expect(page.get_by_text("差异已处理。")).to_be_visible()
+    expect(page.locator("[data-subject=BR0001]")).to_have_count(0)
+    assert console.sisters.books.resolved_by == [("wang.fang", "reconciler")]
+    assert console.sisters.books.breaks[0].resolution == "银行手续费，已补记账"
+
+
+def test_an_alert_is_acknowledged_with_a_note_and_moves_to_its_list(look: Callable[..., Look]) -> None:
+    seen = look("/alerts")
+    page = seen.page
+    row = page.locator("tr", has_text="状态未知超时")
+    row.locator("[data-action=acknowledge]").click()
+    page.fill("[data-field=person] input, input[data-field=person]", "li.na")
+    page.fill("[data-field=text] textarea, textarea[data-field=text]", "已联系银行")
+    seen.shot("acknowledge")
+    page.click("[data-field=confirm]")
+    expect(page.get_by_text("已确认，由您跟进。")).to_be_visible()
+    expect(row).to_have_count(0)
+    page.click("text=已确认 >> nth=0")
+    page.goto(page.url.split("?")[0] + "?state=ACKNOWLEDGED")
+    expect(page.get_by_text("已联系银行")).to_be_visible()
+    expect(page.get_by_text("li.na")).to_be_visible()
+    seen.shot("alerts")
+
+
+def test_the_language_is_switched_and_remembered(look: Callable[..., Look]) -> None:
+    seen = look("/payments?status=RETURNED")
+    page = seen.page
+    expect(page.locator("h1")).to_contain_text("付款")
+    page.click("[data-switch=language]")
+    expect(page).to_have_url(re.compile("status=RETURNED"))
+    expect(page.locator("tbody .yq-badge").first).to_have_text("Returned")
+    page.click("text=Reconciliation >> nth=0")
+    expect(page.get_by_text("Adds up", exact=True)).to_be_visible()
+    seen.shot("english")
+
+
+def test_a_browser_that_asks_for_english_gets_it(look: Callable[..., Look]) -> None:
+    expect(look("/", locale="en-GB").page.locator("h1")).to_contain_text("Overview")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_page_is_wider_than_a_laptop_or_a_phone(look: Callable[..., Look], path: str) -> None:
+    for width, height in ((1280, 900), (390, 844)):
+        seen = look(path, width=width, height=height)
+        expect(seen.page.locator(".yq-cell, .yq-card").first).to_be_visible()
+        assert seen.overflow() <= 0
+        seen.shot(f"{path.strip('/') or 'overview'}-{width}")
+
+
+def test_the_dark_theme_is_dark(look: Callable[..., Look]) -> None:
+    seen = look("/", theme="dark")
+    expect(seen.page.locator("[data-group=total]")).to_be_visible()
+    background = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", background)[:3])) < 60
+    seen.shot("overview-dark")
+
+
+def test_numbers_change_without_reloading(look: Callable[..., Look], console: ServedConsole) -> None:
+    page = look("/").page
+    count = page.locator("[data-group=in_progress] .yq-card-number")
+    expect(count).to_have_text("60")
+    payment = next(p for p in console.sisters.books.payments if p.status == 4 + 3)
+    before = payment.status
+    payment.status = 9
+    try:
+        expect(count).to_have_text("59")
+    finally:
+        payment.status = before
+
+
+def test_a_sister_that_is_away_is_named_and_the_rest_stays_alive(
+    look: Callable[..., Look], console: ServedConsole
+) -> None:
+    seen = look("/")
+    page = seen.page
+    expect(page.get_by_text("128,456,789.00")).to_be_visible()
+    console.sisters.stop("account")
+    try:
+        expect(page.get_by_text(re.compile("账户 account 服务无响应")).first).to_be_visible()
+        expect(page.locator("[data-group=total] .yq-card-number")).to_have_text("402")
+        seen.shot("account-away")
+    finally:
+        console.sisters.start("account")
+    expect(page.get_by_text("128,456,789.00")).to_be_visible(timeout=15_000)
+
+
+def test_many_open_pages_ask_the_sisters_no_more_often_than_one(
+    look: Callable[..., Look], console: ServedConsole
+) -> None:
+    pages = [look("/").page for _ in range(4)]
+    for page in pages:
+        expect(page.locator("[data-group=total]")).to_be_visible()
+    calls = console.sisters.books.calls
+    before = calls["CountPayments"]
+    pages[0].wait_for_timeout(4_000)
+    assert calls["CountPayments"] - before <= 6, "at most about one a second, however many pages look"
