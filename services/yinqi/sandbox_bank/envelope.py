@@ -71,7 +71,7 @@ def seal_answer(response: Json, user_id: str, keys: KeyRing, wall_ms: int, *, sp
     padded = padded_user_id(user_id)
     signature = {"sigdat": PLACEHOLDER, "sigtim": china_time(wall_ms).strftime("%Y%m%d%H%M%S")}
     message = {"response": response, "signature": signature}
-    raw = sm.sign(keys.private_key, canonical(message), padded)
+    raw = sm.sign(keys.private_key, keys.public_key, canonical(message), padded)
     if spoil_signature:
         raw = raw[:-1] + bytes([raw[-1] ^ 1])
     signature["sigdat"] = base64.b64encode(raw).decode("ascii")

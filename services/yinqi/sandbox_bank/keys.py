@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yinqi.sandbox_bank import sm
-from yinqi.sandbox_bank.errors import GatewayError
+from yinqi.sandbox_bank.errors import ControlRefused, GatewayError
 
 _USER_ID = re.compile(r"[0-9A-Za-z]{1,16}")
 
@@ -28,7 +28,7 @@ class KeyRing:
         self._directory = directory
         self._users: dict[str, tuple[tuple[int, int], UserKeys]] = {}
         directory.mkdir(parents=True, exist_ok=True)
-        self.private_key = self._own_private_key()
+        self.private_key, self.public_key = self._own_keys()
 
     def of_user(self, user_id: str) -> UserKeys:
         """The user's keys, read again when a file changed.
@@ -53,13 +53,19 @@ class KeyRing:
         self._users[user_id] = (stamp, keys)
         return keys
 
-    def _own_private_key(self) -> bytes:
-        private_file = self._directory / "bank_private_key.hex"
+    def _own_keys(self) -> tuple[bytes, bytes]:
+        private_file, public_file = self._directory / "bank_private_key.hex", self._directory / "bank_public_key.hex"
         if not private_file.exists():
-            _write_once(private_file, sm.generate_key_pair()[0].hex(), mode=0o600)
-        private_key = _read_hex(private_file)
-        _write_once(self._directory / "bank_public_key.hex", sm.public_key_of(private_key).hex(), mode=0o644)
-        return private_key
+            private_key, public_key = sm.generate_key_pair()
+            # The private file last: it says that both are there.
+            _write_once(public_file, public_key.hex(), mode=0o644)
+            _write_once(private_file, private_key.hex(), mode=0o600)
+        if not public_file.exists():
+            raise ControlRefused(
+                f"{public_file} is missing beside bank_private_key.hex. Put it back, or remove both for a new pair. "
+                "银行公钥文件缺失，请恢复，或同时删除私钥文件以重新生成"
+            )
+        return _read_hex(private_file), _read_hex(public_file)
 
 
 def _read_hex(path: Path) -> bytes:

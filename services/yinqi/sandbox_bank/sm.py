@@ -1,40 +1,50 @@
-"""SM2 and SM4 as the bank computes them: gmalglib and OpenSSL, nothing of yinqi's own engine."""
+"""SM2 and SM4 as the bank computes them: GmSSL and OpenSSL, nothing of yinqi's own engine."""
 
 from __future__ import annotations
 
-import gmalglib
+import gmssl_pyx
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 from cryptography.hazmat.primitives.ciphers.modes import CBC
-from gmalglib.sm2 import SM2
 
 _BLOCK = 16
+_INTEGER = 32
+# GB/T 32918.5: y² = x³ − 3x + b over the field of p elements.
+_P = 0xFFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF00000000FFFFFFFFFFFFFFFF
+_B = 0x28E9FA9E9D9F5E344D5A9E4BCF6509A7F39789F515AB8F92DDBCBD414D940E93
 
 
 def generate_key_pair() -> tuple[bytes, bytes]:
     """A new private key (32 bytes) and its public point (65 bytes, 04 first)."""
-    private_key, public_key = gmalglib.sm2_generate_keypair()
-    return bytes(private_key), bytes(public_key)
-
-
-def public_key_of(private_key: bytes) -> bytes:
-    """The 65-byte public point of a private key."""
-    return bytes(gmalglib.sm2_get_pk(private_key))
+    public_key, private_key = gmssl_pyx.sm2_key_generate()
+    return bytes(private_key), b"\x04" + bytes(public_key)[-2 * _INTEGER :]
 
 
 def is_public_key(public_key: bytes) -> bool:
     """Whether the bytes are an uncompressed point on the curve."""
-    return len(public_key) == 65 and bool(gmalglib.sm2_is_pk_valid(public_key))
+    if len(public_key) != 1 + 2 * _INTEGER or public_key[0] != 4:
+        return False
+    x = int.from_bytes(public_key[1 : 1 + _INTEGER], "big")
+    y = int.from_bytes(public_key[1 + _INTEGER :], "big")
+    return x < _P and y < _P and (y * y - (x * x * x - 3 * x + _B)) % _P == 0
 
 
-def sign(private_key: bytes, message: bytes, signer_id: bytes) -> bytes:
-    """SM2-with-SM3 signature, raw r and s, 64 bytes."""
-    return bytes(SM2(sk=private_key, uid=signer_id).sign(message))
+def sign(private_key: bytes, public_key: bytes, message: bytes, signer_id: bytes) -> bytes:
+    """SM2-with-SM3 signature, raw r and s, 64 bytes. The public point is part of what SM2 digests (Z_A)."""
+    r, s = decode_dss_signature(gmssl_pyx.sm2_sign(private_key, public_key[1:], message, signer_id))
+    return r.to_bytes(_INTEGER, "big") + s.to_bytes(_INTEGER, "big")
 
 
 def verifies(public_key: bytes, message: bytes, signature: bytes, signer_id: bytes) -> bool:
     """Whether the raw 64-byte signature is the key owner's over the message."""
-    return len(signature) == 64 and bool(SM2(pk=public_key, uid=signer_id).verify(message, signature))
+    if len(signature) != 2 * _INTEGER:
+        return False
+    r, s = (int.from_bytes(half, "big") for half in (signature[:_INTEGER], signature[_INTEGER:]))
+    try:
+        return bool(gmssl_pyx.sm2_verify(public_key[1:], message, encode_dss_signature(r, s), signer_id))
+    except (gmssl_pyx.GmsslInnerError, gmssl_pyx.InvalidValueError):
+        return False  # r or s out of range.
 
 
 def encrypt(key: bytes, iv: bytes, plaintext: bytes) -> bytes:

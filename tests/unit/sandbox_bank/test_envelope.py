@@ -7,8 +7,9 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
-import gmssl_pyx
 import pytest
+
+from yinqi import crypto
 
 from .conftest import BankThread
 from .wire_client import USER_ID, BadAnswer, GatewayAnswer, WireClient, batch, canonical, line
@@ -48,7 +49,7 @@ def test_a_tampered_message_is_refused_and_leaves_no_trace(
 
 
 def test_another_key_cannot_sign_for_the_user(client: WireClient) -> None:
-    client.public_key, client.private_key = gmssl_pyx.sm2_key_generate()
+    client.new_signing_key()
     with pytest.raises(GatewayAnswer, match="CDCServer:SIG0001"):
         client.exchange("DCLISACC", {})
 
@@ -84,8 +85,8 @@ def test_a_replayed_submit_is_refused_after_a_restart_too(bank: BankThread, clie
 def test_text_in_the_form_that_is_no_ciphertext_is_a_gateway_error(client: WireClient) -> None:
     good = client.form("DCLISACC", {})
     iv = client.padded
-    not_json = base64.b64encode(gmssl_pyx.sm4_cbc_padding_encrypt(client.sm4_key, iv, b"hello")).decode()
-    twins = base64.b64encode(gmssl_pyx.sm4_cbc_padding_encrypt(client.sm4_key, iv, b'{"a":1,"a":2}')).decode()
+    not_json = base64.b64encode(crypto.sm4_cbc_encrypt(client.sm4_key, iv, b"hello")).decode()
+    twins = base64.b64encode(crypto.sm4_cbc_encrypt(client.sm4_key, iv, b'{"a":1,"a":2}')).decode()
     for data in ("%%%", "QUJD", base64.b64encode(b"x" * 64).decode(), not_json, twins):
         assert client.post({**good, "DATA": data}).text.startswith("CDCServer:ENC0001"), data
     assert client.post({**good, "ALG": "RSA"}).text.startswith("ErrMsg:FRM0001")

@@ -1,4 +1,4 @@
-"""A company's side of the cdc dialect written from docs/bank-dialect-cdc.md alone, on another crypto library (gmssl)."""
+"""A company's side of the cdc dialect written from docs/bank-dialect-cdc.md alone, on another crypto library."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import base64
 import datetime as dt
 import itertools
 import json
+import secrets
 import time
 from pathlib import Path
 from typing import Any
 
-import gmssl_pyx
 import httpx
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+from yinqi import crypto
 
 USER_ID = "U123456789"
 PLACEHOLDER = "__signature_sigdat__"
@@ -35,10 +36,14 @@ class WireClient:
     def __init__(self, base_url: str, keys_dir: Path) -> None:
         self.http = httpx.Client(base_url=base_url, timeout=30, trust_env=False)
         self.keys_dir = keys_dir
-        self.public_key, self.private_key = gmssl_pyx.sm2_key_generate()
-        self.sm4_key = gmssl_pyx.rand_bytes(16)
+        self.new_signing_key()
+        self.sm4_key = secrets.token_bytes(16)
         self.padded = USER_ID.encode().ljust(16, b"0")
         self._reqids = itertools.count(1)
+
+    def new_signing_key(self) -> None:
+        self.private_key = crypto.SigningKey.generate()
+        self.public_key = self.private_key.public_key().to_bytes()
 
     def now(self) -> dt.datetime:
         return dt.datetime.fromtimestamp(time.time_ns() / 1e9, CHINA)
@@ -49,7 +54,7 @@ class WireClient:
         return {"begDat": begin.strftime("%Y%m%d"), "endDat": end.strftime("%Y%m%d")}
 
     def install_keys(self) -> None:
-        (self.keys_dir / f"{USER_ID}.public_key.hex").write_text("04" + self.public_key[-64:].hex() + "\n")
+        (self.keys_dir / f"{USER_ID}.public_key.hex").write_text(self.public_key.hex() + "\n")
         (self.keys_dir / f"{USER_ID}.sm4_key.hex").write_text(self.sm4_key.hex() + "\n")
 
     def call(self, function: str, body: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -79,23 +84,24 @@ class WireClient:
             "request": {"head": {"funcode": function, "userid": USER_ID, "reqid": reqid}, "body": body},
             "signature": {"sigtim": now.strftime("%Y%m%d%H%M%S"), "sigdat": PLACEHOLDER},
         }
-        der = gmssl_pyx.sm2_sign(self.private_key, self.public_key, canonical(message), self.padded)
-        r, s = decode_dss_signature(der)
-        message["signature"]["sigdat"] = base64.b64encode(r.to_bytes(32, "big") + s.to_bytes(32, "big")).decode()
+        message["signature"]["sigdat"] = base64.b64encode(
+            self.private_key.sign(canonical(message), identity=self.padded)
+        ).decode()
         changes.get("tamper", lambda _: None)(message)
-        sealed = gmssl_pyx.sm4_cbc_padding_encrypt(self.sm4_key, self.padded, canonical(message))
+        sealed = crypto.sm4_cbc_encrypt(self.sm4_key, self.padded, canonical(message))
         return {"UID": USER_ID, "FUNCODE": function, "ALG": "SM", "DATA": base64.b64encode(sealed).decode()}
 
     def open(self, text: str, function: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        plain = gmssl_pyx.sm4_cbc_padding_decrypt(self.sm4_key, self.padded, base64.b64decode(text, validate=True))
+        plain = crypto.sm4_cbc_decrypt(self.sm4_key, self.padded, base64.b64decode(text, validate=True))
         message = json.loads(plain)
         assert plain == canonical(message)
         raw = base64.b64decode(message["signature"]["sigdat"], validate=True)
         message["signature"]["sigdat"] = PLACEHOLDER
-        der = encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
         bank_key = bytes.fromhex((self.keys_dir / "bank_public_key.hex").read_text().strip())
-        if len(raw) != 64 or not gmssl_pyx.sm2_verify(bank_key[1:], canonical(message), der, self.padded):
-            raise BadAnswer("signature")
+        try:
+            crypto.VerifyKey.from_bytes(bank_key).verify(canonical(message), raw, identity=self.padded)
+        except crypto.CryptoError:
+            raise BadAnswer("signature") from None
         head = message["response"]["head"]
         assert (head["funcode"], head["userid"]) == (function, USER_ID)
         return head, message["response"]["body"]
