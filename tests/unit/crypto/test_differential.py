@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, hmac, padding
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import SM4
+
 from yinqi.crypto import (
     DecryptionFailed,
     SigningKey,
