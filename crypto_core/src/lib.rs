@@ -11,11 +11,12 @@ pub mod identifiers;
 pub mod keystore;
 #[forbid(unsafe_code)]
 pub mod random;
-#[forbid(unsafe_code)]
 pub mod sm2;
 #[forbid(unsafe_code)]
 pub mod sm3;
 pub mod sm4;
+#[forbid(unsafe_code)]
+pub mod threads;
 
 #[cfg(feature = "python")]
 mod python;

@@ -1,8 +1,9 @@
 //! Z_A, the digest that binds a signature to the signer's identity and key (GB/T 32918.2, clause 5.5).
 
-use super::verifying::VerifyKey;
+use super::words;
 use crate::errors::{CryptoError, Result};
 use crate::sm3::Sm3;
+use std::sync::{Arc, Mutex};
 
 /// The identity everyone uses who was told no other (GM/T 0009).
 pub const DEFAULT_IDENTITY: &[u8] = b"1234567812345678";
@@ -10,37 +11,23 @@ pub const DEFAULT_IDENTITY: &[u8] = b"1234567812345678";
 pub const IDENTITY_LENGTH_MAX: usize = 8191;
 
 /// a ‖ b ‖ x_G ‖ y_G of the recommended curve (GB/T 32918.5, clause 2).
-const CURVE: [[u8; 32]; 4] = [
-    hex("fffffffeffffffffffffffffffffffffffffffff00000000fffffffffffffffc"),
-    hex("28e9fa9e9d9f5e344d5a9e4bcf6509a7f39789f515ab8f92ddbcbd414d940e93"),
-    hex("32c4ae2c1f1981195f9904466a39c9948fe30bbff2660be1715a4589334c74c7"),
-    hex("bc3736a2f4f6779c59bdcee36b692153d0a9877cc62a474002df32e52139f0a0"),
+const CURVE: [words::Words; 4] = [
+    words::hex("fffffffeffffffffffffffffffffffffffffffff00000000fffffffffffffffc"),
+    words::hex("28e9fa9e9d9f5e344d5a9e4bcf6509a7f39789f515ab8f92ddbcbd414d940e93"),
+    words::hex("32c4ae2c1f1981195f9904466a39c9948fe30bbff2660be1715a4589334c74c7"),
+    words::hex("bc3736a2f4f6779c59bdcee36b692153d0a9877cc62a474002df32e52139f0a0"),
 ];
 
-const fn hex(text: &str) -> [u8; 32] {
-    const fn digit(byte: u8) -> u8 {
-        if byte <= b'9' {
-            byte - b'0'
-        } else {
-            byte - b'a' + 10
-        }
-    }
-    let text = text.as_bytes();
-    let mut bytes = [0; 32];
-    let mut i = 0;
-    while i < 32 {
-        bytes[i] = digit(text[2 * i]) * 16 + digit(text[2 * i + 1]);
-        i += 1;
-    }
-    bytes
-}
+/// Identities of one key whose Z_A is kept.
+const KEPT: usize = 4;
 
-/// A digest that has taken in Z_A and waits for the message; one per key, identity and batch.
-pub struct IdentityDigest(Sm3);
+/// The values Z_A of one key, shared by its clones.
+#[derive(Clone, Default)]
+pub struct Identities(Arc<Mutex<Vec<(Box<[u8]>, [u8; 32])>>>);
 
-impl IdentityDigest {
-    /// Prepare Z_A. `identity` holds 0 to 8191 bytes.
-    pub fn new(key: &VerifyKey, identity: &[u8]) -> Result<Self> {
+impl Identities {
+    /// Z_A of `identity` (0 to 8191 bytes) and the key x‖y, computed once.
+    pub fn bind(&self, public: &[u8; 64], identity: &[u8]) -> Result<IdentityDigest> {
         if identity.len() > IDENTITY_LENGTH_MAX {
             return Err(CryptoError::length(
                 "identity",
@@ -48,21 +35,51 @@ impl IdentityDigest {
                 identity.len(),
             ));
         }
-        let bit_length = (identity.len() * 8) as u16;
-        let mut z_a = Sm3::new();
-        z_a.update(&bit_length.to_be_bytes());
-        z_a.update(identity);
-        CURVE.iter().for_each(|part| z_a.update(part));
-        z_a.update(&key.to_bytes()[1..]);
-        let mut prefix = Sm3::new();
-        prefix.update(&z_a.finish());
-        Ok(Self(prefix))
+        // Never waits: a lock held across a fork would stay held in the child.
+        if let Ok(mut kept) = self.0.try_lock() {
+            if let Some((_, z_a)) = kept.iter().find(|(known, _)| **known == *identity) {
+                return Ok(IdentityDigest(*z_a));
+            }
+            let z_a = z_a(public, identity);
+            if kept.len() == KEPT {
+                kept.remove(0);
+            }
+            kept.push((identity.into(), z_a));
+            return Ok(IdentityDigest(z_a));
+        }
+        Ok(IdentityDigest(z_a(public, identity)))
     }
+}
 
+fn z_a(public: &[u8; 64], identity: &[u8]) -> [u8; 32] {
+    let bit_length = (identity.len() * 8) as u16;
+    let mut sm3 = Sm3::new();
+    sm3.update(&bit_length.to_be_bytes());
+    sm3.update(identity);
+    CURVE
+        .iter()
+        .for_each(|part| sm3.update(&words::to_bytes(part)));
+    sm3.update(public);
+    sm3.finish()
+}
+
+/// Z_A of one key and identity, ready for messages.
+pub struct IdentityDigest([u8; 32]);
+
+impl IdentityDigest {
     /// e = SM3(Z_A ‖ message), 32 bytes.
     pub fn digest(&self, message: &[u8]) -> [u8; 32] {
-        let mut sm3 = self.0.clone();
+        let mut sm3 = Sm3::new();
+        sm3.update(&self.0);
         sm3.update(message);
         sm3.finish()
+    }
+
+    /// e of each message, in order.
+    pub fn digests<M: AsRef<[u8]>>(&self, messages: &[M]) -> Vec<[u8; 32]> {
+        messages
+            .iter()
+            .map(|message| self.digest(message.as_ref()))
+            .collect()
     }
 }

@@ -1,55 +1,52 @@
-//! The secret number k of a signature.
+//! The secret numbers k of signatures.
 //!
-//! k = HMAC-SM3(d, kernel entropy ‖ e ‖ attempt), drawn again until 1 <= k < n. Kernel entropy alone would do; keyed
-//! with d and bound to e, a broken generator still never gives one k to two messages (the idea of RFC 6979, hedged).
+//! Per chunk of signatures the kernel gives 32 bytes; keyed with d they become a key K = HMAC-SM3(d, entropy), and
+//! k_i = HMAC-SM3(K, e_i ‖ i ‖ attempt), drawn again until 1 <= k < n. Kernel entropy alone would do; keyed with d and bound to
+//! e, a broken generator still never gives one k to two messages (the idea of RFC 6979, hedged).
 //! Nothing survives the call, so a fork cannot repeat a nonce.
 
+use super::scalar::Scalar;
 use crate::errors::Result;
 use crate::random;
 use crate::sm3::HmacSm3;
-use sm2::Scalar;
-use sm2::elliptic_curve::PrimeField;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
-/// The nonces of one signature, in the order in which they are to be tried.
-pub struct Nonces<'a> {
-    mac: &'a HmacSm3,
-    entropy: [u8; 32],
-    digest: [u8; 32],
-    attempt: u32,
+/// The source of the nonces of one chunk.
+pub struct Nonces {
+    mac: HmacSm3,
+    count: u64,
 }
 
-impl Drop for Nonces<'_> {
-    fn drop(&mut self) {
-        self.entropy.zeroize();
-    }
-}
-
-impl<'a> Nonces<'a> {
-    /// Draw kernel entropy for one signature of digest `e` under the private key that keys `mac`.
-    pub fn new(mac: &'a HmacSm3, digest: &[u8; 32]) -> Result<Self> {
-        let mut entropy = [0; 32];
-        random::fill(&mut entropy)?;
+impl Nonces {
+    /// Draw kernel entropy; `private` is HMAC-SM3 keyed with d.
+    pub fn new(private: &HmacSm3) -> Result<Self> {
+        let mut entropy = Zeroizing::new([0; 32]);
+        random::fill(entropy.as_mut())?;
+        let key = Zeroizing::new(private.mac(&[entropy.as_ref()]));
         Ok(Self {
-            mac,
-            entropy,
-            digest: *digest,
-            attempt: 0,
+            mac: HmacSm3::new(key.as_ref()),
+            count: 0,
         })
     }
 
-    /// The next k, uniform in 1..n. A candidate out of range has a chance of 2^-32 and tells nothing of the others.
-    pub fn draw(&mut self) -> Scalar {
+    /// A k for `digest`, uniform in 1..n and never the same twice. A candidate out of range has a chance of 2^-32 and
+    /// tells nothing of the others.
+    pub fn draw(&mut self, digest: &[u8; 32]) -> Scalar {
         loop {
-            let mut candidate =
-                self.mac
-                    .mac(&[&self.entropy, &self.digest, &self.attempt.to_be_bytes()]);
-            self.attempt = self.attempt.wrapping_add(1);
-            let scalar = Option::<Scalar>::from(Scalar::from_repr(candidate.into()));
+            self.count += 1;
+            let mut candidate = self.mac.mac(&[digest, &self.count.to_be_bytes()]);
+            let scalar = Scalar::from_bytes_nonzero(&candidate);
             candidate.zeroize();
-            if let Some(k) = scalar.filter(|k| !bool::from(k.is_zero())) {
+            if let Some(k) = scalar {
                 return k;
             }
         }
+    }
+
+    /// A k for each digest, in order.
+    pub fn draw_all(&mut self, digests: &[[u8; 32]]) -> Zeroizing<Vec<Scalar>> {
+        let mut nonces = Zeroizing::new(Vec::with_capacity(digests.len()));
+        nonces.extend(digests.iter().map(|digest| self.draw(digest)));
+        nonces
     }
 }

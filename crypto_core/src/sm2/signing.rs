@@ -1,22 +1,24 @@
 //! The private key and signing (GB/T 32918.2, clause 6).
 
-use super::comb::Comb;
+use super::engine;
 use super::identity::IdentityDigest;
 use super::nonce::Nonces;
+use super::scalar::{Factor, Scalar};
 use super::verifying::VerifyKey;
-use super::{CHUNK, SIGNATURE_LENGTH, reduce};
+use super::words::Words;
+use super::{CHUNK, GRAIN, SIGNATURE_LENGTH};
 use crate::errors::{CryptoError, Result};
 use crate::random;
 use crate::sm3::HmacSm3;
-use sm2::elliptic_curve::PrimeField;
-use sm2::elliptic_curve::point::{AffineCoordinates, BatchNormalize};
-use sm2::{AffinePoint, FieldBytes, ProjectivePoint, Scalar};
+use crate::threads;
 use zeroize::{Zeroize, Zeroizing};
 
 /// A private key d with (1+d)^-1 kept beside it. Wiped on drop; neither printable nor clonable.
 pub struct SigningKey {
     d: Scalar,
-    inverse_of_one_plus_d: Scalar,
+    inverse_of_one_plus_d: Factor,
+    /// HMAC-SM3 keyed with d, for nonces; it wipes itself.
+    nonce_mac: HmacSm3,
     public: VerifyKey,
 }
 
@@ -42,30 +44,30 @@ impl SigningKey {
     /// Read d: 32 bytes, big-endian, 1 <= d <= n-2 (d = n-1 has no (1+d)^-1). Constant-time in d.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let out_of_range = || CryptoError::InvalidKey("private key: must lie in 1..=n-2".into());
-        let bytes: [u8; 32] = bytes
+        let bytes: &[u8; 32] = bytes
             .try_into()
             .map_err(|_| CryptoError::length("private key", "32 bytes", bytes.len()))?;
-        let repr = Zeroizing::new(bytes);
-        let d = Option::<Scalar>::from(Scalar::from_repr(FieldBytes::clone_from_slice(
-            repr.as_ref(),
-        )))
-        .ok_or_else(out_of_range)?;
-        if d.is_zero().into() {
+        let d = Zeroizing::new(Scalar::from_bytes_nonzero(bytes).ok_or_else(out_of_range)?);
+        let one_plus_d = Zeroizing::new(d.add(&Scalar::ONE));
+        if one_plus_d.is_zero() {
             return Err(out_of_range());
         }
-        let inverse_of_one_plus_d =
-            Option::<Scalar>::from((d + Scalar::ONE).invert()).ok_or_else(out_of_range)?;
-        let public = VerifyKey::from_point(Comb::generator().multiply(&d).to_affine());
+        let inverse = Zeroizing::new(one_plus_d.invert());
         Ok(Self {
-            d,
-            inverse_of_one_plus_d,
-            public,
+            d: *d,
+            inverse_of_one_plus_d: inverse.prepare(),
+            nonce_mac: HmacSm3::new(bytes),
+            public: VerifyKey::from_point(engine::public_point(&d)),
         })
     }
 
     /// d as 32 bytes, big-endian. The caller wipes them.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.d.to_repr().into())
+        Zeroizing::new(self.d.to_bytes())
+    }
+
+    pub(super) fn scalar(&self) -> &Scalar {
+        &self.d
     }
 
     /// The key that checks this key's signatures.
@@ -75,35 +77,51 @@ impl SigningKey {
 
     /// Sign one message; r‖s, 64 bytes. Constant-time in d and k; its time depends on the message's length.
     pub fn sign(&self, message: &[u8], identity: &[u8]) -> Result<[u8; SIGNATURE_LENGTH]> {
-        self.sign_digest(&IdentityDigest::new(&self.public, identity)?.digest(message))
+        self.sign_digest(&self.public.bind(identity)?.digest(message))
     }
 
     /// Sign each message; one signature per message, in order. Z_A and, per chunk, one inversion are shared.
-    pub fn sign_many<M: AsRef<[u8]>>(
+    pub fn sign_many<M: AsRef<[u8]> + Sync>(
         &self,
         messages: &[M],
         identity: &[u8],
     ) -> Result<Vec<[u8; SIGNATURE_LENGTH]>> {
-        let prefix = IdentityDigest::new(&self.public, identity)?;
+        let prefix = self.public.bind(identity)?;
+        threads::share(messages.len(), GRAIN, |range| {
+            self.sign_range(&messages[range], &prefix)
+        })
+    }
+
+    fn sign_range<M: AsRef<[u8]>>(
+        &self,
+        messages: &[M],
+        prefix: &IdentityDigest,
+    ) -> Result<Vec<[u8; SIGNATURE_LENGTH]>> {
         let mut signatures = Vec::with_capacity(messages.len());
         for chunk in messages.chunks(CHUNK) {
-            let digests: Vec<_> = chunk
-                .iter()
-                .map(|message| prefix.digest(message.as_ref()))
-                .collect();
-            self.sign_chunk(&digests, &mut signatures)?;
+            self.sign_chunk(&prefix.digests(chunk), &mut signatures)?;
         }
         Ok(signatures)
     }
 
+    /// Sign each e = SM3(Z_A ‖ message), in order.
+    pub fn sign_digests(&self, digests: &[[u8; 32]]) -> Result<Vec<[u8; SIGNATURE_LENGTH]>> {
+        threads::share(digests.len(), GRAIN, |range| {
+            let mut signatures = Vec::with_capacity(range.len());
+            for chunk in digests[range].chunks(CHUNK) {
+                self.sign_chunk(chunk, &mut signatures)?;
+            }
+            Ok(signatures)
+        })
+    }
+
     /// Sign e = SM3(Z_A ‖ message).
     pub fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; SIGNATURE_LENGTH]> {
-        let nonce_key = self.nonce_key();
-        let mut nonces = Nonces::new(&nonce_key, digest)?;
+        let mut nonces = Nonces::new(&self.nonce_mac)?;
         loop {
-            let k = Zeroizing::new(nonces.draw());
-            let point = Comb::generator().multiply(&k).to_affine();
-            if let Some(signature) = self.finish(digest, &k, &point) {
+            let k = Zeroizing::new(nonces.draw(digest));
+            let x = engine::nonce_points(std::slice::from_ref(&*k))[0];
+            if let Some(signature) = x.and_then(|x| self.finish(digest, &k, &x)) {
                 return Ok(signature);
             }
         }
@@ -114,17 +132,10 @@ impl SigningKey {
         digests: &[[u8; 32]],
         signatures: &mut Vec<[u8; SIGNATURE_LENGTH]>,
     ) -> Result<()> {
-        let nonce_key = self.nonce_key();
-        let mut nonces = Zeroizing::new(Vec::with_capacity(digests.len()));
-        let mut points = Zeroizing::new(Vec::with_capacity(digests.len()));
-        for digest in digests {
-            let k = Zeroizing::new(Nonces::new(&nonce_key, digest)?.draw());
-            points.push(Comb::generator().multiply(&k));
-            nonces.push(*k);
-        }
-        let points = ProjectivePoint::batch_normalize(points.as_slice());
-        for ((digest, k), point) in digests.iter().zip(nonces.iter()).zip(&points) {
-            signatures.push(match self.finish(digest, k, point) {
+        let nonces = Nonces::new(&self.nonce_mac)?.draw_all(digests);
+        let coordinates = engine::nonce_points(&nonces);
+        for ((digest, k), x) in digests.iter().zip(nonces.iter()).zip(coordinates) {
+            signatures.push(match x.and_then(|x| self.finish(digest, k, &x)) {
                 Some(signature) => signature,
                 None => self.sign_digest(digest)?,
             });
@@ -132,27 +143,19 @@ impl SigningKey {
         Ok(())
     }
 
-    fn nonce_key(&self) -> HmacSm3 {
-        HmacSm3::new(self.to_bytes().as_ref())
-    }
-
-    /// Steps A5 and A6, given k·G. `None` when the standard asks for another k: r = 0, r + k = n or s = 0.
-    fn finish(
-        &self,
-        digest: &[u8; 32],
-        k: &Scalar,
-        point: &AffinePoint,
-    ) -> Option<[u8; SIGNATURE_LENGTH]> {
-        let r = reduce(digest) + reduce(&point.x().into());
+    /// Steps A5 and A6, given the x coordinate of k·G. `None` when the standard asks for another k: r = 0, r + k = n or
+    /// s = 0.
+    fn finish(&self, digest: &[u8; 32], k: &Scalar, x: &Words) -> Option<[u8; SIGNATURE_LENGTH]> {
+        let r = Scalar::reduce_bytes(digest).add(&Scalar::reduce(x));
         // (1+d)^-1 (k - r d) = (1+d)^-1 (k + r) - r: one multiplication, and r + k is needed anyway.
-        let r_plus_k = Zeroizing::new(r + k);
-        let s = self.inverse_of_one_plus_d * *r_plus_k - r;
-        if bool::from(r.is_zero() | r_plus_k.is_zero() | s.is_zero()) {
+        let r_plus_k = Zeroizing::new(r.add(k));
+        let s = r_plus_k.mul_prepared(&self.inverse_of_one_plus_d).sub(&r);
+        if r.is_zero() | r_plus_k.is_zero() | s.is_zero() {
             return None;
         }
         let mut signature = [0; SIGNATURE_LENGTH];
-        signature[..32].copy_from_slice(&r.to_repr());
-        signature[32..].copy_from_slice(&s.to_repr());
+        signature[..32].copy_from_slice(&r.to_bytes());
+        signature[32..].copy_from_slice(&s.to_bytes());
         Some(signature)
     }
 }
@@ -161,6 +164,7 @@ impl SigningKey {
 mod tests {
     use super::*;
     use crate::sm2::DEFAULT_IDENTITY;
+    use crate::sm2::tests::in_each_tier;
     use ::sm2::dsa::signature::{Signer, Verifier};
     use hex_literal::hex;
 
@@ -187,13 +191,13 @@ mod tests {
         );
         assert_eq!(key.public_key().to_bytes()[1..], public);
 
-        let digest = IdentityDigest::new(key.public_key(), DEFAULT_IDENTITY)
-            .unwrap()
-            .digest(b"message digest");
+        let prefix = key.public_key().bind(DEFAULT_IDENTITY).unwrap();
+        let digest = prefix.digest(b"message digest");
         let k = hex!("59276e27d506861a16680f3ad9c02dccef3cc1fa3cdbe4ce6d54b80deac1bc21");
-        let k = Scalar::from_repr(k.into()).unwrap();
-        let point = Comb::generator().multiply(&k).to_affine();
-        assert_eq!(key.finish(&digest, &k, &point), Some(SAMPLE));
+        let k = Scalar::from_bytes(&k).unwrap();
+        for x in in_each_tier(|| engine::nonce_points(&[k])[0].unwrap()) {
+            assert_eq!(key.finish(&digest, &k, &x), Some(SAMPLE));
+        }
         assert!(key.public_key().accepts(&digest, &SAMPLE));
     }
 
@@ -222,13 +226,12 @@ mod tests {
     fn the_standard_s_three_reasons_for_another_nonce_are_obeyed() {
         let key = SigningKey::from_bytes(&D).unwrap();
         let k = Scalar::from(7u64);
-        let point = Comb::generator().multiply(&k).to_affine();
-        let x1 = reduce(&point.x().into());
-        let with_r = |r: Scalar| key.finish(&(r - x1).to_repr().into(), &k, &point);
+        let x = engine::nonce_points(&[k])[0].unwrap();
+        let with_r = |r: Scalar| key.finish(&r.sub(&Scalar::reduce(&x)).to_bytes(), &k, &x);
         assert_eq!(with_r(Scalar::ZERO), None, "r = 0");
-        assert_eq!(with_r(-k), None, "r + k = n");
+        assert_eq!(with_r(k.negate()), None, "r + k = n");
         // s = 0 when (1+d)^-1 (k + r) = r, that is r = k / d.
-        assert_eq!(with_r(k * key.d.invert().unwrap()), None, "s = 0");
+        assert_eq!(with_r(k.mul(&key.d.invert())), None, "s = 0");
         assert!(with_r(Scalar::ONE).is_some());
     }
 

@@ -1,0 +1,142 @@
+//! The two workloads of signatures, each in the tier that is active: k·G for secret k, and the check of s·G + t·P.
+
+use super::comb::{self, Comb, PUBLIC_WIDTH};
+use super::field::{Fe, invert_all};
+#[cfg(target_arch = "x86_64")]
+use super::ifma;
+use super::point::{self, Affine, Jacobian};
+use super::scalar::{N, Scalar};
+use super::tier::Tier;
+use super::words::{self, Words};
+use zeroize::Zeroize;
+
+/// The x coordinate of each k·G, 1 <= k < n, as a number below p; `None` where another k must be drawn (chance 2^-256).
+/// Constant time in every k.
+pub fn nonce_points(nonces: &[Scalar]) -> Vec<Option<Words>> {
+    match Tier::active() {
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512Ifma => ifma::nonce_points(nonces),
+        _ => nonce_points_portable(nonces),
+    }
+}
+
+pub(super) fn nonce_points_portable(nonces: &[Scalar]) -> Vec<Option<Words>> {
+    let table = Comb::generator_secret();
+    let mut points: Vec<Jacobian> = nonces.iter().map(|k| table.multiply(k)).collect();
+    let mut inverses: Vec<Fe> = points.iter().map(|point| point.z).collect();
+    invert_all(&mut inverses);
+    let coordinates = points
+        .iter()
+        .zip(&inverses)
+        .map(|(point, inverse)| {
+            (!point.is_infinity()).then(|| point.x.mul(&inverse.square()).to_words())
+        })
+        .collect();
+    points.zeroize();
+    inverses.zeroize();
+    coordinates
+}
+
+/// What is asked of one signature: does s·G + t·P have an x coordinate that is `v` modulo n? s, t are not zero; v = r - e.
+#[derive(Clone, Copy)]
+pub struct Claim {
+    pub s: Scalar,
+    pub t: Scalar,
+    pub v: Scalar,
+}
+
+impl Claim {
+    /// Something to fill a lane with, when there is nothing to ask.
+    pub const DUMMY: Self = Self {
+        s: Scalar::ONE,
+        t: Scalar::ONE,
+        v: Scalar::ONE,
+    };
+}
+
+/// A public key's table, for the tier that was active when it was made.
+pub enum Table {
+    Portable(Comb),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Ifma(ifma::PublicTable),
+}
+
+impl Table {
+    /// Prepare the multiples of `point`, about 256 KiB. `tier` must be available.
+    pub fn new(point: &Affine, tier: Tier) -> Self {
+        let comb = Comb::new(point, PUBLIC_WIDTH);
+        match tier {
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512Ifma => Self::Avx512Ifma(ifma::PublicTable::new(&comb)),
+            _ => Self::Portable(comb),
+        }
+    }
+
+    /// The tier it was made for.
+    pub fn tier(&self) -> Tier {
+        match self {
+            Self::Portable(_) => Tier::Portable,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Ifma(_) => Tier::Avx512Ifma,
+        }
+    }
+}
+
+/// Whether each claim holds for the key `point` with its `table`.
+pub fn check(point: &Affine, table: &Table, claims: &[Claim]) -> Vec<bool> {
+    match table {
+        Table::Portable(comb) => claims
+            .iter()
+            .map(|claim| {
+                let sum = Comb::generator_public().add_multiple_vartime(None, &claim.s);
+                let sum = comb.add_multiple_vartime(Some(sum), &claim.t);
+                if sum.is_infinity() {
+                    check_slowly(point, claim)
+                } else {
+                    has_x(&sum, &claim.v)
+                }
+            })
+            .collect(),
+        #[cfg(target_arch = "x86_64")]
+        Table::Avx512Ifma(table) => ifma::check(point, table, claims),
+    }
+}
+
+/// The same without a table of P, for keys that are met once or twice.
+pub fn check_unprepared(point: &Affine, claim: &Claim) -> bool {
+    let sum = Comb::generator_public().add_multiple_vartime(None, &claim.s);
+    if sum.is_infinity() {
+        return check_slowly(point, claim);
+    }
+    let sum = sum.add(&point::multiply_vartime(point, &claim.t));
+    !sum.is_infinity() && has_x(&sum, &claim.v)
+}
+
+/// The same by complete additions only, for the sums at which the quick ways end in Z = 0.
+pub(super) fn check_slowly(point: &Affine, claim: &Claim) -> bool {
+    let sum = point::multiply_vartime(&Affine::generator(), &claim.s)
+        .add(&point::multiply_vartime(point, &claim.t));
+    !sum.is_infinity() && has_x(&sum, &claim.v)
+}
+
+/// Whether x = X/Z² is v or, as far as that is below p, v + n.
+fn has_x(sum: &Jacobian, v: &Scalar) -> bool {
+    let zz = sum.z.square();
+    let fits = |x: &Words| Fe::from_words(x).mul(&zz) == sum.x;
+    fits(v.words()) || above_n(v).is_some_and(|x| fits(&x))
+}
+
+/// v + n where it is below p; for about one v in 2^128.
+pub(super) fn above_n(v: &Scalar) -> Option<Words> {
+    let (x, carry) = words::add(v.words(), &N);
+    let (_, below) = words::sub(&x, &super::field::P);
+    (!carry && below).then_some(x)
+}
+
+/// The public point d·G, d from 1 to n - 1, in constant time.
+pub fn public_point(d: &Scalar) -> Affine {
+    let mut point = comb::multiply_generator(d);
+    let affine = point.to_affine();
+    point.zeroize();
+    affine.unwrap_or_else(Affine::generator)
+}
