@@ -1,6 +1,8 @@
 //! Reading of lists, with the index of a wrong item in the error.
 
-use pyo3::exceptions::PyTypeError;
+use crate::errors::CryptoError;
+use crate::sm2::Order;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyList, PyString};
@@ -29,6 +31,52 @@ pub fn list_of_i64(name: &str, list: &Bound<'_, PyList>) -> PyResult<Vec<i64>> {
         })?);
     }
     Ok(amounts)
+}
+
+/// 32 bytes, or `InvalidLength`.
+pub fn array_of_32(name: &str, bytes: &[u8]) -> Result<[u8; 32], CryptoError> {
+    bytes
+        .try_into()
+        .map_err(|_| CryptoError::length(name, "32 bytes", bytes.len()))
+}
+
+/// Copy the items of a list of digests, 32 bytes each.
+pub fn list_of_digests(name: &str, list: &Bound<'_, PyList>) -> PyResult<Vec<[u8; 32]>> {
+    let items = list_of_bytes(name, list)?;
+    let read = |(index, item): (usize, &PyBackedBytes)| {
+        Ok(array_of_32(&format!("{name}[{index}]"), item)?)
+    };
+    items.iter().enumerate().map(read).collect()
+}
+
+/// Cut one buffer at its offsets: item i lies from offset i to offset i + 1.
+pub fn slices<'a>(data: &'a [u8], offsets: &[usize]) -> Result<Vec<&'a [u8]>, CryptoError> {
+    let wrong = |index: usize| {
+        CryptoError::InvalidLength(format!(
+            "offsets[{index}]: offsets must rise from 0 or more to at most the length of data ({})",
+            data.len()
+        ))
+    };
+    if offsets.is_empty() {
+        return Err(CryptoError::length(
+            "offsets",
+            "one more than there are items",
+            0,
+        ));
+    }
+    let cut = |(index, pair): (usize, &[usize])| data.get(pair[0]..pair[1]).ok_or(wrong(index + 1));
+    offsets.windows(2).enumerate().map(cut).collect()
+}
+
+/// The order of a ciphertext's parts by name.
+pub fn order_of(name: &str) -> PyResult<Order> {
+    match name {
+        "C1C3C2" => Ok(Order::C1C3C2),
+        "C1C2C3" => Ok(Order::C1C2C3),
+        _ => Err(PyValueError::new_err(format!(
+            "order: \"C1C3C2\" or \"C1C2C3\" expected, got {name:?}"
+        ))),
+    }
 }
 
 fn read_items<'py, T>(

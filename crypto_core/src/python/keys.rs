@@ -1,6 +1,7 @@
 //! Key handles. Frozen, without pickle; a printed private key shows its public part only.
 
-use super::arguments::list_of_bytes;
+use super::arguments::{array_of_32, list_of_bytes, list_of_digests, order_of, slices};
+use crate::errors::CryptoError;
 use crate::keystore;
 use crate::sm2;
 use pyo3::exceptions::PyTypeError;
@@ -89,6 +90,57 @@ impl SigningKey {
         )
     }
 
+    fn sign_digest<'py>(
+        &self,
+        py: Python<'py>,
+        digest: PyBackedBytes,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let digest = array_of_32("digest", &digest)?;
+        let signature = py.detach(|| self.0.sign_digest(&digest))?;
+        Ok(PyBytes::new(py, &signature))
+    }
+
+    fn sign_digests<'py>(
+        &self,
+        py: Python<'py>,
+        digests: &Bound<'py, PyList>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let digests = list_of_digests("digests", digests)?;
+        let signatures = py.detach(|| self.0.sign_digests(&digests))?;
+        PyList::new(
+            py,
+            signatures
+                .iter()
+                .map(|signature| PyBytes::new(py, signature)),
+        )
+    }
+
+    #[pyo3(signature = (data, offsets, identity = None))]
+    fn sign_buffer<'py>(
+        &self,
+        py: Python<'py>,
+        data: PyBackedBytes,
+        offsets: Vec<usize>,
+        identity: Option<PyBackedBytes>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let messages = slices(&data, &offsets)?;
+        let signatures =
+            py.detach(|| self.0.sign_many(&messages, identity_or_default(&identity)))?;
+        Ok(PyBytes::new(py, signatures.as_flattened()))
+    }
+
+    #[pyo3(signature = (ciphertext, order = "C1C3C2"))]
+    fn decrypt<'py>(
+        &self,
+        py: Python<'py>,
+        ciphertext: PyBackedBytes,
+        order: &str,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let order = order_of(order)?;
+        let plaintext = py.detach(|| self.0.decrypt(&ciphertext, order))?;
+        Ok(PyBytes::new(py, &plaintext))
+    }
+
     fn __reduce__(&self) -> PyResult<()> {
         Err(PyTypeError::new_err(
             "a private key cannot be pickled or copied; use to_encrypted_pem",
@@ -96,8 +148,12 @@ impl SigningKey {
     }
 }
 
-#[pyclass(frozen, module = "yinqi.crypto")]
+#[pyclass(frozen, subclass, module = "yinqi.crypto")]
 pub struct VerifyKey(sm2::VerifyKey);
+
+/// The same key with a table of its own.
+#[pyclass(frozen, extends = VerifyKey, module = "yinqi.crypto")]
+pub struct PreparedVerifyKey;
 
 #[pymethods]
 impl VerifyKey {
@@ -138,5 +194,66 @@ impl VerifyKey {
             self.0
                 .verify_many(&messages, &signatures, identity_or_default(&identity))
         })?)
+    }
+
+    fn verify_digest(
+        &self,
+        py: Python<'_>,
+        digest: PyBackedBytes,
+        signature: PyBackedBytes,
+    ) -> PyResult<()> {
+        let digest = array_of_32("digest", &digest)?;
+        Ok(py.detach(|| self.0.verify_digest(&digest, &signature))?)
+    }
+
+    fn verify_digests(
+        &self,
+        py: Python<'_>,
+        digests: &Bound<'_, PyList>,
+        signatures: &Bound<'_, PyList>,
+    ) -> PyResult<Vec<bool>> {
+        let digests = list_of_digests("digests", digests)?;
+        let signatures = list_of_bytes("signatures", signatures)?;
+        Ok(py.detach(|| self.0.verify_digests(&digests, &signatures))?)
+    }
+
+    #[pyo3(signature = (data, offsets, signatures, identity = None))]
+    fn verify_buffer<'py>(
+        &self,
+        py: Python<'py>,
+        data: PyBackedBytes,
+        offsets: Vec<usize>,
+        signatures: PyBackedBytes,
+        identity: Option<PyBackedBytes>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let messages = slices(&data, &offsets)?;
+        let (signatures, rest) = signatures.as_chunks::<{ sm2::SIGNATURE_LENGTH }>();
+        if !rest.is_empty() {
+            return Err(CryptoError::InvalidLength(
+                "signatures: a multiple of 64 bytes expected".into(),
+            )
+            .into());
+        }
+        let identity = identity_or_default(&identity);
+        let verdicts = py.detach(|| self.0.verify_many(&messages, signatures, identity))?;
+        let verdicts: Vec<u8> = verdicts.into_iter().map(u8::from).collect();
+        Ok(PyBytes::new(py, &verdicts))
+    }
+
+    fn prepare(&self, py: Python<'_>) -> PyResult<Py<PreparedVerifyKey>> {
+        let prepared = py.detach(|| self.0.prepare());
+        Py::new(py, (PreparedVerifyKey, VerifyKey(prepared)))
+    }
+
+    #[pyo3(signature = (plaintext, order = "C1C3C2"))]
+    fn encrypt<'py>(
+        &self,
+        py: Python<'py>,
+        plaintext: PyBackedBytes,
+        order: &str,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let order = order_of(order)?;
+        let sealed = py.detach(|| self.0.encrypt(&plaintext, order))?;
+        Ok(PyBytes::new(py, &sealed))
     }
 }

@@ -23,7 +23,10 @@ const KEPT: usize = 4;
 
 /// The values Z_A of one key, shared by its clones.
 #[derive(Clone, Default)]
-pub struct Identities(Arc<Mutex<Vec<(Box<[u8]>, [u8; 32])>>>);
+pub struct Identities(Arc<Mutex<Vec<Bound>>>);
+
+/// An identity and its Z_A.
+type Bound = (Box<[u8]>, [u8; 32]);
 
 impl Identities {
     /// Z_A of `identity` (0 to 8191 bytes) and the key x‖y, computed once.

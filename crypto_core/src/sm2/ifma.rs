@@ -576,6 +576,12 @@ impl PublicTable {
     }
 }
 
+/// Make the tables of G.
+pub fn warm_up() {
+    SecretTable::generator();
+    PublicTable::generator();
+}
+
 /// Rows of eight words as columns.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]

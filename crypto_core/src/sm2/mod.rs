@@ -6,6 +6,7 @@
 mod cache;
 mod comb;
 mod der;
+mod encryption;
 mod engine;
 mod field;
 mod identity;
@@ -20,6 +21,8 @@ mod verifying;
 mod words;
 
 pub use der::{from_der, to_der};
+pub use encryption::Order;
+pub use engine::warm_up;
 pub use identity::{DEFAULT_IDENTITY, IDENTITY_LENGTH_MAX};
 pub use signing::SigningKey;
 pub use tier::Tier;

@@ -55,7 +55,6 @@ fn montgomery(a: &Words, b: &Words) -> Words {
 }
 
 impl Scalar {
-    pub const ZERO: Self = Self([0; 4]);
     pub const ONE: Self = Self([1, 0, 0, 0]);
 
     /// Read 32 big-endian bytes; `None` unless they are below n.
@@ -103,20 +102,12 @@ impl Scalar {
         Self(words::add(&difference, &correction).0)
     }
 
-    pub fn negate(&self) -> Self {
-        Self::ZERO.sub(self)
-    }
-
-    pub fn mul(&self, other: &Self) -> Self {
-        self.mul_prepared(&other.prepare())
-    }
-
     /// This number made ready to be a factor again and again.
     pub fn prepare(&self) -> Factor {
         Factor(montgomery(&self.0, &R2))
     }
 
-    /// self·factor with half the work of [`Scalar::mul`].
+    /// self·factor
     #[inline]
     pub fn mul_prepared(&self, factor: &Factor) -> Self {
         Self(montgomery(&self.0, &factor.0))
@@ -152,6 +143,21 @@ impl Scalar {
     }
 }
 
+/// What only tests need.
+#[cfg(test)]
+impl Scalar {
+    pub const ZERO: Self = Self([0; 4]);
+
+    pub fn negate(&self) -> Self {
+        Self::ZERO.sub(self)
+    }
+
+    pub fn mul(&self, other: &Self) -> Self {
+        self.mul_prepared(&other.prepare())
+    }
+}
+
+#[cfg(test)]
 impl From<u64> for Scalar {
     fn from(value: u64) -> Self {
         Self([value, 0, 0, 0])

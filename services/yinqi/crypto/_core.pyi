@@ -5,18 +5,24 @@ without a copy while the interpreter lock is released); single arguments may als
 A wrong item of a list raises `TypeError` naming its index. Lengths are in bytes.
 """
 
-from typing import final
+from typing import Literal, final
 
 __all__ = [
+    "PreparedVerifyKey",
     "SigningKey",
     "VerifyKey",
+    "active_tier",
     "check_bank_card_luhn",
     "check_bic",
     "check_cnaps",
     "check_iban",
     "check_uscc",
     "control_sum",
+    "force_tier",
     "hmac_sm3",
+    "set_threads",
+    "signature_from_der",
+    "signature_to_der",
     "sm3",
     "sm3_many",
     "sm4_cbc_decrypt",
@@ -82,12 +88,55 @@ class SigningKey:
         """
 
     def sign_many(self, messages: list[bytes], identity: bytes | bytearray | None = None) -> list[bytes]:
-        """Sign each message as `sign` does; one signature per message, in order."""
+        """Sign each message as `sign` does; one signature per message, in order.
 
-@final
+        From 128 messages on the work is shared among threads, see `set_threads`.
+        """
+
+    def sign_digest(self, digest: bytes | bytearray) -> bytes:
+        """Sign e = SM3(Z_A ‖ message), 32 bytes, taken by the caller: raw r‖s, 64 bytes.
+
+        Raises:
+            InvalidLength: not 32 bytes.
+        """
+
+    def sign_digests(self, digests: list[bytes]) -> list[bytes]:
+        """Sign each digest as `sign_digest` does; one signature per digest, in order.
+
+        Raises:
+            InvalidLength: an item is not 32 bytes; names its index, and nothing was signed.
+        """
+
+    def sign_buffer(
+        self,
+        data: bytes | bytearray,
+        offsets: list[int],
+        identity: bytes | bytearray | None = None,
+    ) -> bytes:
+        """Sign the messages that lie one after the other in one buffer.
+
+        Args:
+            data: all messages.
+            offsets: one more than there are messages; message i is `data[offsets[i]:offsets[i + 1]]`.
+            identity: as for `sign`.
+        Returns:
+            The raw signatures one after the other, 64 bytes each.
+        Raises:
+            InvalidLength: offsets that fall or leave the data; names the index.
+        """
+
+    def decrypt(self, ciphertext: bytes | bytearray, order: Literal["C1C3C2", "C1C2C3"] = "C1C3C2") -> bytes:
+        """Open what `VerifyKey.encrypt` made (GB/T 32918.4). Constant-time in the key and the plaintext.
+
+        Raises:
+            DecryptionFailed: wrong key, or a ciphertext that is damaged or too short; never says which.
+            ValueError: unknown order.
+        """
+
 class VerifyKey:
     """An SM2 public key, proved to lie on the curve when it was read. Not constant-time: its inputs are public.
 
+    Its table of multiples (256 KiB) is made after two dozen verifications and kept in a cache of 64 tables.
     Source: GB/T 32918.2 clause 7.
     """
 
@@ -127,6 +176,88 @@ class VerifyKey:
         Raises:
             InvalidLength: the lists differ in length, or identity is longer than 8191 bytes.
         """
+
+    def verify_digest(self, digest: bytes | bytearray, signature: bytes | bytearray) -> None:
+        """Check a raw signature against e = SM3(Z_A ‖ message), 32 bytes; returning is the proof.
+
+        Raises:
+            InvalidSignature: it does not fit, or is malformed.
+            InvalidLength: the digest is not 32 bytes.
+        """
+
+    def verify_digests(self, digests: list[bytes], signatures: list[bytes]) -> list[bool]:
+        """Check signature i against digest i; one verdict per pair, in order. A malformed signature is False.
+
+        Raises:
+            InvalidLength: the lists differ in length, or a digest is not 32 bytes.
+        """
+
+    def verify_buffer(
+        self,
+        data: bytes | bytearray,
+        offsets: list[int],
+        signatures: bytes | bytearray,
+        identity: bytes | bytearray | None = None,
+    ) -> bytes:
+        """Check the messages that lie in one buffer as `SigningKey.sign_buffer` takes them.
+
+        Args:
+            signatures: the raw signatures one after the other, 64 bytes each.
+        Returns:
+            One byte per message, in order: 1 when the signature fits, else 0.
+        Raises:
+            InvalidLength: wrong offsets, or not one signature per message.
+        """
+
+    def prepare(self) -> PreparedVerifyKey:
+        """Return the same key with a table of its own: for banks' keys that stay as long as the process."""
+
+    def encrypt(self, plaintext: bytes | bytearray, order: Literal["C1C3C2", "C1C2C3"] = "C1C3C2") -> bytes:
+        """Seal a plaintext for the holder of the private key (GB/T 32918.4): 04‖x‖y, then the parts in `order`.
+
+        Args:
+            plaintext: at least 1 byte; the result is 97 bytes longer.
+            order: the standard's, or that of its draft, which some banks still read.
+        Raises:
+            InvalidLength: empty plaintext.
+            OSError: the kernel gave no entropy.
+            ValueError: unknown order.
+        """
+
+@final
+class PreparedVerifyKey(VerifyKey):
+    """A public key that holds its table of multiples (256 KiB, made in about 2 ms) as long as it lives."""
+
+def active_tier() -> str:
+    """Return how SM2 is computed: "avx512ifma" (eight lanes at a time) or "portable"."""
+
+def force_tier(tier: Literal["portable", "avx512ifma"] | None) -> None:
+    """Compute SM2 in one tier in the whole process, for tests and measurements. None lets the processor decide again.
+
+    Raises:
+        ValueError: unknown tier, or one that this processor has not.
+    """
+
+def set_threads(count: int | None) -> None:
+    """Limit the threads of all batches together. None: as many as affinity and the container's CPU quota grant.
+
+    Raises:
+        ValueError: 0.
+    """
+
+def signature_to_der(signature: bytes | bytearray) -> bytes:
+    """Write a raw signature r‖s as DER, SEQUENCE of two INTEGERs (GM/T 0009), 8 to 72 bytes.
+
+    Raises:
+        InvalidLength: not 64 bytes.
+    """
+
+def signature_from_der(der: bytes | bytearray) -> bytes:
+    """Read DER as a raw signature r‖s, 64 bytes. It says nothing about the numbers' range; `verify` does.
+
+    Raises:
+        InvalidSignature: anything but the one shortest encoding: trailing bytes, long lengths, needless zeros included.
+    """
 
 def sm3(data: bytes | bytearray) -> bytes:
     """Return the SM3 digest, 32 bytes. Source: GB/T 32905-2016."""
