@@ -13,9 +13,10 @@ pub mod keystore;
 pub mod random;
 #[forbid(unsafe_code)]
 pub mod sm2;
-#[forbid(unsafe_code)]
 pub mod sm3;
 pub mod sm4;
+#[forbid(unsafe_code)]
+pub mod tier;
 
 #[cfg(feature = "python")]
 mod python;
