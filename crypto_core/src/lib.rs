@@ -12,11 +12,12 @@ pub mod keystore;
 #[forbid(unsafe_code)]
 pub mod random;
 pub mod sm2;
-#[forbid(unsafe_code)]
 pub mod sm3;
 pub mod sm4;
 #[forbid(unsafe_code)]
 pub mod threads;
+#[forbid(unsafe_code)]
+pub mod tier;
 
 #[cfg(feature = "python")]
 mod python;

@@ -7,6 +7,7 @@ mod engine;
 mod errors;
 mod identifiers;
 mod keys;
+mod tiers;
 
 use pyo3::prelude::*;
 
@@ -19,15 +20,16 @@ mod _core {
     #[pymodule_export]
     use super::digests::{hmac_sm3, sm3, sm3_many};
     #[pymodule_export]
-    use super::engine::{
-        active_tier, force_tier, set_threads, signature_from_der, signature_to_der,
-    };
+    use super::engine::{set_threads, signature_from_der, signature_to_der};
     #[pymodule_export]
     use super::identifiers::{
         check_bank_card_luhn, check_bic, check_cnaps, check_iban, check_uscc, control_sum,
     };
     #[pymodule_export]
     use super::keys::{PreparedVerifyKey, SigningKey, VerifyKey};
+
+    #[pymodule_export]
+    use super::tiers::{force_tier, tier};
 
     /// Make the tables of G now: what no thread is making, no fork can interrupt.
     #[pymodule_init]

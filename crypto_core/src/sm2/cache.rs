@@ -2,7 +2,7 @@
 
 use super::engine::Table;
 use super::point::Affine;
-use super::tier::Tier;
+use crate::tier::Tier;
 use std::sync::{Arc, Mutex, TryLockError};
 
 /// Tables that are kept.
@@ -19,7 +19,7 @@ static TABLES: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
 /// The table of `point` (`key` is its x‖y) for `tier`, made now if it is not kept.
 pub fn table(key: &[u8; 64], point: &Affine, tier: Tier) -> Arc<Table> {
     let known = locked(|tables| {
-        let found = |kept: &Kept| kept.key == *key && kept.table.tier() == tier;
+        let found = |kept: &Kept| kept.key == *key && kept.table.serves(tier);
         let place = tables.iter().position(found)?;
         tables[place..].rotate_left(1);
         tables.last().map(|kept| kept.table.clone())

@@ -6,16 +6,16 @@ use super::field::{Fe, invert_all};
 use super::ifma;
 use super::point::{self, Affine, Jacobian};
 use super::scalar::{N, Scalar};
-use super::tier::Tier;
 use super::words::{self, Words};
+use crate::tier::{self, Tier};
 use zeroize::Zeroize;
 
 /// The x coordinate of each k·G, 1 <= k < n, as a number below p; `None` where another k must be drawn (chance 2^-256).
 /// Constant time in every k.
 pub fn nonce_points(nonces: &[Scalar]) -> Vec<Option<Words>> {
-    match Tier::active() {
+    match tier::current() {
         #[cfg(target_arch = "x86_64")]
-        Tier::Avx512Ifma => ifma::nonce_points(nonces),
+        Tier::Avx512 => ifma::nonce_points(nonces),
         _ => nonce_points_portable(nonces),
     }
 }
@@ -44,7 +44,7 @@ pub fn warm_up() {
     comb::multiply_generator(&Scalar::ONE);
     check_unprepared(&Affine::generator(), &claim);
     #[cfg(target_arch = "x86_64")]
-    if Tier::active() == Tier::Avx512Ifma {
+    if tier::current() == Tier::Avx512 {
         ifma::warm_up();
     }
 }
@@ -70,7 +70,7 @@ impl Claim {
 pub enum Table {
     Portable(Comb),
     #[cfg(target_arch = "x86_64")]
-    Avx512Ifma(ifma::PublicTable),
+    Ifma(ifma::PublicTable),
 }
 
 impl Table {
@@ -79,17 +79,17 @@ impl Table {
         let comb = Comb::new(point, PUBLIC_WIDTH);
         match tier {
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx512Ifma => Self::Avx512Ifma(ifma::PublicTable::new(&comb)),
+            Tier::Avx512 => Self::Ifma(ifma::PublicTable::new(&comb)),
             _ => Self::Portable(comb),
         }
     }
 
-    /// The tier it was made for.
-    pub fn tier(&self) -> Tier {
+    /// Whether it serves `tier`; all but the widest share the portable form.
+    pub fn serves(&self, tier: Tier) -> bool {
         match self {
-            Self::Portable(_) => Tier::Portable,
+            Self::Portable(_) => tier != Tier::Avx512,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Ifma(_) => Tier::Avx512Ifma,
+            Self::Ifma(_) => tier == Tier::Avx512,
         }
     }
 }
@@ -110,7 +110,7 @@ pub fn check(point: &Affine, table: &Table, claims: &[Claim]) -> Vec<bool> {
             })
             .collect(),
         #[cfg(target_arch = "x86_64")]
-        Table::Avx512Ifma(table) => ifma::check(point, table, claims),
+        Table::Ifma(table) => ifma::check(point, table, claims),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::words;
 use crate::errors::{CryptoError, Result};
-use crate::sm3::Sm3;
+use crate::sm3::{self, Sm3};
 use std::sync::{Arc, Mutex};
 
 /// The identity everyone uses who was told no other (GM/T 0009).
@@ -72,17 +72,19 @@ pub struct IdentityDigest([u8; 32]);
 impl IdentityDigest {
     /// e = SM3(Z_A ‖ message), 32 bytes.
     pub fn digest(&self, message: &[u8]) -> [u8; 32] {
-        let mut sm3 = Sm3::new();
-        sm3.update(&self.0);
+        let mut sm3 = self.start();
         sm3.update(message);
         sm3.finish()
     }
 
+    fn start(&self) -> Sm3 {
+        let mut sm3 = Sm3::new();
+        sm3.update(&self.0);
+        sm3
+    }
+
     /// e of each message, in order.
     pub fn digests<M: AsRef<[u8]>>(&self, messages: &[M]) -> Vec<[u8; 32]> {
-        messages
-            .iter()
-            .map(|message| self.digest(message.as_ref()))
-            .collect()
+        sm3::finish_many(&self.start(), messages)
     }
 }

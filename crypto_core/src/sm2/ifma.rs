@@ -27,9 +27,7 @@ const LIMB_MASK: u64 = (1 << 52) - 1;
 
 /// Whether this processor, and the operating system on it, can run this file.
 pub fn is_available() -> bool {
-    is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512ifma")
+    crate::tier::best() == crate::tier::Tier::Avx512
 }
 
 /// Eight field elements, limb by limb.

@@ -16,7 +16,6 @@ mod nonce;
 mod point;
 mod scalar;
 mod signing;
-mod tier;
 mod verifying;
 mod words;
 
@@ -25,7 +24,6 @@ pub use encryption::Order;
 pub use engine::warm_up;
 pub use identity::{DEFAULT_IDENTITY, IDENTITY_LENGTH_MAX};
 pub use signing::SigningKey;
-pub use tier::Tier;
 pub use verifying::VerifyKey;
 
 /// Length of a raw signature r‖s.
@@ -40,16 +38,13 @@ const GRAIN: usize = 64;
 mod tests {
     use super::field::P;
     use super::scalar::{N, Scalar};
-    use super::tier::Tier;
     use super::words::{self, Words};
+    use crate::tier::{self, Tier};
     use std::sync::Mutex;
 
     /// Tiers that this machine has.
     pub fn tiers() -> Vec<Tier> {
-        [Tier::Portable, Tier::Avx512Ifma]
-            .into_iter()
-            .filter(|tier| tier.is_available())
-            .collect()
+        tier::available().collect()
     }
 
     /// What `work` gives with each tier forced. Other tests may meanwhile run in that tier, which must not matter to them.
@@ -59,11 +54,11 @@ mod tests {
         let results = tiers()
             .into_iter()
             .map(|tier| {
-                assert!(Tier::force(Some(tier)));
+                assert!(tier::force(Some(tier)));
                 work()
             })
             .collect();
-        Tier::force(None);
+        tier::force(None);
         results
     }
 

@@ -33,8 +33,8 @@ impl Nonces {
     /// tells nothing of the others.
     pub fn draw(&mut self, digest: &[u8; 32]) -> Scalar {
         loop {
-            self.count += 1;
-            let mut candidate = self.mac.mac(&[digest, &self.count.to_be_bytes()]);
+            let input = self.next_input(digest);
+            let mut candidate = self.mac.mac(&[&input]);
             let scalar = Scalar::from_bytes_nonzero(&candidate);
             candidate.zeroize();
             if let Some(k) = scalar {
@@ -43,10 +43,27 @@ impl Nonces {
         }
     }
 
+    fn next_input(&mut self, digest: &[u8; 32]) -> [u8; 40] {
+        self.count += 1;
+        let mut input = [0; 40];
+        input[..32].copy_from_slice(digest);
+        input[32..].copy_from_slice(&self.count.to_be_bytes());
+        input
+    }
+
     /// A k for each digest, in order.
     pub fn draw_all(&mut self, digests: &[[u8; 32]]) -> Zeroizing<Vec<Scalar>> {
+        let inputs: Vec<_> = digests
+            .iter()
+            .map(|digest| self.next_input(digest))
+            .collect();
+        let mut candidates = self.mac.mac_many(&inputs);
         let mut nonces = Zeroizing::new(Vec::with_capacity(digests.len()));
-        nonces.extend(digests.iter().map(|digest| self.draw(digest)));
+        for (candidate, digest) in candidates.iter().zip(digests) {
+            let k = Scalar::from_bytes_nonzero(candidate);
+            nonces.push(k.unwrap_or_else(|| self.draw(digest)));
+        }
+        candidates.zeroize();
         nonces
     }
 }

@@ -8,6 +8,7 @@ use super::scalar::Scalar;
 use super::{CHUNK, GRAIN, SIGNATURE_LENGTH};
 use crate::errors::{CryptoError, Result};
 use crate::threads;
+use crate::tier;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -70,7 +71,7 @@ impl VerifyKey {
     /// The same key with its table made now and kept as long as the key lives: about 256 KiB, 2 ms.
     pub fn prepare(&self) -> Self {
         let mut prepared = self.clone();
-        prepared.pinned = Some(Arc::new(Table::new(&self.point, super::Tier::active())));
+        prepared.pinned = Some(Arc::new(Table::new(&self.point, tier::current())));
         prepared
     }
 
@@ -174,8 +175,8 @@ impl VerifyKey {
 
     /// The table of this key, once it has shown that it is used again and again.
     fn table(&self, count: usize) -> Option<Arc<Table>> {
-        let tier = super::Tier::active();
-        if let Some(table) = self.pinned.as_ref().filter(|table| table.tier() == tier) {
+        let tier = tier::current();
+        if let Some(table) = self.pinned.as_ref().filter(|table| table.serves(tier)) {
             return Some(table.clone());
         }
         let uses = self.uses.fetch_add(count, Ordering::Relaxed);

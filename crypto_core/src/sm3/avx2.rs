@@ -1,0 +1,120 @@
+//! Eight SM3 compressions side by side in AVX2 registers.
+
+use super::BLOCK_LENGTH;
+use super::rounds::compress_lanes;
+use std::arch::x86_64::*;
+
+/// Messages side by side.
+pub const LANES: usize = 8;
+
+/// Compress `count` blocks of every lane. Each lane's data must hold that many; `state[word][lane]`.
+///
+/// # Safety
+/// The processor has AVX2.
+#[target_feature(enable = "avx2")]
+#[allow(unsafe_code)]
+pub unsafe fn compress(state: &mut [[u32; LANES]; 8], data: &[&[u8]; LANES], count: usize) {
+    for lane in data {
+        assert!(lane.len() >= count * BLOCK_LENGTH);
+    }
+    let mut vectors = state.map(|row| load(&row));
+    for block in 0..count {
+        let mut w = [_mm256_setzero_si256(); 16];
+        for half in 0..2 {
+            let mut rows = [_mm256_setzero_si256(); 8];
+            for (row, lane) in rows.iter_mut().zip(data) {
+                let start = block * BLOCK_LENGTH + half * 32;
+                // SAFETY: the lane holds `count` blocks (asserted above), and unaligned loads are allowed.
+                *row = unsafe { _mm256_loadu_si256(lane.as_ptr().add(start).cast()) };
+            }
+            w[half * 8..half * 8 + 8].copy_from_slice(&transpose(rows));
+        }
+        compress_lanes!(vectors, w);
+    }
+    for (row, vector) in state.iter_mut().zip(vectors) {
+        // SAFETY: a row is 32 bytes; unaligned stores are allowed.
+        unsafe { _mm256_storeu_si256(row.as_mut_ptr().cast(), vector) };
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+#[allow(unsafe_code)]
+fn load(row: &[u32; LANES]) -> __m256i {
+    // SAFETY: a row is 32 bytes; unaligned loads are allowed.
+    unsafe { _mm256_loadu_si256(row.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add(a: __m256i, b: __m256i) -> __m256i {
+    _mm256_add_epi32(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn xor(a: __m256i, b: __m256i) -> __m256i {
+    _mm256_xor_si256(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn xor3(a: __m256i, b: __m256i, c: __m256i) -> __m256i {
+    xor(a, xor(b, c))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn majority(a: __m256i, b: __m256i, c: __m256i) -> __m256i {
+    _mm256_or_si256(
+        _mm256_and_si256(a, b),
+        _mm256_and_si256(c, _mm256_or_si256(a, b)),
+    )
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn choose(a: __m256i, b: __m256i, c: __m256i) -> __m256i {
+    xor(c, _mm256_and_si256(a, xor(b, c)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rol<const BITS: i32>(x: __m256i) -> __m256i {
+    let bits = _mm_cvtsi32_si128(BITS);
+    let rest = _mm_cvtsi32_si128(32 - BITS);
+    _mm256_or_si256(_mm256_sll_epi32(x, bits), _mm256_srl_epi32(x, rest))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn set1(word: u32) -> __m256i {
+    _mm256_set1_epi32(word as i32)
+}
+
+/// Rows are eight big-endian words of one lane; the result's rows are one word of eight lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose(rows: [__m256i; 8]) -> [__m256i; 8] {
+    let swap = _mm256_broadcastsi128_si256(_mm_setr_epi8(
+        3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12,
+    ));
+    let mut rows = rows.map(|row| _mm256_shuffle_epi8(row, swap));
+    for four in rows.as_chunks_mut::<4>().0 {
+        let [a, b, c, d] = *four;
+        let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+        let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+        *four = [
+            _mm256_unpacklo_epi64(ab_low, cd_low),
+            _mm256_unpackhi_epi64(ab_low, cd_low),
+            _mm256_unpacklo_epi64(ab_high, cd_high),
+            _mm256_unpackhi_epi64(ab_high, cd_high),
+        ];
+    }
+    let mut words = rows;
+    for i in 0..4 {
+        words[i] = _mm256_permute2x128_si256::<0x20>(rows[i], rows[4 + i]);
+        words[4 + i] = _mm256_permute2x128_si256::<0x31>(rows[i], rows[4 + i]);
+    }
+    words
+}

@@ -1,0 +1,221 @@
+//! SM4 in CBC mode with PKCS#7 padding (GB/T 17964-2021).
+
+use super::cipher::Cipher;
+use super::{BLOCK_LENGTH, Block, check_key, xor};
+use crate::errors::{CryptoError, Result};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater};
+use zeroize::{Zeroize, Zeroizing};
+
+/// Messages encrypted side by side: inside one message each block waits for the one before.
+const LANES: usize = 64;
+/// Blocks decrypted in one go.
+const BATCH: usize = 64;
+
+/// Encrypt `plaintext` (any length) in CBC mode; the result is 1 to 16 bytes longer.
+/// `iv` must be unpredictable and new for each message.
+pub fn cbc_encrypt(key: &[u8], iv: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
+    let iv = check_iv("initial vector", iv)?;
+    let cipher = Cipher::to_encrypt(check_key(key)?);
+    let mut output = padded(plaintext);
+    encrypt_lanes(&cipher, &[iv], std::slice::from_mut(&mut output));
+    Ok(output)
+}
+
+/// Encrypt many messages under one key, side by side; `ivs[i]` belongs to `plaintexts[i]`.
+pub fn cbc_encrypt_many<T: AsRef<[u8]>, U: AsRef<[u8]>>(
+    key: &[u8],
+    ivs: &[T],
+    plaintexts: &[U],
+) -> Result<Vec<Vec<u8>>> {
+    let ivs = check_ivs(ivs, plaintexts.len())?;
+    let cipher = Cipher::to_encrypt(check_key(key)?);
+    let mut outputs: Vec<Vec<u8>> = plaintexts
+        .iter()
+        .map(|plaintext| padded(plaintext.as_ref()))
+        .collect();
+    encrypt_lanes(&cipher, &ivs, &mut outputs);
+    Ok(outputs)
+}
+
+/// Decrypt what [`cbc_encrypt`] made. A wrong length and bad padding give one and the same error, and the padding is
+/// looked at without a branch on its bytes. CBC alone does not detect changes: authenticate the ciphertext first.
+pub fn cbc_decrypt(key: &[u8], iv: &[u8], ciphertext: &[u8]) -> Result<Vec<u8>> {
+    let iv = check_iv("initial vector", iv)?;
+    decrypt(&Cipher::to_decrypt(check_key(key)?), iv, ciphertext)
+        .ok_or(CryptoError::DecryptionFailed)
+}
+
+/// Decrypt many messages under one key; `None` for one that [`cbc_decrypt`] would refuse.
+pub fn cbc_decrypt_many<T: AsRef<[u8]>, U: AsRef<[u8]>>(
+    key: &[u8],
+    ivs: &[T],
+    ciphertexts: &[U],
+) -> Result<Vec<Option<Vec<u8>>>> {
+    let ivs = check_ivs(ivs, ciphertexts.len())?;
+    let cipher = Cipher::to_decrypt(check_key(key)?);
+    let pairs = ivs.into_iter().zip(ciphertexts);
+    Ok(pairs
+        .map(|(iv, ciphertext)| decrypt(&cipher, iv, ciphertext.as_ref()))
+        .collect())
+}
+
+fn check_iv(what: &str, iv: &[u8]) -> Result<Block> {
+    iv.try_into()
+        .map_err(|_| CryptoError::length(what, "16 bytes", iv.len()))
+}
+
+fn check_ivs<T: AsRef<[u8]>>(ivs: &[T], expected: usize) -> Result<Vec<Block>> {
+    if ivs.len() != expected {
+        let texts = format!("as many as texts ({expected})");
+        return Err(CryptoError::length("initial vectors", &texts, ivs.len()));
+    }
+    ivs.iter()
+        .enumerate()
+        .map(|(index, iv)| check_iv(&format!("initial vector of item {index}"), iv.as_ref()))
+        .collect()
+}
+
+fn padded(plaintext: &[u8]) -> Vec<u8> {
+    let padding = BLOCK_LENGTH - plaintext.len() % BLOCK_LENGTH;
+    let mut output = Vec::with_capacity(plaintext.len() + padding);
+    output.extend_from_slice(plaintext);
+    output.resize(plaintext.len() + padding, padding as u8);
+    output
+}
+
+/// Encrypt padded texts in place, up to [`LANES`] at a time.
+fn encrypt_lanes(cipher: &Cipher, ivs: &[Block], texts: &mut [Vec<u8>]) {
+    let mut order: Vec<_> = ivs.iter().zip(texts).collect();
+    // Long ones first, so that the lanes end at about the same time.
+    order.sort_by_key(|(_, text)| std::cmp::Reverse(text.len()));
+    let mut queue = order.into_iter();
+    let mut states: Vec<Block> = Vec::with_capacity(LANES);
+    let mut lanes: Vec<&mut [Block]> = Vec::with_capacity(LANES);
+    loop {
+        for (iv, text) in queue.by_ref().take(LANES - lanes.len()) {
+            states.push(*iv);
+            lanes.push(text.as_chunks_mut().0);
+        }
+        let Some(steps) = lanes.iter().map(|lane| lane.len()).min() else {
+            return;
+        };
+        for step in 0..steps {
+            for (state, lane) in states.iter_mut().zip(&lanes) {
+                xor(state, &lane[step]);
+            }
+            cipher.apply(&mut states);
+            for (state, lane) in states.iter().zip(&mut lanes) {
+                lane[step] = *state;
+            }
+        }
+        for i in (0..lanes.len()).rev() {
+            let rest = &mut std::mem::take(&mut lanes[i])[steps..];
+            if rest.is_empty() {
+                lanes.swap_remove(i);
+                states.swap_remove(i);
+            } else {
+                lanes[i] = rest;
+            }
+        }
+    }
+}
+
+fn decrypt(cipher: &Cipher, mut previous: Block, ciphertext: &[u8]) -> Option<Vec<u8>> {
+    let (taken, rest) = ciphertext.as_chunks::<BLOCK_LENGTH>();
+    if taken.is_empty() || !rest.is_empty() {
+        return None;
+    }
+    let mut output = Zeroizing::new(ciphertext.to_vec());
+    let blocks = output.as_chunks_mut::<BLOCK_LENGTH>().0;
+    for (blocks, taken) in blocks.chunks_mut(BATCH).zip(taken.chunks(BATCH)) {
+        cipher.apply(blocks);
+        for (block, taken) in blocks.iter_mut().zip(taken) {
+            xor(block, &previous);
+            previous = *taken;
+        }
+    }
+    let kept = unpadded_length(&output)?;
+    output[kept..].zeroize();
+    output.truncate(kept);
+    Some(std::mem::take(&mut *output))
+}
+
+/// Length without PKCS#7 padding, or `None`. Reads the last block without branching on it.
+fn unpadded_length(padded: &[u8]) -> Option<usize> {
+    let last: &Block = padded.last_chunk()?;
+    let padding = last[BLOCK_LENGTH - 1];
+    let mut good = !padding.ct_eq(&0) & !padding.ct_gt(&(BLOCK_LENGTH as u8));
+    for (i, byte) in last.iter().rev().enumerate() {
+        let is_padding = padding.ct_gt(&(i as u8));
+        good &= Choice::conditional_select(&1.into(), &byte.ct_eq(&padding), is_padding);
+    }
+    bool::from(good).then(|| padded.len() - usize::from(padding))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+
+    const KEY: [u8; 16] = hex!("0123456789abcdeffedcba9876543210");
+
+    #[test]
+    fn the_sample_block_of_the_standard() {
+        let sealed = cbc_encrypt(&KEY, &[0; 16], &KEY).unwrap();
+        assert_eq!(sealed[..16], hex!("681edf34d206965e86b3e94f536e4246"));
+    }
+
+    #[test]
+    fn every_length_comes_back() {
+        for length in 0..100 {
+            let plaintext = vec![length as u8; length];
+            let sealed = cbc_encrypt(&KEY, &KEY, &plaintext).unwrap();
+            assert_eq!(sealed.len() % 16, 0);
+            assert_eq!(cbc_decrypt(&KEY, &KEY, &sealed).unwrap(), plaintext);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_the_same_as_its_items_one_by_one() {
+        let data: Vec<u8> = (0..9000u32).map(|i| (i * 29 >> 3) as u8).collect();
+        for count in [0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 200] {
+            for mixed in [false, true] {
+                let length = |i: usize| if mixed { i * 131 % 800 } else { 256 };
+                let texts: Vec<&[u8]> = (0..count).map(|i| &data[i..i + length(i)]).collect();
+                let ivs: Vec<Block> = (0..count).map(|i| [i as u8; 16]).collect();
+                let mut sealed = cbc_encrypt_many(&KEY, &ivs, &texts).unwrap();
+                for ((iv, text), sealed) in ivs.iter().zip(&texts).zip(&sealed) {
+                    assert_eq!(&cbc_encrypt(&KEY, iv, text).unwrap(), sealed);
+                }
+                if count > 5 {
+                    sealed[5].pop();
+                }
+                let opened = cbc_decrypt_many(&KEY, &ivs, &sealed).unwrap();
+                for (i, (opened, text)) in opened.iter().zip(&texts).enumerate() {
+                    let expected = (count <= 5 || i != 5).then_some(*text);
+                    assert_eq!(opened.as_deref(), expected, "item {i}");
+                }
+            }
+        }
+        assert!(cbc_encrypt_many(&KEY, &[[0; 16]], &[b""; 2]).is_err());
+        assert!(cbc_encrypt_many(&KEY, &[[0; 15]], &[b""]).is_err());
+    }
+
+    #[test]
+    fn padding_is_accepted_exactly_when_pkcs7_allows_it() {
+        for padding in 0..=255u8 {
+            let mut block = [0xee; 16];
+            let filled = usize::from(padding).min(16);
+            block[16 - filled..].fill(padding);
+            block[15] = padding;
+            let expected = (1..=16)
+                .contains(&padding)
+                .then(|| 16 - usize::from(padding));
+            assert_eq!(unpadded_length(&block), expected, "padding {padding}");
+            if (2..=16).contains(&padding) {
+                block[16 - filled] ^= 1;
+                assert_eq!(unpadded_length(&block), None, "damaged padding {padding}");
+            }
+        }
+    }
+}
