@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up test test-python test-rust check bench protos clean
+.PHONY: help setup setup-dev demo up test test-python test-rust check bench bench-crypto protos clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ check: setup-dev ## Format, lint, types, contracts, protos
 
 bench: setup-dev ## Measure acceptance and the whole path on SQLite and PostgreSQL
 	@$(BIN)/python -m tests.bench $(BENCH_OPTIONS)
+
+bench-crypto: setup-dev ## Measure signing and verifying beside other packages
+	@$(BIN)/python -m tests.bench.crypto
 
 protos: setup-dev ## Generate services/yinqi/api from protos/
 	@.ci/generate-protos

@@ -64,15 +64,23 @@ pub fn is_zero(a: &Words) -> bool {
 /// The 512-bit product, least significant word first.
 #[inline(always)]
 pub fn multiply(a: &Words, b: &Words) -> [u64; 8] {
-    let mut t = [0; 8];
-    for i in 0..4 {
-        let mut carry = 0;
-        for j in 0..4 {
-            (t[i + j], carry) = a[j].carrying_mul_add(b[i], t[i + j], carry);
-        }
-        t[i + 4] = carry;
-    }
-    t
+    let (t0, c) = a[0].carrying_mul(b[0], 0);
+    let (t1, c) = a[1].carrying_mul(b[0], c);
+    let (t2, c) = a[2].carrying_mul(b[0], c);
+    let (t3, t4) = a[3].carrying_mul(b[0], c);
+    let (t1, c) = a[0].carrying_mul_add(b[1], t1, 0);
+    let (t2, c) = a[1].carrying_mul_add(b[1], t2, c);
+    let (t3, c) = a[2].carrying_mul_add(b[1], t3, c);
+    let (t4, t5) = a[3].carrying_mul_add(b[1], t4, c);
+    let (t2, c) = a[0].carrying_mul_add(b[2], t2, 0);
+    let (t3, c) = a[1].carrying_mul_add(b[2], t3, c);
+    let (t4, c) = a[2].carrying_mul_add(b[2], t4, c);
+    let (t5, t6) = a[3].carrying_mul_add(b[2], t5, c);
+    let (t3, c) = a[0].carrying_mul_add(b[3], t3, 0);
+    let (t4, c) = a[1].carrying_mul_add(b[3], t4, c);
+    let (t5, c) = a[2].carrying_mul_add(b[3], t5, c);
+    let (t6, t7) = a[3].carrying_mul_add(b[3], t6, c);
+    [t0, t1, t2, t3, t4, t5, t6, t7]
 }
 
 /// The 512-bit square.

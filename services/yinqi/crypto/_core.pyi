@@ -7,6 +7,8 @@ A wrong item of a list raises `TypeError` naming its index. Lengths are in bytes
 
 from typing import Literal, final
 
+from typing_extensions import disjoint_base
+
 __all__ = [
     "PreparedVerifyKey",
     "SigningKey",
@@ -133,6 +135,7 @@ class SigningKey:
             ValueError: unknown order.
         """
 
+@disjoint_base
 class VerifyKey:
     """An SM2 public key, proved to lie on the curve when it was read. Not constant-time: its inputs are public.
 

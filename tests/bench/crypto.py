@@ -1,0 +1,165 @@
+"""SM2 through Python, ours and the peers that are installed, in one run: `python -m tests.bench.crypto`.
+
+Batches of 1,024 messages of 256 bytes, SM3 included, one thread. Figures are operations per second of thread CPU time: the
+median of the rounds, and the slowest and fastest round. Rounds of all candidates alternate, so that a disturbance
+meets all of them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gmssl_pyx
+
+from yinqi import crypto
+
+BATCH = 1_024
+MESSAGE_LENGTH = 256
+ROUNDS = 9
+SINGLE_CALLS = 64
+PEER_CALLS = 16
+FLAGS = ("bmi2", "adx", "avx2", "avx512f", "avx512dq", "avx512ifma", "avx512vl", "gfni", "vaes")
+
+
+@dataclass
+class Candidate:
+    """One thing to measure: `work` does `count` operations in the instructions of `tier`."""
+
+    name: str
+    count: int
+    work: Callable[[], object]
+    tier: str | None = None
+    seconds: list[float] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Measure one round."""
+        crypto.force_tier(self.tier)
+        started = time.thread_time()
+        self.work()
+        self.seconds.append(time.thread_time() - started)
+
+    def line(self) -> str:
+        """Median and spread, with the time of one operation."""
+        each = [seconds / self.count for seconds in self.seconds[1:]]
+        middle = statistics.median(each)
+        return f"{self.name:<44}{1 / middle:>11,.0f}/s {middle * 1e6:>9.2f} us   {1 / max(each):>11,.0f} … {1 / min(each):,.0f}/s"
+
+
+def tiers() -> list[str]:
+    """The tiers of this processor."""
+    found = []
+    for name in ("portable", "avx2", "avx512"):
+        try:
+            crypto.force_tier(name)
+        except ValueError:
+            continue
+        found.append(name)
+    crypto.force_tier(None)
+    return found
+
+
+def ours(messages: list[bytes]) -> list[Candidate]:
+    """Batches and single calls in each tier."""
+    key = crypto.SigningKey.generate()
+    public = key.public_key()
+    signatures = key.sign_many(messages)
+    message, signature = messages[0], signatures[0]
+    found = []
+    for tier in tiers():
+        crypto.force_tier(tier)
+        prepared = public.prepare()
+        if not all(prepared.verify_many(messages, signatures)):
+            raise SystemExit(f"tier {tier} refused a good signature")
+        found += [
+            Candidate(f"yinqi {tier}, sign, batch", BATCH, lambda: key.sign_many(messages), tier),
+            Candidate(
+                f"yinqi {tier}, verify, batch",
+                BATCH,
+                lambda prepared=prepared: prepared.verify_many(messages, signatures),  # type: ignore[misc]
+                tier,
+            ),
+            Candidate(
+                f"yinqi {tier}, sign, one call", SINGLE_CALLS, repeat(SINGLE_CALLS, lambda: key.sign(message)), tier
+            ),
+            Candidate(
+                f"yinqi {tier}, verify, one call",
+                SINGLE_CALLS,
+                repeat(SINGLE_CALLS, lambda prepared=prepared: prepared.verify(message, signature)),
+                tier,
+            ),
+        ]
+    return found
+
+
+def peers(messages: list[bytes]) -> list[Candidate]:
+    """What others install as wheels or from source, one call at a time."""
+    message = messages[0]
+    public, private = gmssl_pyx.sm2_key_generate()
+    signature = gmssl_pyx.sm2_sign(private, public, message)
+    found = [
+        Candidate(
+            "gmssl-pyx, sign", PEER_CALLS, repeat(PEER_CALLS, lambda: gmssl_pyx.sm2_sign(private, public, message))
+        ),
+        Candidate(
+            "gmssl-pyx, verify",
+            PEER_CALLS,
+            repeat(PEER_CALLS, lambda: gmssl_pyx.sm2_verify(public, message, signature)),
+        ),
+    ]
+    try:
+        from gmalglib.sm2 import SM2
+    except ImportError:
+        return found
+    other = SM2(private, uid=crypto.DEFAULT_IDENTITY, pk=b"\x04" + public)
+    theirs = other.sign(message)
+    return [
+        *found,
+        Candidate("gmalglib, sign", PEER_CALLS, repeat(PEER_CALLS, lambda: other.sign(message))),
+        Candidate("gmalglib, verify", PEER_CALLS, repeat(PEER_CALLS, lambda: other.verify(message, theirs))),
+    ]
+
+
+def repeat(count: int, call: Callable[..., object]) -> Callable[[], None]:
+    """`count` calls, one after the other."""
+
+    def work() -> None:
+        for _ in range(count):
+            call()
+
+    return work
+
+
+def processor() -> str:
+    """The processor's name and those of its flags that matter here."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return sys.platform
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    flags = facts.get("flags", "").split()
+    return f"{facts.get('model name', 'unknown')}; {' '.join(flag for flag in FLAGS if flag in flags)}"
+
+
+def main() -> None:
+    """Measure and print."""
+    messages = [i.to_bytes(2, "big") * (MESSAGE_LENGTH // 2) for i in range(BATCH)]
+    crypto.set_threads(1)
+    print(f"processor: {processor()}\ntier chosen: {crypto.tier()}; one thread, {BATCH} × {MESSAGE_LENGTH} bytes")
+    candidates = ours(messages) + peers(messages)
+    for _ in range(ROUNDS + 1):
+        for candidate in candidates:
+            candidate.run()
+    crypto.force_tier(None)
+    crypto.set_threads(None)
+    print(f"{'':<44}{'median':>13} {'each':>12}   slowest … fastest of {ROUNDS}")
+    for candidate in candidates:
+        print(candidate.line())
+
+
+if __name__ == "__main__":
+    main()
