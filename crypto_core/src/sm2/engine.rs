@@ -15,7 +15,8 @@ use zeroize::Zeroize;
 pub fn nonce_points(nonces: &[Scalar]) -> Vec<Option<Words>> {
     match tier::current() {
         #[cfg(target_arch = "x86_64")]
-        Tier::Avx512 => ifma::nonce_points(nonces),
+        // One alone would leave seven lanes idle, and is quicker on the words.
+        Tier::Avx512 if nonces.len() > 1 => ifma::nonce_points(nonces),
         _ => nonce_points_portable(nonces),
     }
 }
@@ -132,7 +133,7 @@ pub(super) fn check_slowly(point: &Affine, claim: &Claim) -> bool {
 }
 
 /// Whether x = X/Z² is v or, as far as that is below p, v + n.
-fn has_x(sum: &Jacobian, v: &Scalar) -> bool {
+pub(super) fn has_x(sum: &Jacobian, v: &Scalar) -> bool {
     let zz = sum.z.square();
     let fits = |x: &Words| Fe::from_words(x).mul(&zz) == sum.x;
     fits(v.words()) || above_n(v).is_some_and(|x| fits(&x))
@@ -151,4 +152,69 @@ pub fn public_point(d: &Scalar) -> Affine {
     let affine = point.to_affine();
     point.zeroize();
     affine.unwrap_or_else(Affine::generator)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sm2::tests::{random_words, tiers};
+    use std::time::Instant;
+
+    /// Samples per class, and the share of the fastest that is looked at: interrupts are not the secret's doing.
+    const SAMPLES: usize = 20_000;
+    const KEPT: f64 = 0.8;
+
+    fn nonces(sparse: bool, round: usize) -> Vec<Scalar> {
+        let word = |i: usize| 1u64 << ((round * 7 + i * 11) % 64);
+        (0..8)
+            .map(|i| match sparse {
+                // A single bit: nearly all digits alike.
+                true => Scalar::reduce(&[0, 0, 0, word(i) >> 1 | 1]),
+                false => Scalar::reduce(&random_words(8 + round % 64)[round % 64 + i]),
+            })
+            .collect()
+    }
+
+    /// Welch's t of the time of k·G for sparse against random k (dudect's method). Needs a machine with nothing else to do:
+    /// `cargo test --release -- --ignored sparse`.
+    #[test]
+    #[ignore = "measures time"]
+    fn sparse_nonces_take_the_time_of_random_ones() {
+        for tier in tiers() {
+            let work = |nonces: &[Scalar]| match tier {
+                #[cfg(target_arch = "x86_64")]
+                Tier::Avx512 => ifma::nonce_points(nonces),
+                _ => nonce_points_portable(nonces),
+            };
+            let inputs: Vec<_> = (0..64)
+                .map(|round| [nonces(false, round), nonces(true, round)])
+                .collect();
+            let mut times = [Vec::new(), Vec::new()];
+            let order = random_words(2 * SAMPLES / 256 + 1);
+            for sample in 0..2 * SAMPLES {
+                let word = order[sample / 256][sample / 64 % 4];
+                let class = (word >> (sample % 64) & 1) as usize;
+                let input = &inputs[sample % 64][class];
+                let started = Instant::now();
+                std::hint::black_box(work(input));
+                times[class].push(started.elapsed().as_nanos() as f64);
+            }
+            let [random, sparse] = times.map(|mut times| {
+                times.sort_by(f64::total_cmp);
+                times.truncate((times.len() as f64 * KEPT) as usize);
+                let count = times.len() as f64;
+                let mean = times.iter().sum::<f64>() / count;
+                let squares: f64 = times.iter().map(|time| (time - mean).powi(2)).sum();
+                (mean, squares / (count - 1.0) / count)
+            });
+            let t = (random.0 - sparse.0) / (random.1 + sparse.1).sqrt();
+            println!(
+                "{}: {:.0} ns, {:.0} ns, t = {t:.2}",
+                tier.name(),
+                random.0,
+                sparse.0
+            );
+            assert!(t.abs() < 4.5, "{}: t = {t:.2}", tier.name());
+        }
+    }
 }

@@ -13,7 +13,7 @@
 use super::comb::{Comb, Digits, Entry, PUBLIC_WIDTH, SECRET_WIDTH};
 use super::engine::{self, Claim};
 use super::field::{Fe, P};
-use super::point::Affine;
+use super::point::{Affine, Jacobian};
 use super::scalar::Scalar;
 use super::words::{self, Words};
 use core::arch::x86_64::*;
@@ -644,6 +644,11 @@ pub fn check(point: &Affine, table: &PublicTable, claims: &[Claim]) -> Vec<bool>
         "the tier is chosen only where it is available"
     );
     let mut verdicts = Vec::with_capacity(claims.len());
+    if claims.len() <= WORTH_SPREADING {
+        // SAFETY: the processor has the features, as just asserted.
+        let check = |claim| unsafe { check_spread(point, table, claim) };
+        return claims.iter().map(check).collect();
+    }
     for group in claims.chunks(LANES) {
         let mut lanes = [Claim::DUMMY; LANES];
         lanes[..group.len()].copy_from_slice(group);
@@ -658,6 +663,56 @@ pub fn check(point: &Affine, table: &PublicTable, claims: &[Claim]) -> Vec<bool>
         }));
     }
     verdicts
+}
+
+/// So few claims are done one by one, each spread over the lanes.
+const WORTH_SPREADING: usize = 2;
+
+/// Windows of one comb that a lane sums up when one claim is spread over all lanes.
+const WINDOWS_PER_LANE: usize = PUBLIC_WINDOWS / LANES;
+
+/// One claim: each lane sums up an eighth of the windows of both combs, and the portable point adds the eight sums.
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn check_spread(point: &Affine, table: &PublicTable, claim: &Claim) -> bool {
+    let mut sum: Option<Points> = None;
+    for (comb, number) in [(PublicTable::generator(), claim.s), (table, claim.t)] {
+        for (places, negative) in spread_places(&number) {
+            let (x, y) = comb.lookup(&places);
+            sum = Some(match sum {
+                None => Points::from_affine(x, y, negative),
+                Some(sum) => sum.add(&x, &y, negative),
+            });
+        }
+    }
+    let Some(sum) = sum else { return false };
+    if zero_lanes(&sum.z) != 0 {
+        return engine::check_slowly(point, claim);
+    }
+    let [xs, ys, zs] = [sum.x, sum.y, sum.z].map(|value| scatter(&to_plain(&value)));
+    let element = |words: &Words| Fe::from_words(&words::subtract_once(words, false, &P));
+    let total = (0..LANES).fold(Jacobian::INFINITY, |total, lane| {
+        let y = element(&ys[lane]);
+        total.add(&Jacobian {
+            x: element(&xs[lane]),
+            y: if sum.flipped { y.negate() } else { y },
+            z: element(&zs[lane]),
+        })
+    });
+    !total.is_infinity() && engine::has_x(&total, &claim.v)
+}
+
+/// Where the digits of one public number are found, four windows for each lane.
+fn spread_places(number: &Scalar) -> [([u16; LANES], __mmask8); WINDOWS_PER_LANE] {
+    let (odd, flipped) = number.odd_or_negated();
+    let digits = Digits::new(&odd, PUBLIC_WIDTH, PUBLIC_WINDOWS);
+    let mut steps = [([0; LANES], 0); WINDOWS_PER_LANE];
+    for window in 0..PUBLIC_WINDOWS {
+        let (places, negative) = &mut steps[window / LANES];
+        let (index, sign) = digits.get(window);
+        places[window % LANES] = (window * PUBLIC_ENTRIES + index) as u16;
+        *negative |= (((sign ^ flipped) & 1) as u8) << (window % LANES);
+    }
+    steps
 }
 
 /// The lanes whose sum has v as its x coordinate, and those whose sum ended at Z = 0 and says nothing.
