@@ -165,7 +165,7 @@ impl Comb {
         let index = std::hint::black_box(index);
         let mut found = Entry([0; 8]);
         for (j, entry) in self.window(window).iter().enumerate() {
-            let mask = words::mask(j == index);
+            let mask = words::hidden_mask(j == index);
             for (word, candidate) in found.0.iter_mut().zip(entry.0) {
                 *word |= candidate & mask;
             }

@@ -161,7 +161,7 @@ impl Fe {
     /// -self where `mask` is all ones.
     #[inline]
     pub fn negate_if(&self, mask: u64) -> Self {
-        Self::select(self, &self.negate(), mask)
+        Self::select(self, &self.negate(), std::hint::black_box(mask))
     }
 }
 
