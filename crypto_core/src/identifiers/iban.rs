@@ -1,6 +1,7 @@
 //! International bank account number: ISO 13616-1, country structures of the SWIFT IBAN registry, MOD 97-10 of ISO 7064.
 
-use super::{Reason, check_digit};
+use super::mod97::{check_mod_97, is_capital_or_digit};
+use super::{Reason, length};
 
 /// Country, then the rest after the check digits: counts of `n` digits, `a` capitals, `c` capitals or digits.
 /// Sorted. Mainland China has no IBAN.
@@ -98,14 +99,11 @@ const STRUCTURES: &[(&[u8; 2], &str)] = &[
 
 /// Check an IBAN in its electronic form: capitals and digits, no spaces.
 pub fn check_iban(iban: &str) -> Reason {
-    if !(15..=34).contains(&iban.chars().count()) {
+    if !(15..=34).contains(&length(iban)) {
         return Reason::Length;
     }
     let bytes = iban.as_bytes();
-    if !bytes
-        .iter()
-        .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
-    {
+    if !is_capital_or_digit(bytes) {
         return Reason::Character;
     }
     let Ok(found) = STRUCTURES.binary_search_by(|(country, _)| country.as_slice().cmp(&bytes[..2]))
@@ -116,10 +114,7 @@ pub fn check_iban(iban: &str) -> Reason {
         return Reason::Character;
     }
     match check_structure(&bytes[4..], STRUCTURES[found].1.as_bytes()) {
-        // 00, 01 and 99 have the right remainder too, but the standard only makes 02 to 98.
-        Reason::Valid => {
-            check_digit(remainder_97(bytes) == 1 && (2..=98).contains(&number(&bytes[2..4])))
-        }
+        Reason::Valid => check_mod_97([&bytes[4..], &bytes[..4]], &bytes[2..4]),
         refused => refused,
     }
 }
@@ -160,19 +155,9 @@ fn number(digits: &[u8]) -> usize {
         .fold(0, |number, digit| number * 10 + usize::from(digit - b'0'))
 }
 
-/// The IBAN with its first four characters moved behind, letters as 10 to 35, modulo 97.
-fn remainder_97(iban: &[u8]) -> u32 {
-    iban[4..]
-        .iter()
-        .chain(&iban[..4])
-        .fold(0, |remainder, byte| match byte {
-            b'0'..=b'9' => (remainder * 10 + u32::from(byte - b'0')) % 97,
-            _ => (remainder * 100 + u32::from(byte - b'A') + 10) % 97,
-        })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::mod97::remainder;
     use super::*;
 
     #[test]
@@ -212,7 +197,7 @@ mod tests {
     fn check_digits_outside_02_to_98_are_refused_even_when_the_remainder_fits() {
         let fitting = (0..1000)
             .map(|i| format!("BE00{i:012}"))
-            .find(|iban| remainder_97(iban.as_bytes()) == 1);
+            .find(|iban| remainder([&iban.as_bytes()[4..], &iban.as_bytes()[..4]]) == 1);
         assert_eq!(
             check_iban(&fitting.expect("one in 97 fits")),
             Reason::CheckDigit

@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn each_tier_and_batch_size_gives_what_one_by_one_gives() {
-        let data: Vec<u8> = (0..4000u32).map(|i| (i * i >> 3) as u8).collect();
+        let data: Vec<u8> = (0..4000u32).map(|i| ((i * i) >> 3) as u8).collect();
         for prefix in [0, 1, 32, 63, 64, 100] {
             let mut start = Sm3::new();
             start.update(&data[..prefix]);

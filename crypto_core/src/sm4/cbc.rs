@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_the_same_as_its_items_one_by_one() {
-        let data: Vec<u8> = (0..9000u32).map(|i| (i * 29 >> 3) as u8).collect();
+        let data: Vec<u8> = (0..9000u32).map(|i| ((i * 29) >> 3) as u8).collect();
         for count in [0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 200] {
             for mixed in [false, true] {
                 let length = |i: usize| if mixed { i * 131 % 800 } else { 256 };

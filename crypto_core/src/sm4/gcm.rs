@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn a_batch_is_the_same_as_its_items_one_by_one_and_a_damaged_item_harms_no_other() {
         let key = GcmKey::new(&[7; 16]).unwrap();
-        let data: Vec<u8> = (0..5000u32).map(|i| (i * 31 >> 2) as u8).collect();
+        let data: Vec<u8> = (0..5000u32).map(|i| ((i * 31) >> 2) as u8).collect();
         for count in [0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 200] {
             let nonces: Vec<[u8; 12]> = (0..count).map(|i| [i as u8; 12]).collect();
             let plain: Vec<Message<'_>> = (0..count)

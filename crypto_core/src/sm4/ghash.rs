@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn each_tier_agrees_with_the_definition_for_every_number_of_blocks() {
-        let data: Vec<u8> = (0..1200u32).map(|i| (i * i >> 2) as u8).collect();
+        let data: Vec<u8> = (0..1200u32).map(|i| ((i * i) >> 2) as u8).collect();
         for length in (0..=80).chain([255, 256, 257, 300, 512, 513, 768, 1111]) {
             let (aad, ciphertext) = data.split_at(length % 40);
             let ciphertext = &ciphertext[..length];
