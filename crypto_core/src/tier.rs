@@ -2,6 +2,7 @@
 //!
 //! Every tier gives the same results; only the speed differs.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Sets of instructions, slowest first.
@@ -62,9 +63,15 @@ pub fn current() -> Tier {
     }
 }
 
-/// The best tier of this processor.
-#[cfg(target_arch = "x86_64")]
+/// The best tier of this processor; asked once, because short messages would notice the dozen questions.
+#[inline]
 pub fn best() -> Tier {
+    static BEST: OnceLock<Tier> = OnceLock::new();
+    *BEST.get_or_init(detect)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Tier {
     let avx2 = is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("aes")
         && is_x86_feature_detected!("pclmulqdq")
@@ -83,9 +90,8 @@ pub fn best() -> Tier {
     }
 }
 
-/// The best tier of this processor.
 #[cfg(not(target_arch = "x86_64"))]
-pub fn best() -> Tier {
+fn detect() -> Tier {
     Tier::Portable
 }
 

@@ -106,53 +106,93 @@ pub fn check_iban(iban: &str) -> Reason {
     if !is_capital_or_digit(bytes) {
         return Reason::Character;
     }
-    let Ok(found) = STRUCTURES.binary_search_by(|(country, _)| country.as_slice().cmp(&bytes[..2]))
-    else {
+    let Some(structure) = structure_of(bytes[0], bytes[1]) else {
         return Reason::Country;
     };
     if !bytes[2..4].iter().all(u8::is_ascii_digit) {
         return Reason::Character;
     }
-    match check_structure(&bytes[4..], STRUCTURES[found].1.as_bytes()) {
+    match structure.check(&bytes[4..]) {
         Reason::Valid => check_mod_97([&bytes[4..], &bytes[..4]], &bytes[2..4]),
         refused => refused,
     }
 }
 
-/// Compare length and characters with a structure such as `4a6n8c`.
-fn check_structure(mut rest: &[u8], structure: &[u8]) -> Reason {
-    let fields = || {
-        structure
-            .split_inclusive(|byte| byte.is_ascii_lowercase())
-            .map(|field| {
-                let (kind, count) = field
-                    .split_last()
-                    .expect("split_inclusive gives no empty field");
-                (*kind, number(count))
-            })
-    };
-    if rest.len() != fields().map(|(_, count)| count).sum::<usize>() {
-        return Reason::Length;
-    }
-    for (kind, count) in fields() {
-        let (field, after) = rest.split_at(count);
-        let fits = match kind {
-            b'n' => field.iter().all(u8::is_ascii_digit),
-            b'a' => field.iter().all(u8::is_ascii_uppercase),
-            _ => true,
-        };
-        if !fits {
-            return Reason::Character;
-        }
-        rest = after;
-    }
-    Reason::Valid
+/// Fields of one structure at most.
+const FIELDS: usize = 3;
+
+/// A text such as `4a6n8c`, read when the crate is compiled.
+#[derive(Clone, Copy)]
+struct Structure {
+    length: usize,
+    /// Kind and count; unused ones are empty.
+    fields: [(u8, usize); FIELDS],
 }
 
-fn number(digits: &[u8]) -> usize {
-    digits
-        .iter()
-        .fold(0, |number, digit| number * 10 + usize::from(digit - b'0'))
+impl Structure {
+    const fn read(text: &str) -> Self {
+        let text = text.as_bytes();
+        let mut structure = Self {
+            length: 0,
+            fields: [(b'c', 0); FIELDS],
+        };
+        let (mut place, mut field, mut count) = (0, 0, 0);
+        while place < text.len() {
+            if text[place].is_ascii_digit() {
+                count = count * 10 + (text[place] - b'0') as usize;
+            } else {
+                structure.fields[field] = (text[place], count);
+                structure.length += count;
+                field += 1;
+                count = 0;
+            }
+            place += 1;
+        }
+        structure
+    }
+
+    /// Compare length and characters of what follows the check digits.
+    fn check(&self, mut rest: &[u8]) -> Reason {
+        if rest.len() != self.length {
+            return Reason::Length;
+        }
+        for (kind, count) in self.fields {
+            let (field, after) = rest.split_at(count);
+            let fits = match kind {
+                b'n' => field.iter().all(u8::is_ascii_digit),
+                b'a' => field.iter().all(u8::is_ascii_uppercase),
+                _ => true,
+            };
+            if !fits {
+                return Reason::Character;
+            }
+            rest = after;
+        }
+        Reason::Valid
+    }
+}
+
+/// The structures by the two letters of their country.
+static BY_COUNTRY: [Option<Structure>; 26 * 26] = {
+    let mut table = [None; 26 * 26];
+    let mut i = 0;
+    while i < STRUCTURES.len() {
+        let (country, text) = STRUCTURES[i];
+        table[index_of(country[0], country[1])] = Some(Structure::read(text));
+        i += 1;
+    }
+    table
+};
+
+const fn index_of(first: u8, second: u8) -> usize {
+    (first - b'A') as usize * 26 + (second - b'A') as usize
+}
+
+fn structure_of(first: u8, second: u8) -> Option<&'static Structure> {
+    let letters = first.is_ascii_uppercase() && second.is_ascii_uppercase();
+    letters
+        .then(|| BY_COUNTRY[index_of(first, second)].as_ref())
+        .flatten()
 }
 
 #[cfg(test)]
