@@ -13,6 +13,8 @@ pub enum CryptoError {
     DecryptionFailed,
     /// An argument of the wrong length.
     InvalidLength(String),
+    /// An algorithm by a name that is not known here.
+    UnknownAlgorithm(String),
     /// A sum that does not fit 64 signed bits.
     Overflow(String),
     /// The operating system gave no random bytes.
@@ -38,9 +40,10 @@ impl fmt::Display for CryptoError {
             Self::NoEntropy => f.write_str(
                 "the operating system gave no random bytes; nothing was signed or generated",
             ),
-            Self::InvalidKey(text) | Self::InvalidLength(text) | Self::Overflow(text) => {
-                f.write_str(text)
-            }
+            Self::InvalidKey(text)
+            | Self::InvalidLength(text)
+            | Self::UnknownAlgorithm(text)
+            | Self::Overflow(text) => f.write_str(text),
         }
     }
 }

@@ -4,7 +4,11 @@
 //! releases the interpreter lock and maps [`errors::CryptoError`] to exceptions.
 
 #[forbid(unsafe_code)]
+pub mod envelope;
+#[forbid(unsafe_code)]
 pub mod errors;
+#[forbid(unsafe_code)]
+pub mod general;
 #[forbid(unsafe_code)]
 pub mod identifiers;
 #[forbid(unsafe_code)]

@@ -1,11 +1,11 @@
 //! Business identifier code (BIC): ISO 9362:2014 in the form of ISO 20022 `BICFIDec2014Identifier`. It has no check digit.
 
-use super::Reason;
 use super::country::is_country;
+use super::{Reason, length};
 
 /// Check a code of 8 or 11 capitals and digits: party prefix (4), ISO 3166 country (2), suffix (2), branch (3).
 pub fn check_bic(code: &str) -> Reason {
-    if !matches!(code.chars().count(), 8 | 11) {
+    if !matches!(length(code), 8 | 11) {
         return Reason::Length;
     }
     let allowed = |(place, byte): (usize, u8)| {

@@ -1,10 +1,10 @@
 //! Bank card number (银行卡号): ISO/IEC 7812-1, last digit by the Luhn formula.
 
-use super::{Reason, check_digit};
+use super::{Reason, check_digit, length};
 
 /// Check a card number of 12 to 19 digits. Corporate account numbers are not card numbers and carry no Luhn digit.
 pub fn check_bank_card_luhn(number: &str) -> Reason {
-    if !(12..=19).contains(&number.chars().count()) {
+    if !(12..=19).contains(&length(number)) {
         return Reason::Length;
     }
     if !number.bytes().all(|byte| byte.is_ascii_digit()) {

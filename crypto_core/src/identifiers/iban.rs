@@ -1,6 +1,7 @@
 //! International bank account number: ISO 13616-1, country structures of the SWIFT IBAN registry, MOD 97-10 of ISO 7064.
 
-use super::{Reason, check_digit};
+use super::mod97::{check_mod_97, is_capital_or_digit};
+use super::{Reason, length};
 
 /// Country, then the rest after the check digits: counts of `n` digits, `a` capitals, `c` capitals or digits.
 /// Sorted. Mainland China has no IBAN.
@@ -98,81 +99,105 @@ const STRUCTURES: &[(&[u8; 2], &str)] = &[
 
 /// Check an IBAN in its electronic form: capitals and digits, no spaces.
 pub fn check_iban(iban: &str) -> Reason {
-    if !(15..=34).contains(&iban.chars().count()) {
+    if !(15..=34).contains(&length(iban)) {
         return Reason::Length;
     }
     let bytes = iban.as_bytes();
-    if !bytes
-        .iter()
-        .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
-    {
+    if !is_capital_or_digit(bytes) {
         return Reason::Character;
     }
-    let Ok(found) = STRUCTURES.binary_search_by(|(country, _)| country.as_slice().cmp(&bytes[..2]))
-    else {
+    let Some(structure) = structure_of(bytes[0], bytes[1]) else {
         return Reason::Country;
     };
     if !bytes[2..4].iter().all(u8::is_ascii_digit) {
         return Reason::Character;
     }
-    match check_structure(&bytes[4..], STRUCTURES[found].1.as_bytes()) {
-        // 00, 01 and 99 have the right remainder too, but the standard only makes 02 to 98.
-        Reason::Valid => {
-            check_digit(remainder_97(bytes) == 1 && (2..=98).contains(&number(&bytes[2..4])))
-        }
+    match structure.check(&bytes[4..]) {
+        Reason::Valid => check_mod_97([&bytes[4..], &bytes[..4]], &bytes[2..4]),
         refused => refused,
     }
 }
 
-/// Compare length and characters with a structure such as `4a6n8c`.
-fn check_structure(mut rest: &[u8], structure: &[u8]) -> Reason {
-    let fields = || {
-        structure
-            .split_inclusive(|byte| byte.is_ascii_lowercase())
-            .map(|field| {
-                let (kind, count) = field
-                    .split_last()
-                    .expect("split_inclusive gives no empty field");
-                (*kind, number(count))
-            })
-    };
-    if rest.len() != fields().map(|(_, count)| count).sum::<usize>() {
-        return Reason::Length;
-    }
-    for (kind, count) in fields() {
-        let (field, after) = rest.split_at(count);
-        let fits = match kind {
-            b'n' => field.iter().all(u8::is_ascii_digit),
-            b'a' => field.iter().all(u8::is_ascii_uppercase),
-            _ => true,
+/// Fields of one structure at most.
+const FIELDS: usize = 3;
+
+/// A text such as `4a6n8c`, read when the crate is compiled.
+#[derive(Clone, Copy)]
+struct Structure {
+    length: usize,
+    /// Kind and count; unused ones are empty.
+    fields: [(u8, usize); FIELDS],
+}
+
+impl Structure {
+    const fn read(text: &str) -> Self {
+        let text = text.as_bytes();
+        let mut structure = Self {
+            length: 0,
+            fields: [(b'c', 0); FIELDS],
         };
-        if !fits {
-            return Reason::Character;
+        let (mut place, mut field, mut count) = (0, 0, 0);
+        while place < text.len() {
+            if text[place].is_ascii_digit() {
+                count = count * 10 + (text[place] - b'0') as usize;
+            } else {
+                structure.fields[field] = (text[place], count);
+                structure.length += count;
+                field += 1;
+                count = 0;
+            }
+            place += 1;
         }
-        rest = after;
+        structure
     }
-    Reason::Valid
+
+    /// Compare length and characters of what follows the check digits.
+    fn check(&self, mut rest: &[u8]) -> Reason {
+        if rest.len() != self.length {
+            return Reason::Length;
+        }
+        for (kind, count) in self.fields {
+            let (field, after) = rest.split_at(count);
+            let fits = match kind {
+                b'n' => field.iter().all(u8::is_ascii_digit),
+                b'a' => field.iter().all(u8::is_ascii_uppercase),
+                _ => true,
+            };
+            if !fits {
+                return Reason::Character;
+            }
+            rest = after;
+        }
+        Reason::Valid
+    }
 }
 
-fn number(digits: &[u8]) -> usize {
-    digits
-        .iter()
-        .fold(0, |number, digit| number * 10 + usize::from(digit - b'0'))
+/// The structures by the two letters of their country.
+static BY_COUNTRY: [Option<Structure>; 26 * 26] = {
+    let mut table = [None; 26 * 26];
+    let mut i = 0;
+    while i < STRUCTURES.len() {
+        let (country, text) = STRUCTURES[i];
+        table[index_of(country[0], country[1])] = Some(Structure::read(text));
+        i += 1;
+    }
+    table
+};
+
+const fn index_of(first: u8, second: u8) -> usize {
+    (first - b'A') as usize * 26 + (second - b'A') as usize
 }
 
-/// The IBAN with its first four characters moved behind, letters as 10 to 35, modulo 97.
-fn remainder_97(iban: &[u8]) -> u32 {
-    iban[4..]
-        .iter()
-        .chain(&iban[..4])
-        .fold(0, |remainder, byte| match byte {
-            b'0'..=b'9' => (remainder * 10 + u32::from(byte - b'0')) % 97,
-            _ => (remainder * 100 + u32::from(byte - b'A') + 10) % 97,
-        })
+fn structure_of(first: u8, second: u8) -> Option<&'static Structure> {
+    let letters = first.is_ascii_uppercase() && second.is_ascii_uppercase();
+    letters
+        .then(|| BY_COUNTRY[index_of(first, second)].as_ref())
+        .flatten()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::mod97::remainder;
     use super::*;
 
     #[test]
@@ -212,7 +237,7 @@ mod tests {
     fn check_digits_outside_02_to_98_are_refused_even_when_the_remainder_fits() {
         let fitting = (0..1000)
             .map(|i| format!("BE00{i:012}"))
-            .find(|iban| remainder_97(iban.as_bytes()) == 1);
+            .find(|iban| remainder([&iban.as_bytes()[4..], &iban.as_bytes()[..4]]) == 1);
         assert_eq!(
             check_iban(&fitting.expect("one in 97 fits")),
             Reason::CheckDigit

@@ -5,12 +5,19 @@ mod card;
 mod cnaps;
 mod country;
 mod iban;
+mod lei;
+mod mod97;
+mod reference;
+mod resident;
 mod uscc;
 
 pub use bic::check_bic;
 pub use card::check_bank_card_luhn;
 pub use cnaps::check_cnaps;
 pub use iban::check_iban;
+pub use lei::check_lei;
+pub use reference::check_creditor_reference;
+pub use resident::check_resident_id;
 pub use uscc::check_uscc;
 
 use crate::errors::{CryptoError, Result};
@@ -26,11 +33,23 @@ pub enum Reason {
     Character,
     /// No such country, or one without this kind of identifier.
     Country,
+    /// No day of the calendar where a date belongs.
+    Date,
     /// The check digit does not fit the rest: most likely a typing error.
     CheckDigit,
 }
 
 impl Reason {
+    /// All reasons, in the order in which they are checked.
+    pub const ALL: [Self; 6] = [
+        Self::Valid,
+        Self::Length,
+        Self::Character,
+        Self::Country,
+        Self::Date,
+        Self::CheckDigit,
+    ];
+
     /// The stable code that leaves this crate; empty when valid.
     pub fn code(self) -> &'static str {
         match self {
@@ -38,8 +57,18 @@ impl Reason {
             Self::Length => "LENGTH",
             Self::Character => "CHARACTER",
             Self::Country => "COUNTRY",
+            Self::Date => "DATE",
             Self::CheckDigit => "CHECK_DIGIT",
         }
+    }
+}
+
+/// Length in characters, as people count them.
+fn length(text: &str) -> usize {
+    if text.is_ascii() {
+        text.len()
+    } else {
+        text.chars().count()
     }
 }
 

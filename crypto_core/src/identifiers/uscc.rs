@@ -1,6 +1,6 @@
 //! Unified social credit code (统一社会信用代码): GB 32100-2015, 18 characters, the last by ISO 7064-like MOD 31-3.
 
-use super::{Reason, check_digit};
+use super::{Reason, check_digit, length};
 
 /// Digits and capital letters without I, O, S, V, Z, in the order of their values (GB 32100-2015, table 1).
 const ALPHABET: &[u8; 31] = b"0123456789ABCDEFGHJKLMNPQRTUWXY";
@@ -18,7 +18,7 @@ const VALUES: [u8; 256] = {
 
 /// Check a code such as `91350100M000100Y43`.
 pub fn check_uscc(code: &str) -> Reason {
-    if code.chars().count() != 18 {
+    if length(code) != 18 {
         return Reason::Length;
     }
     let mut sum = 0u32;

@@ -4,20 +4,13 @@ use crate::errors::CryptoError;
 use crate::sm2::Order;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyList};
 
 /// Borrow the items of a list of `bytes`. They are immutable, hence safe to read with the lock released.
 pub fn list_of_bytes(name: &str, list: &Bound<'_, PyList>) -> PyResult<Vec<PyBackedBytes>> {
     read_items(name, "bytes", list, |item| {
-        Some(item.cast_into::<PyBytes>().ok()?.into())
-    })
-}
-
-/// Borrow the items of a list of `str`.
-pub fn list_of_str(name: &str, list: &Bound<'_, PyList>) -> PyResult<Vec<PyBackedStr>> {
-    read_items(name, "str (without lone surrogates)", list, |item| {
-        PyBackedStr::try_from(item.cast_into::<PyString>().ok()?).ok()
+        Some(item.cast::<PyBytes>().ok()?.clone().into())
     })
 }
 
@@ -83,17 +76,36 @@ fn read_items<'py, T>(
     name: &str,
     expected: &str,
     list: &Bound<'py, PyList>,
-    read: impl Fn(Bound<'py, PyAny>) -> Option<T>,
+    read: impl Fn(&Bound<'py, PyAny>) -> Option<T>,
 ) -> PyResult<Vec<T>> {
     let mut items = Vec::with_capacity(list.len());
     for (index, item) in list.iter().enumerate() {
-        let actual = item.get_type();
-        items.push(read(item).ok_or_else(|| {
-            PyTypeError::new_err(format!(
-                "{name}[{index}]: {expected} expected, got {}",
-                actual
-            ))
-        })?);
+        items.push(read(&item).ok_or_else(|| wrong_item(name, expected, index, &item))?);
     }
     Ok(items)
+}
+
+/// The error that names a wrong item of a list.
+pub fn wrong_item(name: &str, expected: &str, index: usize, item: &Bound<'_, PyAny>) -> PyErr {
+    let actual = item.get_type();
+    PyTypeError::new_err(format!(
+        "{name}[{index}]: {expected} expected, got {actual}"
+    ))
+}
+
+/// A list of `bytes` out of byte strings.
+pub fn bytes_list<'py, T: AsRef<[u8]>>(
+    py: Python<'py>,
+    items: &[T],
+) -> PyResult<Bound<'py, PyList>> {
+    PyList::new(py, items.iter().map(|item| PyBytes::new(py, item.as_ref())))
+}
+
+/// A list of `bytes` or `None`.
+pub fn optional_bytes_list<'py>(
+    py: Python<'py>,
+    items: &[Option<Vec<u8>>],
+) -> PyResult<Bound<'py, PyList>> {
+    let bytes = |item: &Option<Vec<u8>>| item.as_ref().map(|item| PyBytes::new(py, item));
+    PyList::new(py, items.iter().map(bytes))
 }

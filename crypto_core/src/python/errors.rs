@@ -10,6 +10,7 @@ mod classes {
     pyo3::import_exception!(yinqi.crypto.errors, InvalidKey);
     pyo3::import_exception!(yinqi.crypto.errors, InvalidLength);
     pyo3::import_exception!(yinqi.crypto.errors, InvalidSignature);
+    pyo3::import_exception!(yinqi.crypto.errors, UnknownAlgorithm);
 }
 
 impl From<CryptoError> for PyErr {
@@ -20,6 +21,7 @@ impl From<CryptoError> for PyErr {
             CryptoError::InvalidKey(_) => classes::InvalidKey::new_err(text),
             CryptoError::DecryptionFailed => classes::DecryptionFailed::new_err(text),
             CryptoError::InvalidLength(_) => classes::InvalidLength::new_err(text),
+            CryptoError::UnknownAlgorithm(_) => classes::UnknownAlgorithm::new_err(text),
             CryptoError::Overflow(_) => PyOverflowError::new_err(text),
             CryptoError::NoEntropy => PyOSError::new_err(text),
         }

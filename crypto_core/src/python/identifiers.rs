@@ -1,40 +1,39 @@
 //! Check digits of identifiers; too quick for releasing the interpreter lock to pay.
 
-use super::arguments::{list_of_i64, list_of_str};
+use super::arguments::{list_of_i64, wrong_item};
 use crate::identifiers::{self as core, Reason};
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PyString};
 
-fn reasons(list: &Bound<'_, PyList>, check: fn(&str) -> Reason) -> PyResult<Vec<&'static str>> {
-    Ok(list_of_str("identifiers", list)?
-        .iter()
-        .map(|item| check(item).code())
-        .collect())
+/// One reason per item. The few texts are made once, the items are read in place: this is where the time would go.
+fn reasons<'py>(
+    list: &Bound<'py, PyList>,
+    check: fn(&str) -> Reason,
+) -> PyResult<Bound<'py, PyList>> {
+    let py = list.py();
+    let codes = Reason::ALL.map(|reason| PyString::intern(py, reason.code()));
+    let mut found = Vec::with_capacity(list.len());
+    for (index, item) in list.iter().enumerate() {
+        let text = item.cast::<PyString>().ok();
+        let Some(text) = text.and_then(|text| text.to_str().ok()) else {
+            let expected = "str (without lone surrogates)";
+            return Err(wrong_item("identifiers", expected, index, &item));
+        };
+        found.push(check(text));
+    }
+    PyList::new(py, found.iter().map(|reason| &codes[*reason as usize]))
 }
 
-#[pyfunction]
-pub fn check_cnaps(identifiers: &Bound<'_, PyList>) -> PyResult<Vec<&'static str>> {
-    reasons(identifiers, core::check_cnaps)
+macro_rules! checks {
+    ($($name:ident)*) => {$(
+        #[pyfunction]
+        pub fn $name<'py>(identifiers: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
+            reasons(identifiers, core::$name)
+        }
+    )*};
 }
-
-#[pyfunction]
-pub fn check_bank_card_luhn(identifiers: &Bound<'_, PyList>) -> PyResult<Vec<&'static str>> {
-    reasons(identifiers, core::check_bank_card_luhn)
-}
-
-#[pyfunction]
-pub fn check_iban(identifiers: &Bound<'_, PyList>) -> PyResult<Vec<&'static str>> {
-    reasons(identifiers, core::check_iban)
-}
-
-#[pyfunction]
-pub fn check_uscc(identifiers: &Bound<'_, PyList>) -> PyResult<Vec<&'static str>> {
-    reasons(identifiers, core::check_uscc)
-}
-
-#[pyfunction]
-pub fn check_bic(identifiers: &Bound<'_, PyList>) -> PyResult<Vec<&'static str>> {
-    reasons(identifiers, core::check_bic)
+checks! {
+    check_bank_card_luhn check_bic check_cnaps check_creditor_reference check_iban check_lei check_resident_id check_uscc
 }
 
 #[pyfunction]

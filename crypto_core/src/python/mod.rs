@@ -5,6 +5,7 @@ mod ciphers;
 mod digests;
 mod engine;
 mod errors;
+mod general;
 mod identifiers;
 mod keys;
 mod tiers;
@@ -16,14 +17,25 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::ciphers::{sm4_cbc_decrypt, sm4_cbc_encrypt};
+    use super::ciphers::{
+        EnvelopeKey, aes_256_gcm_decrypt, aes_256_gcm_decrypt_many, aes_256_gcm_encrypt,
+        aes_256_gcm_encrypt_many, envelope_key_id, sm4_cbc_decrypt, sm4_cbc_decrypt_many,
+        sm4_cbc_encrypt, sm4_cbc_encrypt_many, sm4_ctr, sm4_gcm_decrypt, sm4_gcm_decrypt_many,
+        sm4_gcm_encrypt, sm4_gcm_encrypt_many,
+    };
     #[pymodule_export]
-    use super::digests::{hmac_sm3, sm3, sm3_many};
+    use super::digests::{
+        Sm3, crc32c, hmac_sha2_many, hmac_sm3, hmac_sm3_many, pbkdf2_sha2, sha2, sm3, sm3_kdf,
+        sm3_many,
+    };
     #[pymodule_export]
     use super::engine::{set_threads, signature_from_der, signature_to_der};
     #[pymodule_export]
+    use super::general::{GeneralSigningKey, GeneralVerifyKey};
+    #[pymodule_export]
     use super::identifiers::{
-        check_bank_card_luhn, check_bic, check_cnaps, check_iban, check_uscc, control_sum,
+        check_bank_card_luhn, check_bic, check_cnaps, check_creditor_reference, check_iban,
+        check_lei, check_resident_id, check_uscc, control_sum,
     };
     #[pymodule_export]
     use super::keys::{PreparedVerifyKey, SigningKey, VerifyKey};

@@ -67,58 +67,68 @@ fn one_by_one<'a>(
 }
 
 /// A message on its way through a lane: first the block begun by `start`, then whole blocks, then the padded end.
-struct Job<'a> {
+/// Filled in place: moving its buffers about would cost short messages more than a round.
+struct Lane<'a> {
+    /// Place of the message among the items, and whether there is one.
     index: usize,
-    head: Option<[u8; BLOCK_LENGTH]>,
+    busy: bool,
+    head: [u8; BLOCK_LENGTH],
+    head_waits: bool,
     body: &'a [u8],
     tail: [u8; 2 * BLOCK_LENGTH],
     tail_used: usize,
     tail_end: usize,
 }
 
-impl<'a> Job<'a> {
-    fn new(start: &Sm3, index: usize, mut item: &'a [u8]) -> Self {
+impl<'a> Lane<'a> {
+    const IDLE: Self = Self {
+        index: 0,
+        busy: false,
+        head: [0; BLOCK_LENGTH],
+        head_waits: false,
+        body: &[],
+        tail: [0; 2 * BLOCK_LENGTH],
+        tail_used: 0,
+        tail_end: 0,
+    };
+
+    fn take(&mut self, start: &Sm3, index: usize, mut item: &'a [u8]) {
         let length = start.length.wrapping_add(item.len() as u64);
-        let mut begun = start.buffer;
         let mut filled = start.buffered;
-        let mut head = None;
-        if filled > 0 && filled + item.len() >= BLOCK_LENGTH {
+        self.head_waits = filled > 0 && filled + item.len() >= BLOCK_LENGTH;
+        if self.head_waits {
             let (taken, rest) = item.split_at(BLOCK_LENGTH - filled);
-            begun[filled..].copy_from_slice(taken);
-            head = Some(begun);
+            self.head[..filled].copy_from_slice(&start.buffer[..filled]);
+            self.head[filled..].copy_from_slice(taken);
             item = rest;
             filled = 0;
         }
         let (body, rest) = item.split_at(item.len() / BLOCK_LENGTH * BLOCK_LENGTH);
-        let mut tail = [0; 2 * BLOCK_LENGTH];
-        tail[..filled].copy_from_slice(&begun[..filled]);
-        tail[filled..filled + rest.len()].copy_from_slice(rest);
+        self.tail[..filled].copy_from_slice(&start.buffer[..filled]);
+        self.tail[filled..filled + rest.len()].copy_from_slice(rest);
         filled += rest.len();
-        tail[filled] = 0x80;
-        let tail_end = if filled < BLOCK_LENGTH - 8 { 1 } else { 2 } * BLOCK_LENGTH;
-        tail[tail_end - 8..tail_end].copy_from_slice(&length.wrapping_mul(8).to_be_bytes());
-        Self {
-            index,
-            head,
-            body,
-            tail,
-            tail_used: 0,
-            tail_end,
-        }
+        let end = if filled < BLOCK_LENGTH - 8 { 1 } else { 2 } * BLOCK_LENGTH;
+        self.tail[filled] = 0x80;
+        self.tail[filled + 1..end - 8].fill(0);
+        self.tail[end - 8..end].copy_from_slice(&length.wrapping_mul(8).to_be_bytes());
+        (self.index, self.busy, self.body) = (index, true, body);
+        (self.tail_used, self.tail_end) = (0, end);
     }
 
     /// What can be compressed next without a break; empty when the message is done.
     fn next(&self) -> &[u8] {
-        match &self.head {
-            Some(block) => block,
-            None if !self.body.is_empty() => self.body,
-            None => &self.tail[self.tail_used..self.tail_end],
+        if self.head_waits {
+            &self.head
+        } else if !self.body.is_empty() {
+            self.body
+        } else {
+            &self.tail[self.tail_used..self.tail_end]
         }
     }
 
     fn consume(&mut self, bytes: usize) {
-        if self.head.is_some() {
-            self.head = None;
+        if self.head_waits {
+            self.head_waits = false;
         } else if !self.body.is_empty() {
             self.body = &self.body[bytes..];
         } else {
@@ -137,50 +147,53 @@ fn run<'a, const LANES: usize>(
         return one_by_one(start, queue, digests);
     }
     let mut state = [[0u32; LANES]; 8];
-    let mut jobs: [Option<Job<'a>>; LANES] = std::array::from_fn(|_| None);
+    let mut lanes = [const { Lane::IDLE }; LANES];
     loop {
-        for (lane, job) in jobs.iter_mut().enumerate() {
-            if job.is_none()
-                && let Some((index, item)) = queue.next()
-            {
-                *job = Some(Job::new(start, index, item));
-                for (row, word) in state.iter_mut().zip(start.state) {
-                    row[lane] = word;
-                }
+        for (place, lane) in lanes.iter_mut().enumerate().filter(|(_, lane)| !lane.busy) {
+            let Some((index, item)) = queue.next() else {
+                break;
+            };
+            lane.take(start, index, item);
+            for (row, word) in state.iter_mut().zip(start.state) {
+                row[place] = word;
             }
         }
-        let active = || jobs.iter().flatten();
-        let Some(any) = active().next() else { return };
-        if active().count() < WORTH_LANES {
+        let mut busy = 0;
+        let mut shortest = usize::MAX;
+        let mut any = &[][..];
+        for lane in lanes.iter().filter(|lane| lane.busy) {
+            any = lane.next();
+            shortest = shortest.min(any.len());
+            busy += 1;
+        }
+        if busy < WORTH_LANES {
             break;
         }
         // Idle lanes repeat the work of another one; nobody reads their state.
-        let count = active().map(|job| job.next().len()).min().unwrap_or(0) / BLOCK_LENGTH;
-        let data = std::array::from_fn(|lane| jobs[lane].as_ref().unwrap_or(any).next());
-        compress(&mut state, &data, count);
-        for (lane, slot) in jobs.iter_mut().enumerate() {
-            if let Some(job) = slot {
-                job.consume(count * BLOCK_LENGTH);
-                if job.next().is_empty() {
-                    let words = std::array::from_fn(|word| state[word][lane]);
-                    digests[job.index] = super::to_bytes(&words);
-                    *slot = None;
-                }
+        let data = std::array::from_fn(|place| match &lanes[place] {
+            lane if lane.busy => lane.next(),
+            _ => any,
+        });
+        compress(&mut state, &data, shortest / BLOCK_LENGTH);
+        for (place, lane) in lanes.iter_mut().enumerate().filter(|(_, lane)| lane.busy) {
+            lane.consume(shortest);
+            if lane.next().is_empty() {
+                let words = std::array::from_fn(|word| state[word][place]);
+                digests[lane.index] = super::to_bytes(&words);
+                lane.busy = false;
             }
         }
     }
-    for (lane, job) in jobs.into_iter().enumerate() {
-        if let Some(mut job) = job {
-            let mut words = std::array::from_fn(|word| state[word][lane]);
-            while !job.next().is_empty() {
-                let taken = job.next().len();
-                for block in job.next().as_chunks::<BLOCK_LENGTH>().0 {
-                    super::compress(&mut words, block);
-                }
-                job.consume(taken);
+    for (place, mut lane) in lanes.into_iter().enumerate().filter(|(_, lane)| lane.busy) {
+        let mut words = std::array::from_fn(|word| state[word][place]);
+        while !lane.next().is_empty() {
+            let taken = lane.next().len();
+            for block in lane.next().as_chunks::<BLOCK_LENGTH>().0 {
+                super::compress(&mut words, block);
             }
-            digests[job.index] = super::to_bytes(&words);
+            lane.consume(taken);
         }
+        digests[lane.index] = super::to_bytes(&words);
     }
 }
 

@@ -1,33 +1,58 @@
-"""SM2, SM3, SM4 and the check digits of bank identifiers, in Rust.
+"""SM2, SM3, SM4, the general algorithms, envelopes and the check digits of bank identifiers, in Rust.
 
 Batch functions answer in the order of their input. Arguments are `bytes` where a list is taken (immutable, hence read
 without a copy while the interpreter lock is released); single arguments may also be `bytearray` (copied).
 A wrong item of a list raises `TypeError` naming its index. Lengths are in bytes.
 """
 
-from typing import Literal, final
+from typing import Literal, Self, final
 
 from typing_extensions import disjoint_base
 
 __all__ = [
+    "EnvelopeKey",
+    "GeneralSigningKey",
+    "GeneralVerifyKey",
     "PreparedVerifyKey",
     "SigningKey",
+    "Sm3",
     "VerifyKey",
+    "aes_256_gcm_decrypt",
+    "aes_256_gcm_decrypt_many",
+    "aes_256_gcm_encrypt",
+    "aes_256_gcm_encrypt_many",
     "check_bank_card_luhn",
     "check_bic",
     "check_cnaps",
+    "check_creditor_reference",
     "check_iban",
+    "check_lei",
+    "check_resident_id",
     "check_uscc",
     "control_sum",
+    "crc32c",
+    "envelope_key_id",
     "force_tier",
+    "hmac_sha2_many",
     "hmac_sm3",
+    "hmac_sm3_many",
+    "pbkdf2_sha2",
     "set_threads",
+    "sha2",
     "signature_from_der",
     "signature_to_der",
     "sm3",
+    "sm3_kdf",
     "sm3_many",
     "sm4_cbc_decrypt",
+    "sm4_cbc_decrypt_many",
     "sm4_cbc_encrypt",
+    "sm4_cbc_encrypt_many",
+    "sm4_ctr",
+    "sm4_gcm_decrypt",
+    "sm4_gcm_decrypt_many",
+    "sm4_gcm_encrypt",
+    "sm4_gcm_encrypt_many",
     "tier",
 ]
 
@@ -263,16 +288,73 @@ def signature_from_der(der: bytes | bytearray) -> bytes:
     """
 
 def sm3(data: bytes | bytearray) -> bytes:
-    """Return the SM3 digest, 32 bytes. Source: GB/T 32905-2016."""
+    """Return the SM3 digest, 32 bytes. Source: GB/T 32905-2016. Its time depends on the length of data only."""
 
 def sm3_many(data: list[bytes]) -> list[bytes]:
-    """Return one SM3 digest per item, in order."""
+    """Return one SM3 digest per item, in order; 16 or 8 messages side by side where the processor allows."""
+
+@final
+class Sm3:
+    """A running SM3 digest, for data that arrives in pieces. Wiped when freed."""
+
+    def __new__(cls) -> Self: ...
+    def update(self, data: bytes | bytearray) -> None:
+        """Take in data, any length."""
+
+    def digest(self) -> bytes:
+        """Return the digest of everything taken in so far, 32 bytes; more may follow."""
+
+    def copy(self) -> Sm3:
+        """Return an independent digest in the same state."""
 
 def hmac_sm3(key: bytes | bytearray, data: bytes | bytearray) -> bytes:
     """Return HMAC-SM3 of data, 32 bytes (RFC 2104, block of 64 bytes). Compare codes with `hmac.compare_digest`."""
 
+def hmac_sm3_many(key: bytes | bytearray, data: list[bytes]) -> list[bytes]:
+    """Return one HMAC-SM3 per item under one key, in order, side by side like `sm3_many`."""
+
+def sm3_kdf(secret: bytes | bytearray, length: int) -> bytes:
+    """Derive bytes from a shared secret: SM3(secret ‖ 1) ‖ SM3(secret ‖ 2) ‖ … (GB/T 32918.4-2016, clause 5.4.3).
+
+    Args:
+        length: of the result, at most 1 GiB.
+    Raises:
+        InvalidLength: longer than that.
+    """
+
+def sha2(name: str, data: bytes | bytearray) -> bytes:
+    """Return the digest "sha256" (32 bytes), "sha384" (48) or "sha512" (64). Source: FIPS 180-4.
+
+    Raises:
+        UnknownAlgorithm: any other name.
+    """
+
+def hmac_sha2_many(name: str, key: bytes | bytearray, data: list[bytes]) -> list[bytes]:
+    """Return one HMAC (RFC 2104) per item over the digest named as for `sha2`, in order.
+
+    Raises:
+        UnknownAlgorithm: any other name.
+    """
+
+def pbkdf2_sha2(name: str, password: bytes | bytearray, salt: bytes | bytearray, iterations: int, length: int) -> bytes:
+    """Derive a key from a password with PBKDF2 (RFC 8018) and HMAC over the digest named as for `sha2`.
+
+    Args:
+        password: at least 1 byte.
+        iterations: at least 10,000.
+        length: 1 to 1024.
+    Raises:
+        UnknownAlgorithm: any other name.
+        InvalidLength: password, iterations or length out of range.
+    """
+
+def crc32c(data: bytes | bytearray, start: int = 0) -> int:
+    """Return the CRC-32C (Castagnoli) of data; `start` is that of the data before it. Against accidents, not attackers."""
+
 def sm4_cbc_encrypt(key: bytes | bytearray, iv: bytes | bytearray, plaintext: bytes | bytearray) -> bytes:
     """Encrypt with SM4 in CBC mode and PKCS#7 padding; the result is 1 to 16 bytes longer, without the iv.
+
+    Source: GB/T 32907-2016, GB/T 17964-2021. All of SM4 here is constant-time in key and text.
 
     Args:
         key: 16 bytes.
@@ -288,6 +370,262 @@ def sm4_cbc_decrypt(key: bytes | bytearray, iv: bytes | bytearray, ciphertext: b
     Raises:
         DecryptionFailed: wrong key or iv, bad padding or a length that is no positive multiple of 16; never says which.
         InvalidLength: key or iv not 16 bytes.
+    """
+
+def sm4_cbc_encrypt_many(key: bytes | bytearray, ivs: list[bytes], plaintexts: list[bytes]) -> list[bytes]:
+    """Encrypt each plaintext with its iv as `sm4_cbc_encrypt` does, up to 64 side by side; in order.
+
+    Raises:
+        InvalidLength: key not 16 bytes, the lists differ in length, or an iv not 16 bytes (names its index).
+    """
+
+def sm4_cbc_decrypt_many(key: bytes | bytearray, ivs: list[bytes], ciphertexts: list[bytes]) -> list[bytes | None]:
+    """Decrypt each ciphertext; None for one that `sm4_cbc_decrypt` would refuse. The others are not affected.
+
+    Raises:
+        InvalidLength: as for `sm4_cbc_encrypt_many`.
+    """
+
+def sm4_ctr(key: bytes | bytearray, counter: bytes | bytearray, data: bytes | bytearray) -> bytes:
+    """Encrypt or decrypt with SM4 in CTR mode. It detects no changes; prefer GCM where the bank allows it.
+
+    Args:
+        key: 16 bytes.
+        counter: the first counter block, 16 bytes, big-endian; none may be used twice under one key.
+    Raises:
+        InvalidLength: key or counter not 16 bytes.
+    """
+
+def sm4_gcm_encrypt(
+    key: bytes | bytearray,
+    nonce: bytes | bytearray,
+    plaintext: bytes | bytearray,
+    aad: bytes | bytearray | None = None,
+) -> bytes:
+    """Encrypt and authenticate with SM4-GCM: ciphertext followed by the tag of 16 bytes. Source: RFC 8998.
+
+    Args:
+        key: 16 bytes.
+        nonce: 12 bytes; using one twice under one key gives the key of the authentication away.
+        plaintext: at most 2^36 - 32 bytes.
+        aad: authenticated, not encrypted.
+    Raises:
+        InvalidLength: key or nonce of another length.
+    """
+
+def sm4_gcm_decrypt(
+    key: bytes | bytearray,
+    nonce: bytes | bytearray,
+    ciphertext: bytes | bytearray,
+    aad: bytes | bytearray | None = None,
+) -> bytes:
+    """Check the tag and decrypt what `sm4_gcm_encrypt` made.
+
+    Raises:
+        DecryptionFailed: wrong key, nonce or aad, or damaged or too short; never says which.
+        InvalidLength: key or nonce of another length.
+    """
+
+def sm4_gcm_encrypt_many(
+    key: bytes | bytearray, nonces: list[bytes], plaintexts: list[bytes], aads: list[bytes] | None = None
+) -> list[bytes]:
+    """Encrypt each plaintext with its nonce and associated data (or none) under one key, in order.
+
+    Raises:
+        InvalidLength: key of another length, lists that differ in length, or a nonce not 12 bytes (names its index).
+    """
+
+def sm4_gcm_decrypt_many(
+    key: bytes | bytearray, nonces: list[bytes], ciphertexts: list[bytes], aads: list[bytes] | None = None
+) -> list[bytes | None]:
+    """Check and decrypt each ciphertext; None for one that `sm4_gcm_decrypt` would refuse.
+
+    Raises:
+        InvalidLength: as for `sm4_gcm_encrypt_many`.
+    """
+
+def aes_256_gcm_encrypt(
+    key: bytes | bytearray,
+    nonce: bytes | bytearray,
+    plaintext: bytes | bytearray,
+    aad: bytes | bytearray | None = None,
+) -> bytes:
+    """Encrypt and authenticate with AES-256-GCM: ciphertext followed by the tag of 16 bytes. Source: NIST SP 800-38D.
+
+    Args:
+        key: 32 bytes.
+        nonce: 12 bytes; using one twice under one key gives the key of the authentication away.
+        plaintext: at most 2^36 - 32 bytes.
+        aad: authenticated, not encrypted.
+    Raises:
+        InvalidLength: key or nonce of another length.
+    """
+
+def aes_256_gcm_decrypt(
+    key: bytes | bytearray,
+    nonce: bytes | bytearray,
+    ciphertext: bytes | bytearray,
+    aad: bytes | bytearray | None = None,
+) -> bytes:
+    """Check the tag and decrypt what `aes_256_gcm_encrypt` made.
+
+    Raises:
+        DecryptionFailed: wrong key, nonce or aad, or damaged or too short; never says which.
+        InvalidLength: key or nonce of another length.
+    """
+
+def aes_256_gcm_encrypt_many(
+    key: bytes | bytearray, nonces: list[bytes], plaintexts: list[bytes], aads: list[bytes] | None = None
+) -> list[bytes]:
+    """Encrypt each plaintext with its nonce and associated data (or none) under one key, in order.
+
+    Raises:
+        InvalidLength: key of another length, lists that differ in length, or a nonce not 12 bytes (names its index).
+    """
+
+def aes_256_gcm_decrypt_many(
+    key: bytes | bytearray, nonces: list[bytes], ciphertexts: list[bytes], aads: list[bytes] | None = None
+) -> list[bytes | None]:
+    """Check and decrypt each ciphertext; None for one that `aes_256_gcm_decrypt` would refuse.
+
+    Raises:
+        InvalidLength: as for `aes_256_gcm_encrypt_many`.
+    """
+
+@final
+class EnvelopeKey:
+    """A key for data at rest. What it seals names the key's id, the algorithm and the nonce, all authenticated.
+
+    Form: 01 ‖ algorithm (1) ‖ length of key id (1) ‖ key id ‖ nonce (12) ‖ ciphertext ‖ tag (16). Nonces are random: change
+    the key long before 2^32 envelopes. Constant-time in key and text. Cannot be pickled; wiped when freed.
+    """
+
+    def __new__(cls, algorithm: str, key_id: bytes | bytearray, key: bytes | bytearray) -> Self:
+        """Prepare a key.
+
+        Args:
+            algorithm: "sm4-gcm" (key of 16 bytes) or "aes-256-gcm" (32 bytes).
+            key_id: 1 to 64 bytes, not secret.
+        Raises:
+            UnknownAlgorithm: any other algorithm.
+            InvalidLength: key or key_id of another length.
+        """
+
+    @property
+    def key_id(self) -> bytes:
+        """The id given when it was made."""
+
+    def seal(self, text: bytes | bytearray, aad: bytes | bytearray | None = None) -> bytes:
+        """Seal one text; it opens with this key and the same aad only.
+
+        Raises:
+            OSError: the kernel gave no entropy; nothing was sealed.
+        """
+
+    def seal_many(self, texts: list[bytes], aads: list[bytes] | None = None) -> list[bytes]:
+        """Seal each text with its aad (or none), in order.
+
+        Raises:
+            InvalidLength: the lists differ in length.
+            OSError: the kernel gave no entropy; nothing was sealed.
+        """
+
+    def open(self, envelope: bytes | bytearray, aad: bytes | bytearray | None = None) -> bytes:
+        """Open one envelope.
+
+        Raises:
+            DecryptionFailed: another key or aad, damaged, or no envelope; never says which.
+        """
+
+    def open_many(self, envelopes: list[bytes], aads: list[bytes] | None = None) -> list[bytes | None]:
+        """Open each envelope, in order; None for one that `open` would refuse.
+
+        Raises:
+            InvalidLength: the lists differ in length.
+        """
+
+def envelope_key_id(envelope: bytes | bytearray) -> bytes:
+    """Return the id of the key that an envelope names, to find that key. Nothing is proved before it is opened.
+
+    Raises:
+        DecryptionFailed: no envelope, or of another version.
+    """
+
+@final
+class GeneralSigningKey:
+    """An Ed25519, ECDSA P-256 or RSA private key with the scheme it signs by; constant-time (AWS-LC). Cannot be pickled.
+
+    Schemes: "ed25519", "ecdsa-p256-sha256" (DER), "ecdsa-p256-sha256-raw" (r‖s, 64 bytes), "rsa-pkcs1-sha256",
+    "rsa-pkcs1-sha384", "rsa-pkcs1-sha512", "rsa-pss-sha256", "rsa-pss-sha384", "rsa-pss-sha512" (salt as long as the digest).
+    """
+
+    @staticmethod
+    def generate(algorithm: str) -> GeneralSigningKey:
+        """Make a new key; RSA keys have 3072 bits.
+
+        Raises:
+            UnknownAlgorithm: not one of the schemes.
+        """
+
+    @staticmethod
+    def from_pkcs8(algorithm: str, der: bytes | bytearray) -> GeneralSigningKey:
+        """Read an unencrypted PKCS#8 key in DER.
+
+        Raises:
+            UnknownAlgorithm: not one of the schemes.
+            InvalidKey: not such a key, or an RSA key below 2048 or above 8192 bits.
+        """
+
+    def to_pkcs8(self) -> bytes:
+        """Give the private key away as unencrypted PKCS#8 in DER, for a keystore only. Python cannot wipe the result."""
+
+    def public_key(self) -> GeneralVerifyKey:
+        """Return the key that checks this key's signatures."""
+
+    def sign(self, message: bytes | bytearray) -> bytes:
+        """Sign one message."""
+
+    def sign_many(self, messages: list[bytes]) -> list[bytes]:
+        """Sign each message, in order."""
+
+@final
+class GeneralVerifyKey:
+    """An Ed25519, ECDSA P-256 or RSA public key with the scheme it checks by, named as for `GeneralSigningKey`."""
+
+    @staticmethod
+    def from_bytes(algorithm: str, data: bytes | bytearray) -> GeneralVerifyKey:
+        """Read SubjectPublicKeyInfo in DER, or 32 bytes (Ed25519), an uncompressed point (P-256), RSAPublicKey in DER (RSA).
+
+        Raises:
+            UnknownAlgorithm: not one of the schemes.
+            InvalidKey: not such a key, or an RSA key below 2048 or above 8192 bits.
+        """
+
+    def to_der(self) -> bytes:
+        """Return SubjectPublicKeyInfo in DER."""
+
+    def verify(self, message: bytes | bytearray, signature: bytes | bytearray) -> None:
+        """Check a signature; returning is the proof.
+
+        Raises:
+            InvalidSignature: it does not fit, or is malformed.
+        """
+
+    def verify_many(self, messages: list[bytes], signatures: list[bytes]) -> list[bool]:
+        """Check signature i against message i; one verdict per pair, in order.
+
+        Raises:
+            InvalidLength: the lists differ in length.
+        """
+
+def tier() -> str:
+    """Return the set of instructions in use: "portable", "avx2" or "avx512"."""
+
+def force_tier(name: str | None) -> None:
+    """Use a set of instructions in this process from now on, for tests and measurements; None returns to the best one.
+
+    Raises:
+        ValueError: an unknown name, or one whose instructions this processor lacks.
     """
 
 def check_cnaps(identifiers: list[str]) -> list[str]:
@@ -326,6 +664,27 @@ def check_bic(identifiers: list[str]) -> list[str]:
 
     Returns:
         Per item, in order: "" when valid, else "LENGTH", "CHARACTER" or "COUNTRY".
+    """
+
+def check_lei(identifiers: list[str]) -> list[str]:
+    """Check legal entity identifiers (LEI): ISO 17442-1, 20 characters, MOD 97-10.
+
+    Returns:
+        Per item, in order: "" when valid, else "LENGTH", "CHARACTER" or "CHECK_DIGIT".
+    """
+
+def check_resident_id(identifiers: list[str]) -> list[str]:
+    """Check resident identity numbers (公民身份号码): GB 11643-1999, 18 characters. The division code is not looked up.
+
+    Returns:
+        Per item, in order: "" when valid, else "LENGTH", "CHARACTER", "DATE" (no day of the calendar) or "CHECK_DIGIT".
+    """
+
+def check_creditor_reference(identifiers: list[str]) -> list[str]:
+    """Check creditor references in electronic form: ISO 11649, RF, two check digits and up to 21 characters.
+
+    Returns:
+        Per item, in order: "" when valid, else "LENGTH", "CHARACTER" or "CHECK_DIGIT".
     """
 
 def control_sum(amounts: list[int]) -> int:

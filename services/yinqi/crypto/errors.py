@@ -21,3 +21,7 @@ class DecryptionFailed(CryptoError):
 
 class InvalidLength(CryptoError, ValueError):
     """An argument of the wrong length; the text names it and the length expected. The caller's bug: do not retry."""
+
+
+class UnknownAlgorithm(CryptoError, ValueError):
+    """An algorithm by a name that is not known; the text names those that are. The caller's bug: do not retry."""

@@ -12,7 +12,10 @@ from yinqi.crypto import (
     check_bank_card_luhn,
     check_bic,
     check_cnaps,
+    check_creditor_reference,
     check_iban,
+    check_lei,
+    check_resident_id,
     check_uscc,
     control_sum,
 )
@@ -22,6 +25,9 @@ CHECKS: dict[str, Callable[[list[str]], list[str]]] = {
     "card": check_bank_card_luhn,
     "cnaps": check_cnaps,
     "iban": check_iban,
+    "lei": check_lei,
+    "reference": check_creditor_reference,
+    "resident": check_resident_id,
     "uscc": check_uscc,
 }
 
