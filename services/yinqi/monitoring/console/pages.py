@@ -120,8 +120,9 @@ async def _overview(console: Console, request: Request, reader: Reader) -> None:
         return view_overview.section("overview.balances", "/accounts", body, words)
 
     async def runs() -> Safe:
-        found, _ = await sisters.list_reconciliations(_OVERVIEW_LINES_MAX)
-        body = view_reconciliation.runs_table(found, await _account_names(sisters), words)
+        found, _ = await sisters.list_reconciliations(_PAGE_SIZE)
+        latest = view_reconciliation.most_telling(found)[:_OVERVIEW_LINES_MAX]
+        body = view_reconciliation.runs_table(latest, await _account_names(sisters), words)
         return view_overview.section("overview.reconciliation", "/reconciliation", body, words)
 
     with frame(request, reader, "overview", console.assets_version):
