@@ -49,6 +49,7 @@ STATUS_NUMBER = {status: payment_pb2.PaymentStatus.Value(f"PAYMENT_STATUS_{statu
 _STATUS_OF = {number: status for status, number in STATUS_NUMBER.items()}
 _WORDS = {gateway_pb2.BankStatus.Value(f"BANK_STATUS_{word.value}"): word for word in BankWord}
 _TAX_FIELDS = tuple(field.name for field in payment_pb2.TaxDetails.DESCRIPTOR.fields)
+_AMOUNT = PaymentInstruction._fields.index("amount_minor_units")
 _SECONDS_MAX = 253_402_300_799  # the end of the year 9999
 _PAYROLL_FIELDS = tuple(field.name for field in payment_pb2.PayrollDetails.DESCRIPTOR.fields)
 
@@ -112,7 +113,8 @@ def request_hash(instruction: PaymentInstruction) -> bytes:
 
     The separator cannot occur in a line that passed the rules: control characters are refused.
     """
-    return sha256("\x1f".join(map(str, instruction)).encode("utf-8", "surrogatepass")).digest()
+    texts = (*instruction[:_AMOUNT], str(instruction.amount_minor_units), *instruction[_AMOUNT + 1 : -1])
+    return sha256("\x1f".join((*texts, *instruction.details)).encode()).digest()  # type: ignore[arg-type]
 
 
 # --- outcomes out ---------------------------------------------------------------------------------------------------
