@@ -11,6 +11,7 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    case,
     func,
     or_,
     select,
@@ -153,6 +154,16 @@ class SqlBookStore:
             return self._connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one()
 
         return count(bookings), count(entries)
+
+    def sum_day(self, account: str, on: date) -> tuple[int, int]:
+        def net(table: Table) -> int:
+            signed = case(
+                (table.c.direction == Direction.CREDIT.value, table.c.minor_units), else_=-table.c.minor_units
+            )
+            where = (table.c.account == account, table.c.booking_date == on.isoformat())
+            return int(self._connection.execute(select(func.sum(signed)).where(*where)).scalar() or 0)
+
+        return net(bookings), net(entries)
 
     def count_matches(self, account: str, on: date) -> tuple[int, int]:
         query = (

@@ -11,6 +11,7 @@ from tests.e2e.console.conftest import Look, ServedConsole
 from tests.e2e.console.fake_sisters import MAIN_ACCOUNT, TRACE_ID
 
 pytestmark = pytest.mark.browser
+expect.set_options(timeout=20_000)  # A busy machine is not a broken page.
 PATHS = ("/", "/payments", "/accounts", "/reconciliation", "/alerts")
 
 
