@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -175,8 +176,9 @@ def violation_to(violation: FieldViolation) -> outcome_pb2.FieldViolation:
 # --- payments out ---------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=8)
 def timestamp(instant: datetime) -> Timestamp:
-    """Return an instant as the API writes it."""
+    """Return an instant as the API writes it; the lines of a batch share theirs. Do not change the result."""
     seconds = int(instant.timestamp() // 1)
     return Timestamp(seconds=seconds, nanos=instant.microsecond * 1000)
 

@@ -126,6 +126,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
     ) -> list[NewPayment | RefusedLine]:
         instructions = mapping.instructions_from(messages)
         faults = find_faults(instructions, self._check_digits, self._clock.today())
+        traceparents = self._telemetry.new_traceparents(len(messages))
         return [
             RefusedLine(instruction.end_to_end_id, violations)
             if violations
@@ -134,10 +135,12 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
                 message.SerializeToString(),
                 mapping.request_hash(instruction),
                 initiator,
-                self._telemetry.new_traceparent(),
+                traceparent,
                 call,
             )
-            for message, instruction, violations in zip(messages, instructions, faults, strict=True)
+            for message, instruction, violations, traceparent in zip(
+                messages, instructions, faults, traceparents, strict=True
+            )
         ]
 
     async def InitiatePayment(
