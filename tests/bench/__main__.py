@@ -16,6 +16,7 @@ import grpc
 import uvloop
 from rich.console import Console
 from rich.table import Table
+from tests.bench.bounds import bare_grpc_calls_per_second, loop_seconds, raw_sqlite_lines_per_second
 from tests.bench.load import LoadResult, drive
 from tests.bench.orders import DEBTOR_ACCOUNT, batch_requests, unary_requests
 from tests.bench.suite import Meter, Usage, running_suite
@@ -52,7 +53,7 @@ def main() -> None:
 
 
 async def _measure_all(options: argparse.Namespace) -> dict[str, Any]:
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = {"bounds": await _bounds()}
     if options.store in ("sqlite", "both"):
         report["sqlite"] = await _measure_store(None, "SQLite (WAL, synchronous=FULL)", options)
     if options.store in ("postgresql", "both"):
@@ -62,6 +63,21 @@ async def _measure_all(options: argparse.Namespace) -> dict[str, Any]:
         finally:
             cluster.remove()
     return report
+
+
+async def _bounds() -> dict[str, float]:
+    """Measure what the machine can do today at best; our figures are printed beside it."""
+    bounds = {
+        "python_loop_10m_s": round(loop_seconds(), 2),
+        "bare_grpc_calls_per_s": round(await bare_grpc_calls_per_second()),
+        "raw_sqlite_lines_per_s": round(raw_sqlite_lines_per_second()),
+    }
+    console.print(
+        f"this machine now: 10 M-step Python loop {bounds['python_loop_10m_s']} s (0.9 to 1.2 s where the first marks were set), "
+        f"empty grpc.aio server {bounds['bare_grpc_calls_per_s']:,} calls/s at 16 callers, "
+        f"bare sqlite3 {bounds['raw_sqlite_lines_per_s']:,} lines/s"
+    )
+    return bounds
 
 
 def _fresh_databases(cluster: PostgresCluster | None) -> str | None:

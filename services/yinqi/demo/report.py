@@ -30,7 +30,8 @@ class Findings:
     breaks: list[reconciliation_pb2.Break] = field(default_factory=list)
     balances: list[account_pb2.Balance] = field(default_factory=list)
     alerts: list[monitoring_pb2.Alert] = field(default_factory=list)
-    webhooks_received: int = 0
+    alert_ids_received: list[str] = field(default_factory=list)
+    webhook_messages: int = 0
     bank_book: dict[str, Any] = field(default_factory=dict)
     imported_entries: int = 0
     traces: Analysis | None = None
@@ -132,7 +133,8 @@ def judge(found: Findings) -> Verdict:
         "every reconciled day adds up": bool(days) and all(r.balance_adjustment.is_balanced for r in days),
         "ledger and bank agree, breaks named": balances_agree(found),
         "the bank's own book is sound": not any(found.bank_book["integrity"].values()),
-        "alerts were delivered": found.webhooks_received > 0,
+        "every alert arrived at the webhook": bool(found.alerts)
+        and {alert.alert_id for alert in found.alerts} <= set(found.alert_ids_received),
     }
     if found.traces is not None and not found.killed:
         ids = trace_ids(found.payments)
@@ -194,7 +196,8 @@ def as_json(found: Findings, verdict: Verdict) -> dict[str, Any]:
             "raised": len(found.alerts),
             "by_rule": dict(sorted(Counter(alert.rule for alert in found.alerts).items())),
             "delivered": sum(alert.HasField("delivered_at") for alert in found.alerts),
-            "webhooks_received": found.webhooks_received,
+            "received_by_webhook": len(set(found.alert_ids_received)),
+            "webhook_messages": found.webhook_messages,
         },
         "traces": {
             "payments": len(ids),

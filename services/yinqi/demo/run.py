@@ -206,7 +206,8 @@ class _Demo:
                 if all(a.HasField("delivered_at") for a in found.alerts) or time.monotonic() > end_at:
                     break
                 await asyncio.sleep(0.25)
-        found.webhooks_received = len(webhook.received)
+        found.alert_ids_received = webhook.alert_ids
+        found.webhook_messages = len(webhook.received)
 
     def _headline(self, text: str) -> None:
         self._console.rule(f"[bold]{text}[/]", align="left")

@@ -80,7 +80,8 @@ def _number_table(found: Findings) -> Table:
             sum(r.amount_match_count for r in found.reconciliations),
         ),
         ("entries of the imported camt.053 导入明细", found.imported_entries),
-        ("alerts the webhook received 收到的告警", found.webhooks_received),
+        ("alerts the webhook received 收到的告警", len(set(found.alert_ids_received))),
+        ("in messages 合并为消息", found.webhook_messages),
     ]
     if found.traces is not None:
         rows += [

@@ -33,6 +33,12 @@ class WebhookReceiver:
         port = self._server.servers[0].sockets[0].getsockname()[1]
         return f"json://127.0.0.1:{port}/alerts"
 
+    @property
+    def alert_ids(self) -> list[str]:
+        """Ids of the alerts received, each as often as it came; one message may carry many."""
+        lines = (line for one in self.received for line in str(one.get("message", "")).splitlines())
+        return [line.removeprefix("alert_id: ") for line in lines if line.startswith("alert_id: ")]
+
     async def _take(self, request: Request) -> JSONResponse:
         self.received.append(await request.json())
         return JSONResponse({"received": len(self.received)})

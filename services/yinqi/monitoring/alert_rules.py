@@ -31,6 +31,7 @@ UNKNOWN_TOO_LONG = "payment_unknown_too_long"
 RETURNED = "payment_returned"
 REJECTED = "payment_rejected"
 BLOCKED = "payment_blocked"
+CONTRADICTED = "payment_contradicted"
 BREAK_OPENED = "break_opened"
 STATEMENT_INCOMPLETE = "statement_incomplete"
 ENTRY_REVERSED = "entry_reversed"
@@ -50,6 +51,15 @@ _BY_STATUS: dict[str, _PaymentAlert] = {
     "BLOCKED": _PaymentAlert(BLOCKED, Severity.WARNING, "was stopped by screening", "被筛查拦截"),
 }
 
+# The bank says something that cannot be, e.g. SETTLED after REJECTED; the payment's status stays as it was.
+_CONTRADICTION = "CONTRADICTION"
+_CONTRADICTED = _PaymentAlert(
+    CONTRADICTED,
+    Severity.CRITICAL,
+    "has two answers of the bank that contradict each other; its status stays. Look at its journal and ask the bank",
+    "的银行答复前后矛盾，状态保持不变，请查看流转记录并联系银行",
+)
+
 _BREAK_REASONS: dict[str, tuple[str, str]] = {
     "BANK_DEBIT_NOT_IN_BOOKS": ("the bank took money that our books do not know", "银行已付企业未付"),
     "BANK_CREDIT_NOT_IN_BOOKS": ("the bank received money that our books do not know", "银行已收企业未收"),
@@ -63,10 +73,12 @@ _BREAK_ENDS = frozenset({"break.resolved", "break.cleared"})
 
 
 def effects_of_payments(changes: Iterable[PaymentChange]) -> Effects:
-    """Raise what a status alone calls for; a final status ends the wait for an answer."""
+    """Raise what a status or a contradiction calls for; a final status ends the wait for an answer."""
     effects = Effects()
     for change in changes:
-        if (alert := _BY_STATUS.get(change.status)) is not None:
+        if change.reason_code == _CONTRADICTION:
+            effects.raised.append(_payment_cause(change, _CONTRADICTED))
+        elif (alert := _BY_STATUS.get(change.status)) is not None:
             effects.raised.append(_payment_cause(change, alert))
         if change.status in FINAL_STATUSES:
             effects.closed.append((UNKNOWN_TOO_LONG, change.instruction_id))

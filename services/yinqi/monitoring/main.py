@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,6 @@ from yinqi.api.monitoring.v1 import monitoring_service_pb2_grpc
 from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.ids import IdSource, TimeOrderedIds
 from yinqi.monitoring.clients import EntryFeed, PaymentFeed, ReconciliationFeed
-from yinqi.monitoring.console.server import open_console
 from yinqi.monitoring.delivery import channels_from
 from yinqi.monitoring.rules_file import load_rules
 from yinqi.monitoring.servicer import MonitoringServicer
@@ -74,9 +73,10 @@ async def main(
     try:
         async with AsyncExitStack() as stack:
             followers = await _followers(stack, settings, database, FeedEffects(clock, ids), telemetry)
+            open_console = _console_opener(settings)
             await server.start()
             stack.push_async_callback(server.drain)
-            console_port = await _open_console(stack, settings, server.port, database, clock)
+            console_port = await open_console(stack, server.port, database, clock)
             if on_started is not None:
                 on_started(server.port, console_port)
             await _work(
@@ -119,14 +119,26 @@ async def _followers(
     ]
 
 
-async def _open_console(
-    stack: AsyncExitStack, settings: MonitoringSettings, own_port: int, database: Database, clock: Clock
-) -> int:
-    """Serve the console if it is wanted; return its port."""
+def _console_opener(
+    settings: MonitoringSettings,
+) -> Callable[[AsyncExitStack, int, Database, Clock], Awaitable[int]]:
+    """Return what serves the console and tells its port; 0 if it is not wanted.
+
+    The web framework takes a second to load: before the service says that it serves, and only if it is needed.
+    """
     if not settings.console_enabled:
-        return 0
-    console = await stack.enter_async_context(open_console(settings, own_port, database, clock))
-    return console.port
+
+        async def open_none(_stack: AsyncExitStack, _own_port: int, _database: Database, _clock: Clock) -> int:
+            return 0
+
+        return open_none
+    from yinqi.monitoring.console.server import open_console
+
+    async def open_one(stack: AsyncExitStack, own_port: int, database: Database, clock: Clock) -> int:
+        console = await stack.enter_async_context(open_console(settings, own_port, database, clock))
+        return console.port
+
+    return open_one
 
 
 async def _work(

@@ -129,9 +129,11 @@ class Channel(Protocol):
     @property
     def severity_min(self) -> Severity: ...
 
-    def send(self, alert: Alert) -> bool:
-        """Deliver one alert; blocking, so never in the event loop. Return whether the other end confirmed it.
+    def send(self, alerts: Sequence[Alert]) -> bool:
+        """Deliver alerts of one rule in one message; blocking, so never in the event loop.
 
-        False or an exception: it may or may not have arrived; it will be sent again (at least once).
+        Returns:
+            Whether the other end confirmed it. False or an exception: it may or may not have arrived; all of its
+            alerts will be sent again (at least once).
         """
         ...

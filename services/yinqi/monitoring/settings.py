@@ -15,7 +15,7 @@ class MonitoringSettings(Settings):
     # Where alerts go: apprise URLs separated by blanks or commas, each with an optional lowest severity in front,
     # e.g. "json://127.0.0.1:9000/alerts CRITICAL|mailtos://user:password@example.com".
     alert_urls: str = ""
-    alert_batch_max: int = Field(20, ge=1, le=500)  # alerts claimed at once
+    alert_batch_max: int = Field(50, ge=1, le=500)  # alerts claimed at once, so at most so many in one message
     alert_threads: int = Field(4, ge=1, le=64)  # deliveries at once
     alert_retry_max_s: float = Field(300.0, gt=0)  # longest pause between two attempts
     alert_lease_s: float = Field(120.0, gt=0)  # after a crash in the middle of a delivery it is tried again

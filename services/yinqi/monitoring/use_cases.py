@@ -268,6 +268,19 @@ def channels_for(alert: Alert, channels: Collection[Channel]) -> list[Channel]:
     return [channel for channel in channels if alert.severity >= channel.severity_min]
 
 
+def group_messages(
+    claimed: Sequence[PendingDelivery], channels: Collection[Channel]
+) -> list[tuple[Channel, list[Alert]]]:
+    """Return what to send: per channel and rule one message, with the alerts which that channel has not confirmed."""
+    groups: dict[tuple[str, str], tuple[Channel, list[Alert]]] = {}
+    for delivery in claimed:
+        for channel in channels_for(delivery.alert, channels):
+            if channel.key not in delivery.confirmed:
+                group = groups.setdefault((channel.key, delivery.alert.rule), (channel, []))
+                group[1].append(delivery.alert)
+    return list(groups.values())
+
+
 def record_deliveries(
     outcomes: Sequence[tuple[PendingDelivery, frozenset[str]]],
     channels: Collection[Channel],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -16,7 +17,7 @@ from yinqi.api.reconciliation.v1 import reconciliation_pb2
 from yinqi.kernel.clock import Clock, epoch_ns
 from yinqi.kernel.ids import IdSource
 from yinqi.monitoring import mapping, use_cases
-from yinqi.monitoring.model import PendingDelivery
+from yinqi.monitoring.model import Alert, PendingDelivery
 from yinqi.monitoring.ports import Channel
 from yinqi.monitoring.repository import SqlStore
 from yinqi.runtime import attributes
@@ -103,7 +104,8 @@ class DeliveryWorker:
             )
         )
         if claimed:
-            outcomes = list(zip(claimed, await asyncio.gather(*map(self._deliver, claimed)), strict=True))
+            confirmed = await self._deliver(claimed)
+            outcomes = [(delivery, frozenset(confirmed[delivery.alert.alert_id])) for delivery in claimed]
             ended_at = self._clock.now()
             await self._database.run(
                 lambda connection: use_cases.record_deliveries(
@@ -112,21 +114,26 @@ class DeliveryWorker:
             )
         return len(claimed)
 
-    async def _deliver(self, delivery: PendingDelivery) -> frozenset[str]:
-        """Send to every channel that lacks the alert; return the keys of those that confirmed."""
-        start_ns, alert = epoch_ns(), delivery.alert
-        wanted = use_cases.channels_for(alert, self._channels)
-        missing = [channel for channel in wanted if channel.key not in delivery.confirmed]
-        sent = await asyncio.gather(*(self._in_thread(channel.send, channel, delivery) for channel in missing))
-        confirmed = frozenset(
-            channel.key for channel, was_confirmed in zip(missing, sent, strict=True) if was_confirmed
-        )
-        self._tell_story(delivery, len(confirmed), len(missing), start_ns)
+    async def _deliver(self, claimed: Sequence[PendingDelivery]) -> Mapping[str, set[str]]:
+        """Send to every channel what it lacks, one message per rule; return the keys that confirmed, by alert_id."""
+        start_ns = epoch_ns()
+        messages = use_cases.group_messages(claimed, self._channels)
+        sent = await asyncio.gather(*(self._in_thread(channel, alerts) for channel, alerts in messages))
+        confirmed: dict[str, set[str]] = defaultdict(set)
+        tried: Counter[str] = Counter()
+        for (channel, alerts), was_confirmed in zip(messages, sent, strict=True):
+            tried.update(alert.alert_id for alert in alerts)
+            if was_confirmed:
+                for alert in alerts:
+                    confirmed[alert.alert_id].add(channel.key)
+        for delivery in claimed:
+            alert_id = delivery.alert.alert_id
+            self._tell_story(delivery, len(confirmed[alert_id]), tried[alert_id], start_ns)
         return confirmed
 
-    async def _in_thread(self, send: Callable[..., bool], channel: Channel, delivery: PendingDelivery) -> bool:
+    async def _in_thread(self, channel: Channel, alerts: Sequence[Alert]) -> bool:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, send, delivery.alert)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, channel.send, alerts)
         except Exception as error:  # noqa: BLE001 (a channel's failure is an attempt that failed; it is logged and tried again)
             _log.warning("alert channel failed", channel=channel.key, error=type(error).__name__)
             return False

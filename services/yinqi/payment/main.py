@@ -46,7 +46,8 @@ def limits_from(settings: PaymentSettings) -> WorkerLimits:
         calls_max=settings.payment_calls_max,
         poll_interval_s=settings.poll_interval_ms / 1000,
         returns_interval_s=settings.returns_interval_s,
-        call_timeout_s=settings.call_timeout_s,
+        bank_timeout_s=settings.payment_bank_timeout_s,
+        drain_grace_s=settings.drain_grace_s,
     )
 
 
@@ -77,7 +78,7 @@ async def main(
     worker = PaymentWorker(
         database,
         GrpcScreener(channels[0], own.call_timeout_s),
-        GrpcBankGateway(channels[1], own.call_timeout_s),
+        GrpcBankGateway(channels[1], own.payment_bank_timeout_s),
         clock=clock,
         telemetry=telemetry,
         pacing=pacing_from(own),

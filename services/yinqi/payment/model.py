@@ -392,7 +392,7 @@ class Pacing:
     """How patient the workers are.
 
     Attributes:
-        lease: how long a claim holds; longer than any call to a sister service.
+        lease: how long a claim holds; longer than any call to a sister service or, behind it, to a bank.
         first_query_delay: from the answer to the first question.
         query_interval: to the next question; doubled each time up to query_interval_max.
         retry_delay: before a step that came to nothing is tried again; doubled each time.
@@ -401,7 +401,7 @@ class Pacing:
         resends_max: how many resends a payment may have before a person must look.
     """
 
-    lease: timedelta = timedelta(seconds=20)
+    lease: timedelta = timedelta(seconds=60)
     first_query_delay: timedelta = timedelta(seconds=0.5)
     query_interval: timedelta = timedelta(seconds=5)
     query_interval_max: timedelta = timedelta(minutes=5)

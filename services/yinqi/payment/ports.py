@@ -86,10 +86,11 @@ class PaymentStore(Protocol):
         """Set the next action and the tries of the present step (None: one more). No journal line: nothing happened."""
         ...
 
-    def free_screening_claims(self, now: datetime) -> int:
-        """Make due at once what a dead process held for screening, as if never tried; return how many.
+    def free_claims(self, now: datetime, until: datetime) -> None:
+        """Take back what a dead process held for screening or asked the bank about.
 
-        Screening may repeat, and that process may not have written their root spans.
+        Screening is due at once as if never tried: that process may not have written the root spans. Questions are
+        due by `until`. Both may be repeated; submissions may not, and are not touched.
         """
         ...
 

@@ -119,9 +119,12 @@ class SqlPaymentStore:
             .values(next_action_at=until, step_tries=tries)
         )
 
-    def free_screening_claims(self, now: datetime) -> int:
-        held = (payments.c.status == PaymentStatus.RECEIVED, payments.c.next_action_at > now, payments.c.step_tries > 0)
-        return self._connection.execute(update(payments).where(*held).values(next_action_at=now, step_tries=0)).rowcount
+    def free_claims(self, now: datetime, until: datetime) -> None:
+        due, tries = payments.c.next_action_at, payments.c.step_tries
+        screening = (payments.c.status == PaymentStatus.RECEIVED, due > now, tries > 0)
+        asked = (payments.c.status.in_([PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN]), due > until)
+        self._connection.execute(update(payments).where(*screening).values(next_action_at=now, step_tries=0))
+        self._connection.execute(update(payments).where(*asked).values(next_action_at=until))
 
     def save(self, moves: Sequence[Move]) -> None:
         if not moves:

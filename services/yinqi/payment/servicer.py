@@ -22,7 +22,6 @@ from yinqi.payment.model import (
     Cancellation,
     CancellationRefused,
     EndToEndIdReused,
-    FeedEvent,
     NewPayment,
     Outcome,
     PaymentFilter,
@@ -45,6 +44,7 @@ from yinqi.runtime.telemetry import Telemetry, current_traceparent
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1_000
 _FOLLOW_BATCH_MAX = 500
+_SHARED_BATCHES = 8
 # Lines mapped and checked before the event loop serves others again.
 _CHUNK = 500
 _FILTER_TEXT_MAX = 140
@@ -92,10 +92,9 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         self._coalescer: Coalescer[_Incoming, Outcome] = Coalescer(
             self._initiate_coalesced, batch_max=coalesced_max, queue_max=queue_max
         )
-        self._feed: Feed[FeedEvent] = Feed(
-            database,
-            lambda connection, after, limit: SqlPaymentStore(connection).events_after(after, limit),
-            lambda event: event.entry.sequence,
+        # Three sisters follow, and an event never changes: it is read and written out as a message once for all.
+        self._feed: Feed[payment_pb2.PaymentEvent] = Feed(
+            database, _read_messages, lambda message: message.sequence, shared_batches=_SHARED_BATCHES
         )
 
     # --- initiation ---
@@ -126,6 +125,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
     ) -> list[NewPayment | RefusedLine]:
         instructions = mapping.instructions_from(messages)
         faults = find_faults(instructions, self._check_digits, self._clock.today())
+        traceparents = self._telemetry.new_traceparents(len(messages))
         return [
             RefusedLine(instruction.end_to_end_id, violations)
             if violations
@@ -134,10 +134,12 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
                 message.SerializeToString(),
                 mapping.request_hash(instruction),
                 initiator,
-                self._telemetry.new_traceparent(),
+                traceparent,
                 call,
             )
-            for message, instruction, violations in zip(messages, instructions, faults, strict=True)
+            for message, instruction, violations, traceparent in zip(
+                messages, instructions, faults, traceparents, strict=True
+            )
         ]
 
     async def InitiatePayment(
@@ -276,7 +278,11 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
                 "after_sequence", "OUT_OF_RANGE", "after_sequence must be 0 or a sequence seen before."
             )
         async for batch in self._feed.follow(request.after_sequence, batch_max=_FOLLOW_BATCH_MAX):
-            yield payment_service_pb2.FollowPaymentsResponse(events=[mapping.feed_event_to(event) for event in batch])
+            yield payment_service_pb2.FollowPaymentsResponse(events=batch)
+
+
+def _read_messages(connection: Connection, after: int, limit: int) -> list[payment_pb2.PaymentEvent]:
+    return [mapping.feed_event_to(event) for event in SqlPaymentStore(connection).events_after(after, limit)]
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------

@@ -13,8 +13,11 @@ class PaymentSettings(Settings):
     # Real banks ask for about 300 s before the first question; the sandbox bank answers at once.
     first_query_delay_s: float = Field(0.5, ge=0)
     query_interval_max_s: float = Field(30.0, gt=0)
-    # How long a claim holds after its process died; longer than call_timeout_s by as much as a stall may last.
-    payment_lease_s: float = Field(20.0, gt=0)
+    # Calls behind which the gateway asks a bank: longer than its own patience with the bank (profiles, [timeouts]), or
+    # a slow bank would never be heard.
+    payment_bank_timeout_s: float = Field(45.0, gt=0)
+    # How long a claim holds after its process died; longer than the call by as much as a stall may last.
+    payment_lease_s: float = Field(60.0, gt=0)
     payment_retry_delay_s: float = Field(1.0, gt=0)
     payment_retry_max_s: float = Field(300.0, gt=0)  # the longest pause while a bank is away
     payment_resends_max: int = Field(3, ge=0)
@@ -25,9 +28,10 @@ class PaymentSettings(Settings):
 
     @model_validator(mode="after")
     def _lease_outlives_calls(self) -> PaymentSettings:
-        if self.payment_lease_s <= self.call_timeout_s:
+        longest_s = max(self.payment_bank_timeout_s, self.call_timeout_s)
+        if self.payment_lease_s <= longest_s:
             raise ValueError(
-                f"YINQI_PAYMENT_LEASE_S ({self.payment_lease_s:g}) must be longer than YINQI_CALL_TIMEOUT_S "
-                f"({self.call_timeout_s:g}): else nothing could be sent within its claim"
+                f"YINQI_PAYMENT_LEASE_S ({self.payment_lease_s:g}) must be longer than YINQI_PAYMENT_BANK_TIMEOUT_S "
+                f"and YINQI_CALL_TIMEOUT_S ({longest_s:g}): else nothing could be sent within its claim"
             )
         return self

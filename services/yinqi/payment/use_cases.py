@@ -208,13 +208,28 @@ class RecordedReports:
 
 
 def record_status_reports(
-    reports: Sequence[StatusReport], store: PaymentStore, *, now: datetime, pacing: Pacing, actor: str
+    reports: Sequence[StatusReport],
+    store: PaymentStore,
+    *,
+    now: datetime,
+    pacing: Pacing,
+    actor: str,
+    asked: Sequence[Payment] = (),
 ) -> RecordedReports:
-    """Write down what the bank says. Late, repeated and contradictory reports are legal and have defined results."""
-    locked = store.lock({report.instruction_id for report in reports})
+    """Write down what the bank says. Late, repeated and contradictory reports are legal and have defined results.
+
+    Args:
+        asked: payments claimed with `claim_for_query` whose questions end with this; those that did not move get
+            their next question set, further away each time.
+    """
+    locked = store.lock({report.instruction_id for report in reports} | {payment.instruction_id for payment in asked})
     moves: list[Move] = []
     permits: dict[str, ResendPermit] = {}
-    waiting: dict[datetime, list[Payment]] = {}
+    next_questions = {
+        payment.instruction_id: now + pacing.query_delay(payment.step_tries + 1)
+        for payment in asked
+        if locked[payment.instruction_id].status is payment.status
+    }
     unknown: list[str] = []
     for report in reports:
         payment = locked.get(report.instruction_id)
@@ -226,16 +241,21 @@ def record_status_reports(
             locked[report.instruction_id] = caused[-1].payment
             moves += caused
             permits.pop(report.instruction_id, None)
+            if caused[-1].payment.status is not payment.status:
+                next_questions.pop(report.instruction_id, None)
         elif evidence := _evidence_in(payment, report, pacing):
             try:
                 permits[report.instruction_id] = ResendPermit.from_evidence(payment, evidence, now)
             except EvidenceInsufficient:  # It stays in doubt and is asked for again, as soon as that can help.
                 at = earliest_evidence_at(payment, evidence)
-                if at is not None and payment.next_action_at is not None and now < at < payment.next_action_at:
-                    waiting.setdefault(at, []).append(payment)
+                if at is not None and now < at < next_questions.get(report.instruction_id, at):
+                    next_questions[report.instruction_id] = at
     store.save(moves)
-    for at, payments in waiting.items():
-        store.postpone(payments, at, step_tries=1)
+    by_instant: dict[datetime, list[Payment]] = {}
+    for instruction_id, at in next_questions.items():
+        by_instant.setdefault(at, []).append(locked[instruction_id])
+    for at, payments in by_instant.items():
+        store.postpone(payments, at)
     return RecordedReports(moves, list(permits.values()), unknown)
 
 
@@ -249,13 +269,16 @@ def _evidence_in(payment: Payment, report: StatusReport, pacing: Pacing) -> NotF
 
 
 def claim_for_query(store: PaymentStore, *, now: datetime, limit: int, pacing: Pacing) -> list[Payment]:
-    """Return open payments to ask the bank about; their next question is set, further away each time."""
+    """Return open payments to ask the bank about, held until the lease ends so that nobody asks twice at once.
+
+    `record_status_reports(asked=…)` ends the claim, also when no answer came.
+    """
     due = store.claim_due([PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN], now, limit)
     by_tries: dict[int, list[Payment]] = {}
     for payment in due:
-        by_tries.setdefault(payment.step_tries + 1, []).append(payment)
+        by_tries.setdefault(payment.step_tries, []).append(payment)
     for tries, payments in by_tries.items():
-        store.postpone(payments, now + pacing.query_delay(tries))
+        store.postpone(payments, now + pacing.lease, step_tries=tries)  # the question counts when it has ended
     return due
 
 

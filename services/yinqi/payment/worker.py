@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,15 +46,17 @@ class WorkerLimits:
         calls_max: calls to the gateway in flight, for submissions and again for questions.
         poll_interval_s: how often to look for work that nobody announced.
         returns_interval_s: how often to ask for returns.
-        call_timeout_s: deadline of a call to a sister service; a submission that could not end before its lease
-            does is not begun.
+        bank_timeout_s: deadline of a call behind which a bank is asked; a submission that could not end before its
+            lease does is not begun.
+        drain_grace_s: how long an orderly end waits for calls in flight.
     """
 
     batch_max: int = 1_000
     calls_max: int = 8
     poll_interval_s: float = 0.2
     returns_interval_s: float = 30.0
-    call_timeout_s: float = 10.0
+    bank_timeout_s: float = 45.0
+    drain_grace_s: float = 10.0
 
 
 class PaymentWorker:
@@ -100,8 +103,16 @@ class PaymentWorker:
                 (self._limits.returns_interval_s, self.look_for_returns, "returns", None),
             ):
                 loops.create_task(every(interval_s, action, stop=stop, name=f"payment.{name}", wake=wake))
+        await self._end_calls()
+
+    async def _end_calls(self) -> None:
+        """Wait for the calls in flight; what a hanging bank does not answer in time stays in doubt and is recovered."""
+        end_at = time.monotonic() + self._limits.drain_grace_s
         while running := {*self._sending, *self._asking}:
-            await asyncio.wait(running)
+            await asyncio.wait(running, timeout=max(0.0, end_at - time.monotonic()))
+            if time.monotonic() >= end_at:
+                for task in running:
+                    task.cancel()
 
     # --- screening ---
 
@@ -171,7 +182,7 @@ class PaymentWorker:
 
     async def _send(self, submissions: Sequence[Submission]) -> None:
         """Send claimed payments and record the answers. Never raises: what is not recorded is recovered as UNKNOWN."""
-        latest = min(s.expires_at for s in submissions) - timedelta(seconds=self._limits.call_timeout_s)
+        latest = min(s.expires_at for s in submissions) - timedelta(seconds=self._limits.bank_timeout_s)
         if self._clock.now() > latest:
             # We were held up; the lease may end while the call runs, and the payments be asked for meanwhile.
             _log.warning("claim too old to send; the payments will be queried", payments=len(submissions))
@@ -208,19 +219,24 @@ class PaymentWorker:
         return len(payments) == self._limits.batch_max
 
     async def _ask(self, payments: Sequence[Payment]) -> None:
-        """Ask about payments of one account. Never raises: their next question is set already."""
+        """Ask about payments of one account. Never raises: a question without an end is free again after its lease."""
         async with self._questions:
             try:
                 with self._batch_span("query payments", len(payments)) as (batch, start_ns):
-                    reports = await self._gateway.query(payments)
-                    recorded = await self._record(reports, "payment.query")
+                    reports = await self._questioned(payments)
+                    recorded = await self._record(reports, "payment.query", asked=payments)
                 self._write_moves("status", recorded, start_ns, batch)
                 if recorded.permits:
                     await self._resend(recorded)
-            except YinqiError as error:
-                _log.warning("query failed", reason=error.reason, payments=len(payments))
             except Exception as error:  # noqa: BLE001 (a task nobody awaits)
                 _log.error("query failed", exc_info=error, payments=len(payments))
+
+    async def _questioned(self, payments: Sequence[Payment]) -> list[StatusReport]:
+        try:
+            return await self._gateway.query(payments)
+        except YinqiError as error:  # Says nothing about the payments.
+            _log.warning("query failed", reason=error.reason, payments=len(payments))
+            return []
 
     async def _resend(self, recorded: RecordedReports) -> None:
         submissions = await self._run(
@@ -278,7 +294,7 @@ class PaymentWorker:
             return
         while await self._recover(self._clock.now() + timedelta(days=1)):
             pass
-        await self._run(lambda store, now: store.free_screening_claims(now))
+        await self._run(lambda store, now: store.free_claims(now, now + self._pacing.first_query_delay))
 
     async def _recover(self, stale_at: datetime) -> bool:
         if not await self._is_due((PaymentStatus.SUBMITTING,), stale_at):
@@ -317,10 +333,12 @@ class PaymentWorker:
         now = self._clock.now()  # Taken before the queue, so that leases end early rather than late.
         return await self._database.run(in_transaction)
 
-    async def _record(self, reports: Sequence[StatusReport], actor: str) -> RecordedReports:
+    async def _record(
+        self, reports: Sequence[StatusReport], actor: str, asked: Sequence[Payment] = ()
+    ) -> RecordedReports:
         return await self._run(
             lambda store, now: use_cases.record_status_reports(
-                reports, store, now=now, pacing=self._pacing, actor=actor
+                reports, store, now=now, pacing=self._pacing, actor=actor, asked=asked
             )
         )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import grpc
 
@@ -22,6 +23,19 @@ class AccountClient:
         self._stub = account_service_pb2_grpc.AccountServiceStub(channel)
 
     async def day_balances(self, account: str, on: date) -> DayBalances:
+        balance, before = await asyncio.gather(
+            self._balance(account, on), self._balance(account, on - timedelta(days=1))
+        )
+        has_statement = balance.HasField("statement_closing_balance")
+        has_opening = balance.HasField("statement_opening_balance")
+        return DayBalances(
+            bank=money_from_proto(balance.statement_closing_balance) if has_statement else None,
+            book=money_from_proto(balance.ledger_balance),
+            bank_opening=money_from_proto(balance.statement_opening_balance) if has_opening else None,
+            book_opening=money_from_proto(before.ledger_balance),
+        )
+
+    async def _balance(self, account: str, on: date) -> account_pb2.Balance:
         request = account_service_pb2.GetBalancesRequest(accounts=[account], date=on.isoformat())
         try:
             response = await self._stub.GetBalances(request)
@@ -31,12 +45,7 @@ class AccountClient:
             raise NotFound(
                 "ACCOUNT_NOT_FOUND", f"the account service does not know account …{account[-4:]}", "账户不存在"
             )
-        balance = response.balances[0]
-        has_statement = balance.HasField("statement_closing_balance")
-        return DayBalances(
-            bank=money_from_proto(balance.statement_closing_balance) if has_statement else None,
-            book=money_from_proto(balance.ledger_balance),
-        )
+        return response.balances[0]
 
     async def follow_entries(self, after: int) -> AsyncIterator[Sequence[account_pb2.StatementEntry]]:
         """Yield batches of statement entries after a sequence."""

@@ -148,10 +148,27 @@ class DayBalances:
     Attributes:
         bank: closing balance by the bank's complete statement, None without one.
         book: our ledger.
+        bank_opening: opening balance by the statement, None without one.
+        book_opening: our ledger at the end of the day before, None if it is not known.
     """
 
     bank: Money | None
     book: Money
+    bank_opening: Money | None = None
+    book_opening: Money | None = None
+
+    def are_explained_by(self, booked: int, entered: int) -> bool:
+        """Return whether the day's known bookings and entries make the whole movement of both balances.
+
+        If not, feeds may still carry the rest: what is late must not be reported as a difference.
+
+        Args:
+            booked, entered: sums of bookings and of entries of the day in minor units, credits less debits.
+        """
+        books_agree = self.book_opening is None or (self.book - self.book_opening).minor_units == booked
+        if self.bank is None or self.bank_opening is None:
+            return books_agree
+        return books_agree and (self.bank - self.bank_opening).minor_units == entered
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,10 @@ class BookStore(Protocol):
         """Return the number of bookings and of entries with that booking date."""
         ...
 
+    def sum_day(self, account: str, on: date) -> tuple[int, int]:
+        """Return the sums of the day's bookings and of its entries in minor units, credits less debits."""
+        ...
+
     def count_matches(self, account: str, on: date) -> tuple[int, int]:
         """Return the pairs by reference and by amount whose entry has that booking date."""
         ...

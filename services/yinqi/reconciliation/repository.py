@@ -1,4 +1,4 @@
-"""Tables of reconciliation and the ports on top of them, set-based, for SQLite and PostgreSQL."""
+"""The ports of reconciliation on SQLAlchemy Core, set-based, for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,16 +7,11 @@ from datetime import date
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
     Connection,
-    Index,
-    MetaData,
-    String,
     Table,
     and_,
     bindparam,
+    case,
     func,
     or_,
     select,
@@ -39,113 +34,8 @@ from yinqi.reconciliation.model import (
     Pair,
     Reconciliation,
 )
-from yinqi.runtime.columns import UtcTimestamp
-from yinqi.runtime.feed import append, cursor_table, event_table
-
-metadata = MetaData()
-
-_MOVEMENT = ("account", "booking_date", "direction", "currency", "minor_units")
-
-
-def _movement_columns() -> list[Column[Any]]:
-    return [
-        Column("account", String(34), nullable=False),
-        Column("booking_date", String(10), nullable=False),
-        Column("direction", String(4), nullable=False),
-        Column("currency", String(3), nullable=False),
-        Column("minor_units", BigInteger, nullable=False),
-        Column("instruction_id", String(35), nullable=False),
-        Column("end_to_end_id", String(35), nullable=False),
-        Column("account_servicer_reference", String(64), nullable=False),
-        Column("counterparty_name", String(200), nullable=False),
-        Column("counterparty_account", String(64), nullable=False),
-    ]
-
-
-bookings = Table(
-    "bookings",
-    metadata,
-    Column("booking_id", String(64), primary_key=True),
-    *_movement_columns(),
-    Column("traceparent", String(64), nullable=False),
-    Column("is_matched", Boolean, nullable=False),
-    Index("ix_bookings_day", "account", "is_matched", "booking_date"),
-)
-entries = Table(
-    "entries",
-    metadata,
-    Column("entry_id", BigInteger, primary_key=True, autoincrement=False),
-    *_movement_columns(),
-    Column("description", String(500), nullable=False),
-    Column("is_matched", Boolean, nullable=False),
-    Index("ix_entries_day", "account", "is_matched", "booking_date"),
-)
-matches = Table(
-    "matches",
-    metadata,
-    Column("entry_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("booking_id", String(64), nullable=False, unique=True),
-    Column("run_id", String(26), nullable=False),
-    Column("rule", String(40), nullable=False),
-    Column("account", String(34), nullable=False),
-    Column("booking_date", String(10), nullable=False),
-    Column("entry_date", String(10), nullable=False),
-    Index("ix_matches_day", "account", "entry_date"),
-)
-breaks = Table(
-    "breaks",
-    metadata,
-    Column("break_id", String(26), primary_key=True),
-    Column("account", String(34), nullable=False),
-    Column("date", String(10), nullable=False),
-    Column("reason", String(40), nullable=False),
-    Column("direction", String(4), nullable=False),
-    Column("currency", String(3), nullable=False),
-    Column("minor_units", BigInteger, nullable=False),
-    Column("booking_id", String(64), nullable=False),
-    Column("entry_id", BigInteger, nullable=False),
-    Column("instruction_id", String(35), nullable=False),
-    Column("account_servicer_reference", String(64), nullable=False),
-    Column("counterparty_name", String(200), nullable=False),
-    Column("description", String(500), nullable=False),
-    Column("status", String(10), nullable=False),
-    Column("opened_at", UtcTimestamp(), nullable=False),
-    Column("resolved_by", String(100), nullable=False),
-    Column("resolution", String(500), nullable=False),
-    Column("resolved_at", UtcTimestamp()),
-    Index("ix_breaks_day", "account", "status", "date"),
-)
-_ADJUSTMENT = (
-    "bank_balance",
-    "book_credits_not_at_bank",
-    "book_debits_not_at_bank",
-    "book_balance",
-    "bank_credits_not_in_books",
-    "bank_debits_not_in_books",
-)
-_COUNTS = ("booking_count", "entry_count", "reference_match_count", "amount_match_count", "break_count")
-runs = Table(
-    "runs",
-    metadata,
-    Column("run_id", String(26), primary_key=True),
-    Column("account", String(34), nullable=False),
-    Column("date", String(10), nullable=False),
-    Column("ran_at", UtcTimestamp(), nullable=False),
-    Column("currency", String(3), nullable=False),
-    Column("is_statement_complete", Boolean, nullable=False),
-    *(Column(name, BigInteger, nullable=False) for name in (*_COUNTS, *_ADJUSTMENT)),
-    Column("is_latest", Boolean, nullable=False),
-    Index("ix_runs_day", "account", "date", "is_latest"),
-)
-events = event_table(
-    "reconciliation_events",
-    metadata,
-    Column("type", String(40), nullable=False),
-    Column("break_id", String(26), nullable=False),
-    Column("run_id", String(26), nullable=False),
-    Column("actor", String(100), nullable=False),
-)
-cursors = cursor_table(metadata)
+from yinqi.reconciliation.tables import ADJUSTMENT, COUNTS, bookings, breaks, entries, events, matches, runs
+from yinqi.runtime.feed import append
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -264,6 +154,16 @@ class SqlBookStore:
             return self._connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one()
 
         return count(bookings), count(entries)
+
+    def sum_day(self, account: str, on: date) -> tuple[int, int]:
+        def net(table: Table) -> int:
+            signed = case(
+                (table.c.direction == Direction.CREDIT.value, table.c.minor_units), else_=-table.c.minor_units
+            )
+            where = (table.c.account == account, table.c.booking_date == on.isoformat())
+            return int(self._connection.execute(select(func.sum(signed)).where(*where)).scalar() or 0)
+
+        return net(bookings), net(entries)
 
     def count_matches(self, account: str, on: date) -> tuple[int, int]:
         query = (
@@ -459,14 +359,14 @@ def _run_row(run: Reconciliation) -> dict[str, Any]:
         "ran_at": run.ran_at,
         "currency": table.book_balance.currency,
         "is_statement_complete": run.is_statement_complete,
-        **{name: getattr(run, name) for name in _COUNTS},
-        **{name: getattr(table, name).minor_units for name in _ADJUSTMENT},
+        **{name: getattr(run, name) for name in COUNTS},
+        **{name: getattr(table, name).minor_units for name in ADJUSTMENT},
         "is_latest": True,
     }
 
 
 def _run(row: Any) -> Reconciliation:
-    table = BalanceAdjustment(**{name: Money(row.currency, getattr(row, name)) for name in _ADJUSTMENT})
+    table = BalanceAdjustment(**{name: Money(row.currency, getattr(row, name)) for name in ADJUSTMENT})
     return Reconciliation(
         run_id=row.run_id,
         account=row.account,
@@ -474,5 +374,5 @@ def _run(row: Any) -> Reconciliation:
         ran_at=row.ran_at,
         is_statement_complete=row.is_statement_complete,
         balance_adjustment=table,
-        **{name: getattr(row, name) for name in _COUNTS},
+        **{name: getattr(row, name) for name in COUNTS},
     )

@@ -18,7 +18,7 @@ from yinqi.kernel.clock import Clock, epoch_ns
 from yinqi.kernel.errors import FieldViolation, InvalidRequest, NotFound
 from yinqi.kernel.ids import IdSource
 from yinqi.reconciliation import mapping, use_cases
-from yinqi.reconciliation.model import Match, Reconciliation
+from yinqi.reconciliation.model import DayBalances, Match, Reconciliation
 from yinqi.reconciliation.ports import AccountPort
 from yinqi.reconciliation.repository import SqlUnitOfWork, read_events
 from yinqi.runtime import attributes
@@ -48,18 +48,21 @@ class ReconciliationServicer(reconciliation_service_pb2_grpc.ReconciliationServi
         self, request: pb.ReconcileDayRequest, _context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ReconcileDayResponse:
         account, on = _account(request.account), _date(request.date)
-        run = await self._reconcile(account, on)
-        # Feeds lag by milliseconds: what they still carry would show as a difference that is none.
-        for _ in range(_LAG_RETRIES_MAX):
-            if run.balance_adjustment.is_balanced:
-                break
-            await asyncio.sleep(_LAG_PAUSE_S)
-            run = await self._reconcile(account, on)
+        run = await self._reconcile(account, on, await self._balances_once_caught_up(account, on))
         breaks = await self._read(lambda work: work.breaks.list(account, on, None, _PAGE_MAX, None))
         return pb.ReconcileDayResponse(reconciliation=mapping.reconciliation_to_proto(run, breaks))
 
-    async def _reconcile(self, account: str, on: date) -> Reconciliation:
-        balances = await self._accounts.day_balances(account, on)
+    async def _balances_once_caught_up(self, account: str, on: date) -> DayBalances:
+        """Return the day's balances, after the feeds brought what they are made of, or after a short while."""
+        for _ in range(_LAG_RETRIES_MAX):
+            balances = await self._accounts.day_balances(account, on)
+            booked, entered = await self._read(lambda work: work.books.sum_day(account, on))
+            if balances.are_explained_by(booked, entered):
+                return balances
+            await asyncio.sleep(_LAG_PAUSE_S)
+        return await self._accounts.day_balances(account, on)
+
+    async def _reconcile(self, account: str, on: date, balances: DayBalances) -> Reconciliation:
         start_ns, now, actor = epoch_ns(), self._clock.now(), current_principal().name
         run, matches = await self._database.run(
             lambda connection: use_cases.reconcile_day(

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -34,7 +35,7 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> No
     if connection.dialect.name == "postgresql":
         _insert_document(connection, plan, columns)
     else:
-        connection.exec_driver_sql(plan.statement, list(zip(*columns, strict=True)))
+        _insert_in_steps(connection, plan, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,12 @@ class _Plan:
 
     Attributes:
         head: "INSERT INTO t (a, b)".
-        statement: the whole of it for drivers that take tuples.
         transports: per column, for the document: its type there, how a value gets in, how it gets out, its own type.
     """
 
     names: tuple[str, ...]
     processors: tuple[_Processor, ...]
     head: str
-    statement: str
     transports: tuple[tuple[str, Callable[[Any], Any] | None, str, str], ...]
 
 
@@ -62,7 +61,6 @@ def _plan(table: Table, names: tuple[str, ...], dialect: Dialect) -> _Plan:
         names,
         tuple(_processor(column, dialect) for column in columns),
         head,
-        f"{head} VALUES ({', '.join('?' * len(names))})",
         tuple(_transport(column, dialect) for column in columns),
     )
 
@@ -82,6 +80,31 @@ def _column_values(name: str, processor: _Processor, rows: Sequence[Row]) -> lis
     if all(value is first for value in values):
         return [processor(first)] * len(values)
     return [processor(value) for value in values]
+
+
+# SQLite allows 32,766 parameters in a statement; a power of two, so that few different statements stay prepared.
+_ROWS_PER_STATEMENT = 64
+
+
+def _insert_in_steps(connection: Connection, plan: _Plan, columns: Sequence[list[Any]]) -> None:
+    """Insert in statements of 64, 32, … 1 rows.
+
+    The driver gives the interpreter lock away at every step of a statement and must win it back from a busy event loop: with a row
+    a step, a writer thread spent more time on that than on writing.
+    """
+    rows = list(zip(*columns, strict=True))
+    start, size = 0, _ROWS_PER_STATEMENT
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        parameters = tuple(chain.from_iterable(rows[start : start + size]))
+        connection.exec_driver_sql(_values_statement(plan.head, len(columns), size), parameters)
+        start += size
+
+
+@lru_cache(maxsize=1024)
+def _values_statement(head: str, columns: int, rows: int) -> str:
+    return f"{head} VALUES " + ", ".join([f"({', '.join('?' * columns)})"] * rows)
 
 
 def _insert_document(connection: Connection, plan: _Plan, columns: Sequence[list[Any]]) -> None:

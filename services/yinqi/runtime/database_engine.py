@@ -80,6 +80,7 @@ def _open_sqlite(url: URL, readers: int) -> tuple[Engine, Engine]:
     arguments: dict[str, Any] = {"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000}
     # isolation_level None: the driver begins nothing by itself; our "begin" events do.
     arguments["isolation_level"] = None
+    arguments["cached_statements"] = 512  # bulk_insert prepares one per table and power of two
     write_engine = create_engine(url, connect_args=arguments, poolclass=QueuePool, pool_size=1, max_overflow=1)
     read_engine = create_engine(
         url, connect_args=arguments, poolclass=QueuePool, pool_size=readers, max_overflow=readers

@@ -112,6 +112,8 @@ class Feed(Generic[T]):
         sequence_of: an event's sequence.
         poll_interval_s: how often to look without being woken: other replicas commit without telling us.
         gather_ms: pause after a wake-up, so that a burst of commits is read as one batch.
+        shared_batches: keep so many batches for followers that come to the same place, and let those that are there at the
+            same time share one read. Only for events that never change once they are written.
     """
 
     def __init__(
@@ -122,7 +124,11 @@ class Feed(Generic[T]):
         *,
         poll_interval_s: float = 0.5,
         gather_ms: float = 5.0,
+        shared_batches: int = 0,
     ) -> None:
+        self._shared_batches = shared_batches
+        self._shared: dict[tuple[int, int], tuple[int, asyncio.Task[Sequence[T]]]] = {}
+        self._wakes = 0
         self._database = database
         self._read_batch = read_batch
         self._sequence_of = sequence_of
@@ -146,16 +152,41 @@ class Feed(Generic[T]):
         try:
             while True:
                 woken.clear()  # Before the read: a commit during it must not be missed.
-                cursor = after
-                batch = await self._database.read(lambda connection: self._read_batch(connection, cursor, batch_max))  # noqa: B023
+                batch, is_fresh = await self._read(after, batch_max)
                 if batch:
                     after = self._sequence_of(batch[-1])
                     yield batch
-                if len(batch) < batch_max:
+                if is_fresh and len(batch) < batch_max:
                     await pause(self._poll_interval_s, woken)
                     await asyncio.sleep(self._gather_s)
         finally:
             self._waiting.discard(woken)
+
+    async def _read(self, after: int, limit: int) -> tuple[Sequence[T], bool]:
+        """Return a batch, and whether it holds all that was committed before this call."""
+        if not self._shared_batches:
+            return await self._database.read(lambda connection: self._read_batch(connection, after, limit)), True
+        wakes, task = self._shared.get((after, limit), (-1, None))
+        if task is None or (not task.done() and wakes != self._wakes):
+            # A read under way since before the last wake-up may lack what woke us.
+            task = asyncio.ensure_future(
+                self._database.read(lambda connection: self._read_batch(connection, after, limit))
+            )
+            wakes = self._wakes
+            self._shared[after, limit] = (wakes, task)
+        was_done = task.done()
+        try:
+            # One follower's end must not end the read of the others.
+            batch = await asyncio.shield(task)
+        except BaseException:
+            if task.done():
+                self._shared.pop((after, limit), None)
+            raise
+        if not batch:
+            self._shared.pop((after, limit), None)
+        while len(self._shared) > self._shared_batches:
+            del self._shared[next(iter(self._shared))]
+        return batch, not was_done
 
     def _committed(self) -> None:
         """Wake the followers; runs in a writer thread."""
@@ -169,6 +200,7 @@ class Feed(Generic[T]):
 
     def _wake(self) -> None:
         self._wake_scheduled = False
+        self._wakes += 1
         for woken in self._waiting:
             woken.set()
 

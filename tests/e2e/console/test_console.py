@@ -11,6 +11,7 @@ from tests.e2e.console.conftest import Look, ServedConsole
 from tests.e2e.console.fake_sisters import MAIN_ACCOUNT, TRACE_ID
 
 pytestmark = pytest.mark.browser
+expect.set_options(timeout=20_000)  # A busy machine is not a broken page.
 PATHS = ("/", "/payments", "/accounts", "/reconciliation", "/alerts")
 
 
@@ -197,6 +198,28 @@ def test_a_sister_that_is_away_is_named_and_the_rest_stays_alive(
     finally:
         console.sisters.start("account")
     expect(page.get_by_text("128,456,789.00")).to_be_visible(timeout=15_000)
+
+
+def test_a_reconciled_day_is_shown_without_the_account_service(
+    look: Callable[..., Look], console: ServedConsole
+) -> None:
+    page = look("/reconciliation").page
+    address = page.locator("tbody tr >> nth=1").get_attribute("data-href")
+    console.sisters.stop("account")
+    try:
+        page = look(str(address)).page
+        expect(page.locator(".yq-adjusted td").first).to_have_text("128,448,801.00")
+    finally:
+        console.sisters.start("account")
+
+
+def test_an_account_shows_its_statement_page_by_page(look: Callable[..., Look]) -> None:
+    page = look("/accounts").page
+    page.click("text=结算基本户")
+    expect(page.locator("tbody tr")).to_have_count(51)
+    page.click("[data-subject=next]")
+    expect(page.get_by_text("第 2 页")).to_be_visible()
+    assert MAIN_ACCOUNT not in page.content()
 
 
 def test_many_open_pages_ask_the_sisters_no_more_often_than_one(

@@ -250,8 +250,8 @@ class ScriptedBank:
 
     def install_keys(self) -> None:
         self.keys_dir.mkdir(parents=True, exist_ok=True)
-        self.private_key, public_key = sm.generate_key_pair()
-        (self.keys_dir / "bank_public_key.hex").write_text(public_key.hex() + "\n")
+        self.private_key, self.public_key = sm.generate_key_pair()
+        (self.keys_dir / "bank_public_key.hex").write_text(self.public_key.hex() + "\n")
 
     @property
     def submits(self) -> list[Call]:
@@ -304,7 +304,7 @@ class ScriptedBank:
                 "resultmsg": "ok", "rspid": "1", "userid": USER_ID, **self.head}  # fmt: skip
         signature = {"sigdat": "__signature_sigdat__", "sigtim": f"{now:%Y%m%d%H%M%S}"}
         message: Body = {"response": {"body": body, "head": head}, "signature": signature}
-        raw = sm.sign(self.private_key, _canonical(message), identity)
+        raw = sm.sign(self.private_key, self.public_key, _canonical(message), identity)
         if self.spoil_signature:
             raw = bytes([raw[0] ^ 1]) + raw[1:]
         signature["sigdat"] = base64.b64encode(raw).decode()

@@ -99,6 +99,8 @@ async def run_house(
         "payment_retry_delay_s": 0.02,
         "returns_interval_s": 0.05,
         "call_timeout_s": 3.0,
+        "payment_bank_timeout_s": 3.0,
+        "payment_lease_s": 5.0,
     }
     own = PaymentSettings(**(given | fast | changes))
     stop, started = asyncio.Event(), asyncio.get_running_loop().create_future()

@@ -74,6 +74,7 @@ async def test_kill_nine_loses_nothing_and_sends_nothing_twice(
         "YINQI_QUERY_INTERVAL_S": "0.2",
         "YINQI_PAYMENT_BATCH_MAX": "20",
         "YINQI_CALL_TIMEOUT_S": "1",
+        "YINQI_PAYMENT_BANK_TIMEOUT_S": "1",
         "YINQI_PAYMENT_LEASE_S": "2",
     }
 

@@ -65,9 +65,11 @@ def claim(database: Database, now: datetime = NOW, **options: int):
     )
 
 
-def hear(database: Database, reports, now: datetime = NOW):
+def hear(database: Database, reports, now: datetime = NOW, asked: Sequence[Payment] = ()):
     return database.run_sync(
-        lambda c: use_cases.record_status_reports(reports, SqlPaymentStore(c), now=now, pacing=PACING, actor="query")
+        lambda c: use_cases.record_status_reports(
+            reports, SqlPaymentStore(c), now=now, pacing=PACING, actor="query", asked=asked
+        )
     )
 
 
@@ -277,17 +279,46 @@ def test_a_crash_between_intention_and_answer_leaves_the_payment_in_doubt(paymen
     assert get(payment_database).status is S.SETTLED
 
 
+def ask(database: Database, now: datetime) -> list[Payment]:
+    return database.run_sync(lambda c: use_cases.claim_for_query(SqlPaymentStore(c), now=now, limit=10, pacing=PACING))
+
+
 def test_questions_come_further_and_further_apart(payment_database: Database):
     payment = submitted(payment_database)
     hear(payment_database, [report(W.PROCESSING, payment.instruction_id)])
     asked, now = [], NOW
-    for _ in range(40):
+    for second in range(40):
         now += timedelta(seconds=1)
-        due = payment_database.run_sync(
-            lambda c: use_cases.claim_for_query(SqlPaymentStore(c), now=now, limit=10, pacing=PACING)  # noqa: B023
-        )
-        asked += [(now - NOW).total_seconds()] * len(due)
+        if due := ask(payment_database, now):
+            asked.append(int((now - NOW).total_seconds()))
+            answers = [] if second % 2 else [report(W.PROCESSING, payment.instruction_id)]
+            hear(payment_database, answers, now, asked=due)
     assert asked == [1, 6, 16, 36]
+
+
+def test_nobody_asks_again_while_a_question_is_under_way(payment_database: Database):
+    payment = submitted(payment_database)
+    hear(payment_database, [report(W.PROCESSING, payment.instruction_id)])
+    now = NOW + timedelta(seconds=5)
+    assert len(ask(payment_database, now)) == 1
+    assert ask(payment_database, now + PACING.lease - timedelta(seconds=1)) == []
+    assert len(ask(payment_database, now + PACING.lease)) == 1
+
+
+def test_a_dead_process_gives_its_claims_back_but_not_its_submissions(payment_database: Database):
+    payment = submitted(payment_database)
+    initiate(payment_database, [new_payment("B"), new_payment("C")])
+    payment_database.run_sync(
+        lambda c: use_cases.claim_for_screening(SqlPaymentStore(c), now=NOW, limit=10, pacing=PACING)
+    )
+    until = NOW + PACING.first_query_delay
+    payment_database.run_sync(lambda c: SqlPaymentStore(c).free_claims(NOW, until))
+    assert get(payment_database) == payment
+    assert (get(payment_database, "B").next_action_at, get(payment_database, "B").step_tries) == (NOW, 0)
+    hear(payment_database, [report(W.PROCESSING, payment.instruction_id)])
+    ask(payment_database, until)
+    payment_database.run_sync(lambda c: SqlPaymentStore(c).free_claims(NOW, until))
+    assert get(payment_database).next_action_at == until
 
 
 def test_reports_are_written_with_their_journal(payment_database: Database):
@@ -349,16 +380,17 @@ def test_a_payment_in_doubt_goes_out_again_only_with_a_permit(payment_database: 
 def test_the_next_question_comes_as_soon_as_the_safe_window_is_over(payment_database: Database):
     key = submitted(payment_database).instruction_id
     hear(payment_database, [report(W.UNKNOWN, key)])
+    payment_database.run_sync(lambda c: SqlPaymentStore(c).postpone([get(payment_database)], NOW, step_tries=7))
     now = NOW + timedelta(seconds=16)
-    payment_database.run_sync(
-        lambda c: SqlPaymentStore(c).postpone([get(payment_database)], NOW + timedelta(minutes=5), step_tries=7)
-    )
     early = proof(queried_at=now)
-    assert hear(payment_database, [report(W.NOT_FOUND, key, proof=early)], now).permits == []
+    (asked,) = ask(payment_database, now)
+    assert hear(payment_database, [report(W.NOT_FOUND, key, proof=early)], now, [asked]).permits == []
     assert get(payment_database).next_action_at == NOW + early.safe_window
-    blind = proof(queried_at=now, control_seen=False)
-    hear(payment_database, [report(W.NOT_FOUND, key, proof=blind)], now)
-    assert get(payment_database).next_action_at == NOW + early.safe_window
+    later = NOW + early.safe_window
+    (asked,) = ask(payment_database, later)
+    blind = proof(queried_at=later, control_seen=False)
+    hear(payment_database, [report(W.NOT_FOUND, key, proof=blind)], later, [asked])
+    assert get(payment_database).next_action_at == later + PACING.query_interval_max
 
 
 def test_a_permit_is_void_once_the_bank_has_answered(payment_database: Database):

@@ -375,6 +375,26 @@ async def test_an_answer_that_is_under_way_at_the_end_is_still_recorded(sqlite_u
     assert gateway.paid == {"A": 1}
 
 
+async def test_a_hanging_bank_does_not_hold_up_the_end(sqlite_url: str, settings: Settings):
+    gateway, entered = FakeGateway(), asyncio.Event()
+
+    async def hang(_account: str) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    gateway.before_answer = hang
+    async with run_house(sqlite_url, settings, gateway=gateway, drain_grace_s=0.2) as house:
+        await house.initiate(instruction_message("A"))
+        await entered.wait()
+        house.stop.set()
+        await asyncio.wait_for(house.task, 2)
+    gateway.before_answer = None
+    async with run_house(sqlite_url, settings, gateway=gateway) as house:
+        found = await house.reaches("A", "SETTLED")
+        assert "payment.unknown" in [event.type for event in found.journal]
+    assert gateway.paid == {"A": 1}
+
+
 async def test_names_and_accounts_never_reach_the_logs(
     sqlite_url: str, settings: Settings, capsys: pytest.CaptureFixture[str]
 ):

@@ -71,7 +71,7 @@ async def submit_once(database: Database, stall_s: float) -> tuple[RecordingGate
         clock=SlowMachine(NOW, stall_s),
         telemetry=Telemetry.off(),
         pacing=PACING,  # a lease of 20 s
-        limits=WorkerLimits(call_timeout_s=10.0),
+        limits=WorkerLimits(bank_timeout_s=10.0),
     )
     assert await worker.submit()
     while worker._sending:

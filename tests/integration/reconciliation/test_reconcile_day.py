@@ -12,7 +12,8 @@ from yinqi.kernel.errors import FailedPrecondition, InvalidRequest, NotFound
 from yinqi.kernel.ids import TimeOrderedIds
 from yinqi.kernel.money import Money
 from yinqi.reconciliation.model import BreakReason, BreakStatus, DayBalances
-from yinqi.reconciliation.repository import SqlUnitOfWork, metadata, read_events
+from yinqi.reconciliation.repository import SqlUnitOfWork, read_events
+from yinqi.reconciliation.tables import metadata
 from yinqi.reconciliation.use_cases import reconcile_day, resolve_break
 from yinqi.runtime.migrations import migrate
 

@@ -88,6 +88,66 @@ async def test_events_come_in_order_from_the_cursor_and_new_ones_follow(store: D
     assert [word for _, word in await asyncio.wait_for(following, 5)] == ["d"]  # woken by the commit, not by polling
 
 
+async def test_followers_that_share_their_reads_each_get_everything_in_order_and_in_time(store: Database) -> None:
+    reads = 0
+
+    def counted(connection: Connection, after: int, limit: int) -> Sequence[Event]:
+        nonlocal reads
+        reads += 1
+        return read_batch(connection, after, limit)
+
+    # Polling is too slow to help: a wake-up that is lost shows as a time-out.
+    feed = Feed(store, counted, sequence_of, poll_interval_s=60.0, gather_ms=0.5, shared_batches=2)
+    count, followers = 300, 6
+
+    async def follow(start_after: int) -> list[Event]:
+        seen: list[Event] = []
+        await asyncio.sleep(start_after / 100)
+        async for batch in feed.follow(0, batch_max=7):
+            seen += batch
+            if len(seen) == count:
+                return seen
+        return seen
+
+    async def write() -> None:
+        for number in range(count):
+            await store.run(adding(str(number)))
+            if number % 10 == 0:
+                await asyncio.sleep(0)
+
+    async with asyncio.timeout(60):
+        *seen, _ = await asyncio.gather(*(follow(n) for n in range(followers)), write())
+    assert all(one == [(n + 1, str(n)) for n in range(count)] for one in seen)
+    assert reads < followers * count
+
+
+async def test_a_follower_that_leaves_does_not_end_the_read_it_shares(store: Database) -> None:
+    feed = Feed(store, read_batch, sequence_of, shared_batches=2)
+    store.run_sync(adding("one"))
+    leaving = asyncio.ensure_future(anext(feed.follow(0)))
+    staying = asyncio.ensure_future(anext(feed.follow(0)))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert [word for _, word in await asyncio.wait_for(staying, 10)] == ["one"]
+
+
+async def test_a_shared_read_that_fails_is_tried_again(store: Database) -> None:
+    failures = 1
+
+    def failing_once(connection: Connection, after: int, limit: int) -> Sequence[Event]:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise ValueError("once")
+        return read_batch(connection, after, limit)
+
+    feed = Feed(store, failing_once, sequence_of, shared_batches=2)
+    store.run_sync(adding("one"))
+    with pytest.raises(ValueError, match="once"):
+        await anext(feed.follow(0))
+    assert [word for _, word in await anext(feed.follow(0))] == ["one"]
+
+
 async def test_a_failed_use_case_leaves_no_event_and_its_neighbours_do(store: Database) -> None:
     def fails(connection: Connection) -> None:
         adding("lost")(connection)

@@ -37,10 +37,10 @@ class BankSide:
     """The other end of the wire, with keys of its own and another implementation of SM2 and SM4."""
 
     def __init__(self, folder: Path) -> None:
-        self.private_key, public_key = sm.generate_key_pair()
+        self.private_key, self.public_key = sm.generate_key_pair()
         self.sm4_key = bytes(range(16))
         file = folder / "bank_public_key.hex"
-        file.write_text(public_key.hex())
+        file.write_text(self.public_key.hex())
         self.keys = BankKeys(SigningKey.generate(), self.sm4_key, file)
 
     def message(self, outgoing: Outgoing, body: Any, **head: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class BankSide:
 
     def seal(self, message: dict[str, Any]) -> WireAnswer:
         """Sign and encrypt."""
-        raw = sm.sign(self.private_key, canonical(message), IDENTITY)
+        raw = sm.sign(self.private_key, self.public_key, canonical(message), IDENTITY)
         message["signature"]["sigdat"] = base64.b64encode(raw).decode()
         return self.encrypt(canonical(message))
 

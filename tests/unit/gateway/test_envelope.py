@@ -90,8 +90,8 @@ def test_an_answer_of_another_signer_is_refused_although_it_decrypts(
     dialect: CdcDialect, bank_side: Any, outgoing: Outgoing
 ) -> None:
     message = bank_side.message(outgoing, {"bb1payopz1": []})
-    other_key, _ = sm.generate_key_pair()
-    message["signature"]["sigdat"] = base64.b64encode(sm.sign(other_key, canonical(message), IDENTITY)).decode()
+    other_pair = sm.generate_key_pair()
+    message["signature"]["sigdat"] = base64.b64encode(sm.sign(*other_pair, canonical(message), IDENTITY)).decode()
     assert refusal(dialect, outgoing, bank_side.encrypt(canonical(message))) == "BAD_SIGNATURE"
 
 

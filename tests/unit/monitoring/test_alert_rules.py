@@ -38,6 +38,15 @@ def test_other_statuses_raise_none(status: str) -> None:
     assert alert_rules.effects_of_payments([replace(CHANGE, status=status)]).raised == []
 
 
+@pytest.mark.parametrize("status", ["SETTLED", "REJECTED", "RETURNED"])
+def test_a_bank_that_contradicts_itself_is_the_worst_news_and_nothing_else(status: str) -> None:
+    change = replace(CHANGE, status=status, reason_code="CONTRADICTION")
+    (cause,) = alert_rules.effects_of_payments([change]).raised
+    assert (cause.rule, cause.severity) == ("payment_contradicted", Severity.CRITICAL)
+    assert "ask the bank" in cause.summary
+    assert "矛盾" in cause.summary_zh
+
+
 def test_only_a_final_status_ends_the_wait_for_an_answer() -> None:
     key = ("payment_unknown_too_long", "YQ1")
     for status in alert_rules.FINAL_STATUSES:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from yinqi.monitoring.delivery import AlertUrlInvalid, alert_body, alert_title, channels_from
-from yinqi.monitoring.model import Alert, AlertStatus, Severity
+from yinqi.monitoring.delivery import AlertUrlInvalid, channels_from, message_body, message_title
+from yinqi.monitoring.model import Alert, AlertStatus, PendingDelivery, Severity
+from yinqi.monitoring.use_cases import group_messages
 
 ALERT = Alert(
     "AL1",
@@ -49,8 +51,45 @@ def test_a_wrong_entry_is_named_by_place_without_its_secrets(setting: str) -> No
 
 
 def test_people_read_both_languages_and_a_machine_finds_the_alert_again() -> None:
-    body = alert_body(ALERT)
+    body = message_body([ALERT])
     assert ALERT.summary in body
     assert ALERT.summary_zh in body
     assert "alert_id: AL1" in body
-    assert "警告 Warning" in alert_title(ALERT)
+    assert "警告 Warning" in message_title([ALERT])
+
+
+class RecordingChannel:
+    """A channel that only has a key and a threshold."""
+
+    def __init__(self, key: str, severity_min: Severity = Severity.INFO) -> None:
+        self.key = key
+        self.severity_min = severity_min
+
+    def send(self, alerts) -> bool:
+        raise AssertionError("grouping sends nothing")
+
+
+def test_many_alerts_of_one_rule_are_one_message_per_channel() -> None:
+    returned = [PendingDelivery(replace(ALERT, alert_id=f"AL{n}"), frozenset()) for n in range(3)]
+    rejected = PendingDelivery(
+        replace(ALERT, alert_id="AL9", rule="payment_rejected", severity=Severity.INFO), frozenset()
+    )
+    every, urgent = RecordingChannel("every"), RecordingChannel("urgent", Severity.WARNING)
+    groups = group_messages([*returned, rejected], [every, urgent])
+    assert sorted((channel.key, [a.alert_id for a in alerts]) for channel, alerts in groups) == [
+        ("every", ["AL0", "AL1", "AL2"]),
+        ("every", ["AL9"]),
+        ("urgent", ["AL0", "AL1", "AL2"]),
+    ]
+
+
+def test_a_channel_that_confirmed_does_not_get_the_alert_again() -> None:
+    half_done = PendingDelivery(ALERT, frozenset({"first"}))
+    groups = group_messages([half_done], [RecordingChannel("first"), RecordingChannel("second")])
+    assert [channel.key for channel, _ in groups] == ["second"]
+
+
+def test_a_message_of_many_says_how_many_and_names_each() -> None:
+    alerts = [replace(ALERT, alert_id=f"AL{n}", raised_at=ALERT.raised_at + timedelta(seconds=n)) for n in range(12)]
+    assert message_title(alerts).endswith("payment_returned × 12")
+    assert message_body(alerts).count("alert_id: AL") == 12

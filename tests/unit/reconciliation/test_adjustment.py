@@ -8,7 +8,7 @@ from reconciliation_builders import DAY, booking, entry
 
 from yinqi.kernel.money import Money
 from yinqi.reconciliation.adjustment import adjust_balances, outstanding_bookings, outstanding_entries
-from yinqi.reconciliation.model import Direction
+from yinqi.reconciliation.model import DayBalances, Direction
 
 CNY = "CNY"
 
@@ -35,3 +35,13 @@ def test_a_pair_across_midnight_is_outstanding_on_the_first_day_only() -> None:
     assert outstanding_bookings(tomorrow, [], [(ours, tomorrow)]) == []
     theirs = entry(1)
     assert outstanding_entries(DAY, [], [(theirs, tomorrow)]) == [theirs]
+
+
+def test_balances_are_explained_once_the_feeds_brought_the_whole_day() -> None:
+    balances = DayBalances(
+        bank=Money(CNY, 90), book=Money(CNY, 95), bank_opening=Money(CNY, 100), book_opening=Money(CNY, 100)
+    )
+    assert balances.are_explained_by(booked=-5, entered=-10)
+    assert not balances.are_explained_by(booked=-5, entered=0)
+    assert not balances.are_explained_by(booked=0, entered=-10)
+    assert DayBalances(bank=None, book=Money(CNY, 95)).are_explained_by(booked=0, entered=0)

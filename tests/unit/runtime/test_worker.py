@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 import structlog
 
 from yinqi.kernel.errors import Unavailable
+from yinqi.runtime import worker
 from yinqi.runtime.worker import backoff_s, every, pause
 
 
@@ -54,7 +56,9 @@ async def test_a_wake_up_ends_the_rest_and_none_is_lost() -> None:
     assert runs == 3
 
 
-async def test_an_error_is_logged_and_the_loop_goes_on() -> None:
+async def test_an_error_is_logged_and_the_loop_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A logger of its own: one that was used before logging was set up cannot be captured.
+    monkeypatch.setattr(worker, "_log", structlog.get_logger("fresh"))
     stop = asyncio.Event()
     runs = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -32,8 +33,10 @@ from yinqi.monitoring.masking import mask_account
 from yinqi.monitoring.model import NOTE_LENGTH_MAX, ActivityBucket
 
 _RESOLUTION_LENGTH_MAX = 500
-_OVERVIEW_LINES_MAX = 6
+_OVERVIEW_LINES_MAX = 5
 _PAGE_SIZE = 50
+_ALERTS_LOOKED_AT_MAX = 200
+_RUNS_LOOKED_AT_MAX = 200
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,10 @@ async def _overview(console: Console, request: Request, reader: Reader) -> None:
         return view_overview.currency_table(await counts(), words)
 
     async def open_alerts() -> Safe:
-        found, _ = await sisters.list_alerts(monitoring_pb2.ALERT_STATUS_OPEN, _OVERVIEW_LINES_MAX)
-        return view_overview.section("overview.open_alerts", "/alerts", view_overview.alert_lines(found, words), words)
+        found, more = await sisters.list_alerts(monitoring_pb2.ALERT_STATUS_OPEN, _ALERTS_LOOKED_AT_MAX)
+        worst = sorted(found, key=lambda alert: -alert.severity)[:_OVERVIEW_LINES_MAX]
+        count = f"{len(found)}{'+' if more else ''}"
+        return view_overview.alerts_section(worst, count, words)
 
     async def balances() -> Safe:
         found, known = await asyncio.gather(sisters.get_balances(), sisters.list_accounts())
@@ -115,8 +120,9 @@ async def _overview(console: Console, request: Request, reader: Reader) -> None:
         return view_overview.section("overview.balances", "/accounts", body, words)
 
     async def runs() -> Safe:
-        found, _ = await sisters.list_reconciliations(_OVERVIEW_LINES_MAX)
-        body = view_reconciliation.runs_table(found, await _account_names(sisters), words)
+        found, _ = await sisters.list_reconciliations(_PAGE_SIZE)
+        latest = view_reconciliation.most_telling(found)[:_OVERVIEW_LINES_MAX]
+        body = view_reconciliation.runs_table(latest, await _account_names(sisters), words)
         return view_overview.section("overview.reconciliation", "/reconciliation", body, words)
 
     with frame(request, reader, "overview", console.assets_version):
@@ -482,6 +488,16 @@ async def _reconciliations(console: Console, request: Request, reader: Reader) -
         await live.start()
 
 
+async def _reconciled_account(sisters: Sisters, key: str) -> str:
+    """Return the account an address names; the days that were reconciled know it without the account service."""
+    with contextlib.suppress(SisterAway, NotFound):
+        return (await _account_of(sisters, key)).identification
+    for run in (await sisters.list_reconciliations(_RUNS_LOOKED_AT_MAX))[0]:
+        if view_accounts.account_key(run.account) == key:
+            return run.account
+    raise NotFound("ACCOUNT_NOT_FOUND", "There is no such account.", "没有该账户。")
+
+
 async def _resolve(console: Console, reader: Reader, break_id: str) -> None:
     words = reader.words
 
@@ -499,18 +515,17 @@ async def _reconciliation_day(console: Console, request: Request, reader: Reader
     live = Live(words)
 
     async def run() -> reconciliation_pb2.Reconciliation:
-        account = await _account_of(sisters, key)
-        return await sisters.get_reconciliation(account.identification, date)
+        return await sisters.get_reconciliation(await _reconciled_account(sisters, key), date)
 
     async def summary() -> Safe:
         found = await run()
-        account = await _account_of(sisters, key)
+        name = (await _account_names(sisters)).get(found.account, "")
         return div(
             tag(
                 "h1",
                 found.date,
-                span(account.name or "", cls="yq-beside"),
-                span(mask_account(account.identification), cls="yq-beside yq-code"),
+                span(name, cls="yq-beside"),
+                span(mask_account(found.account), cls="yq-beside yq-code"),
             ),
             div(
                 view_reconciliation.result_badge(found, words),
@@ -537,8 +552,8 @@ async def _reconciliation_day(console: Console, request: Request, reader: Reader
         return view_reconciliation.breaks_table((await run()).breaks, words)
 
     async def pairs() -> Safe:
-        account = await _account_of(sisters, key)
-        found = await sisters.get_reconciliation(account.identification, date, include_matches=True)
+        account = await _reconciled_account(sisters, key)
+        found = await sisters.get_reconciliation(account, date, include_matches=True)
         return view_reconciliation.pairs_table(found.matches, words)
 
     async def handle(action: str, subject: str) -> None:

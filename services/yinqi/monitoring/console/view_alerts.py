@@ -84,7 +84,10 @@ def _story_link(alert: monitoring_pb2.Alert, words: Words) -> Safe:
 def _delivery(alert: monitoring_pb2.Alert, words: Words) -> Safe:
     if alert.HasField("delivered_at"):
         return join(
-            (badge(words("alerts.delivered"), "settled"), div(clock_time(alert.delivered_at), cls="yq-muted yq-small"))
+            (
+                badge(words("alerts.delivered"), "settled"),
+                div(clock_time(alert.delivered_at), cls="yq-muted yq-small yq-nowrap"),
+            )
         )
     if alert.delivery_attempts:
         return badge(words("alerts.trying", count=alert.delivery_attempts), "unknown")

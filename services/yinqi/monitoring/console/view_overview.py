@@ -104,10 +104,16 @@ def currency_table(counts: Counts, words: Words) -> Safe:
 
 
 def alert_lines(alerts: Sequence[monitoring_pb2.Alert], words: Words) -> Safe:
-    """Return open alerts, newest first, one line each."""
+    """Return alerts, one line each."""
     if not alerts:
         return div(words("overview.no_alerts"), cls="yq-empty")
     return div(*(_alert_line(alert, words) for alert in alerts), cls="yq-lines")
+
+
+def alerts_section(worst: Sequence[monitoring_pb2.Alert], count: str, words: Words) -> Safe:
+    """Return the worst open alerts (newest first among equals) and how many there are."""
+    aside = link("/alerts", f"{words('overview.all')} {count} →")
+    return join((heading("overview.open_alerts", words, aside), alert_lines(worst, words)))
 
 
 def _alert_line(alert: monitoring_pb2.Alert, words: Words) -> Safe:

@@ -44,6 +44,12 @@ def runs_table(runs: Sequence[reconciliation_pb2.Reconciliation], names: dict[st
     return table(_RUN_COLUMNS, [_run(run, names, words) for run in runs], words)
 
 
+def most_telling(runs: Sequence[reconciliation_pb2.Reconciliation]) -> list[reconciliation_pb2.Reconciliation]:
+    """Return the runs, newest day first; within a day those with breaks, then those with the most entries."""
+    by_weight = sorted(runs, key=lambda run: (-run.break_count, -run.entry_count))
+    return sorted(by_weight, key=lambda run: run.date, reverse=True)
+
+
 def _run(run: reconciliation_pb2.Reconciliation, names: dict[str, str], words: Words) -> Row:
     path = day_path(run.account, run.date)
     name = join(

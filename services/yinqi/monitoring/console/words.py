@@ -250,6 +250,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "rule.payment_unknown_too_long": ("No answer for too long", "状态未知超时"),
     "rule.payment_returned": ("Payment returned", "付款退汇"),
     "rule.payment_rejected": ("Payment rejected", "付款被拒"),
+    "rule.payment_contradicted": ("Bank contradicts itself", "银行答复矛盾"),
     "rule.payment_blocked": ("Payment blocked", "付款拦截"),
     "rule.possible_duplicate": ("Possible duplicate", "疑似重复"),
     "rule.break_opened": ("Reconciliation break", "对账差异"),
