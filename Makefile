@@ -25,7 +25,7 @@ up: setup ## Set up, start all services and keep them running
 test: test-rust test-python ## Set up and run all tests
 
 test-rust: setup-dev
-	@cargo test --quiet --manifest-path crypto_core/Cargo.toml
+	@cargo test --release --quiet --manifest-path crypto_core/Cargo.toml
 
 test-python: setup-dev
 	@$(BIN)/python -m pytest $(PYTEST_OPTIONS)

@@ -256,16 +256,6 @@ class VerifyKey:
 class PreparedVerifyKey(VerifyKey):
     """A public key that holds its table of multiples (256 KiB, made in about 2 ms) as long as it lives."""
 
-def tier() -> str:
-    """Return the set of instructions in use: "portable", "avx2" or "avx512"."""
-
-def force_tier(name: str | None) -> None:
-    """Use a set of instructions in this process from now on, for tests and measurements; None returns to the best one.
-
-    Raises:
-        ValueError: an unknown name, or one whose instructions this processor lacks.
-    """
-
 def set_threads(count: int | None) -> None:
     """Limit the threads of all batches together. None: as many as affinity and the container's CPU quota grant.
 
