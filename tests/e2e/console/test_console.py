@@ -11,7 +11,7 @@ from tests.e2e.console.conftest import Look, ServedConsole
 from tests.e2e.console.fake_sisters import MAIN_ACCOUNT, TRACE_ID
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=20_000)  # A busy machine is not a broken page.
+expect.set_options(timeout=40_000)  # A busy machine is not a broken page.
 PATHS = ("/", "/payments", "/accounts", "/reconciliation", "/alerts")
 
 
@@ -197,7 +197,7 @@ def test_a_sister_that_is_away_is_named_and_the_rest_stays_alive(
         seen.shot("account-away")
     finally:
         console.sisters.start("account")
-    expect(page.get_by_text("128,456,789.00")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("128,456,789.00")).to_be_visible(timeout=60_000)
 
 
 def test_a_reconciled_day_is_shown_without_the_account_service(

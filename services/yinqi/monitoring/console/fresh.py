@@ -13,6 +13,8 @@ T = TypeVar("T")
 _ENTRIES_MAX = 200
 # A slow answer is kept longer: asking takes at most a twentieth of the sister's time. An error is not: people wait.
 _REST_FACTOR = 20.0
+# One answer that was slow by chance must not freeze the page.
+_REST_MAX_S = 5.0
 
 
 @dataclass(slots=True)
@@ -52,7 +54,8 @@ class Fresh(Generic[T]):
         if entry.ended is None:
             return False
         failed = entry.task.exception() is not None
-        age_max_s = max(self._age_max_s, 0.0 if failed else _REST_FACTOR * (entry.ended - entry.started))
+        rest_s = 0.0 if failed else min(_REST_MAX_S, _REST_FACTOR * (entry.ended - entry.started))
+        age_max_s = max(self._age_max_s, rest_s)
         return self._monotonic() - entry.ended > age_max_s
 
     def _ask(self, key: object, ask: Callable[[], Awaitable[T]]) -> _Entry[T]:
