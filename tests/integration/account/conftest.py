@@ -295,7 +295,7 @@ async def has_balance(house: House) -> bool:
     return response.balances[0].HasField("bank_booked_balance")
 
 
-async def eventually(condition: Callable[[], Awaitable[object]], timeout_s: float = 15.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[object]], timeout_s: float = 60.0) -> None:
     """Wait until the condition holds; fails after the timeout."""
     async with asyncio.timeout(timeout_s):
         while not await condition():  # noqa: ASYNC110 (asked over the wire)

@@ -92,7 +92,7 @@ class Gateway:
         return list(response.reports)
 
     async def messages(self, instruction_id: str) -> list[pb.ArchivedMessage]:
-        response = await self.stub.ListMessages(pb.ListMessagesRequest(instruction_id=instruction_id), timeout=10)
+        response = await self.stub.ListMessages(pb.ListMessagesRequest(instruction_id=instruction_id), timeout=60)
         return list(response.messages)
 
 
@@ -173,7 +173,7 @@ class SandboxBank:
     address: str
 
     def control(self, method: str, path: str, **arguments: Any) -> Any:
-        response = httpx.request(method, f"http://{self.address}{path}", timeout=10, **arguments)
+        response = httpx.request(method, f"http://{self.address}{path}", timeout=60, **arguments)
         response.raise_for_status()
         return response.json() if response.content else None
 

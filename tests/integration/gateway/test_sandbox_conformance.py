@@ -79,7 +79,7 @@ async def test_a_batch_is_received_executed_and_found_in_the_statement(bank: Any
         assert {report.status for report in settled} == {SETTLED}
         assert all(report.booking_date and report.account_servicer_reference for report in settled)
 
-        page = (await gateway.stub.ListEntries(pb.ListEntriesRequest(account=CNY_2), timeout=10)).page
+        page = (await gateway.stub.ListEntries(pb.ListEntriesRequest(account=CNY_2), timeout=60)).page
         by_reference = {entry.instruction_id: entry for entry in page.entries}
         for submission, report in zip(submissions, settled, strict=True):
             entry = by_reference[submission.instruction_id]
@@ -129,7 +129,7 @@ async def test_statement_pages_follow_the_cursor_and_it_shows_only_what_is_new_l
         await until_final(gateway, first)
         seen, cursor, pages = [], "", 0
         while True:
-            page = (await gateway.stub.ListEntries(pb.ListEntriesRequest(account=EUR, cursor=cursor), timeout=10)).page
+            page = (await gateway.stub.ListEntries(pb.ListEntriesRequest(account=EUR, cursor=cursor), timeout=60)).page
             seen += [entry.instruction_id for entry in page.entries]
             cursor, pages = page.next_cursor, pages + 1
             if not page.has_more:
@@ -140,7 +140,7 @@ async def test_statement_pages_follow_the_cursor_and_it_shows_only_what_is_new_l
         later = euro()
         await gateway.submit(later)
         await until_final(gateway, [later])
-        page = (await gateway.stub.ListEntries(pb.ListEntriesRequest(account=EUR, cursor=cursor), timeout=10)).page
+        page = (await gateway.stub.ListEntries(pb.ListEntriesRequest(account=EUR, cursor=cursor), timeout=60)).page
         assert [entry.instruction_id for entry in page.entries] == [later.instruction_id]
         assert not page.is_final
 

@@ -110,7 +110,7 @@ async def serving(
             await service
 
 
-async def until(happened: Callable[[], Awaitable[bool]], within_s: float = 20.0) -> None:
+async def until(happened: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:
     async with asyncio.timeout(within_s):
         while not await happened():  # noqa: ASYNC110 (what is waited for is in another process)
             await asyncio.sleep(0.05)

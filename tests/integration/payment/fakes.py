@@ -142,7 +142,7 @@ class FakeGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
         )
 
 
-async def until(condition: Callable[[], Any], what: str = "it", seconds: float = 15.0) -> None:
+async def until(condition: Callable[[], Any], what: str = "it", seconds: float = 60.0) -> None:
     """Wait until the condition holds; fail with its name if it does not."""
     try:
         async with asyncio.timeout(seconds):

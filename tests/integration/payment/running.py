@@ -43,10 +43,14 @@ class House:
         return payment_service_pb2_grpc.PaymentServiceStub(self.channel)
 
     async def initiate(self, *messages: payment_pb2.PaymentInstruction) -> Any:
-        return await self.stub.InitiatePayments(payment_service_pb2.InitiatePaymentsRequest(instructions=messages))
+        return await self.stub.InitiatePayments(
+            payment_service_pb2.InitiatePaymentsRequest(instructions=messages), timeout=60
+        )
 
     async def get(self, end_to_end_id: str) -> Any:
-        return await self.stub.GetPayment(payment_service_pb2.GetPaymentRequest(end_to_end_id=end_to_end_id))
+        return await self.stub.GetPayment(
+            payment_service_pb2.GetPaymentRequest(end_to_end_id=end_to_end_id), timeout=60
+        )
 
     async def status(self, end_to_end_id: str) -> str:
         return STATUS.Name((await self.get(end_to_end_id)).payment.status).removeprefix("PAYMENT_STATUS_")

@@ -128,7 +128,7 @@ async def service(tmp_path) -> AsyncIterator[SimpleNamespace]:
 
 async def reconcile(service: SimpleNamespace) -> pb.Reconciliation:
     request = reconciliation_service_pb2.ReconcileDayRequest(account=ACCOUNT, date=DAY)
-    return (await service.stub.ReconcileDay(request, timeout=20)).reconciliation
+    return (await service.stub.ReconcileDay(request, timeout=60)).reconciliation
 
 
 async def test_a_day_is_reconciled_from_what_the_sisters_tell(service: SimpleNamespace) -> None:

@@ -59,7 +59,7 @@ def test_kill_9_of_a_busy_writer_loses_nothing_acknowledged(sqlite_url: str) -> 
         for _ in range(200):
             acknowledged.add(int(process.stdout.readline()))
         process.send_signal(signal.SIGKILL)
-        rest, _ = process.communicate(timeout=10)
+        rest, _ = process.communicate(timeout=60)
         acknowledged |= {int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")}
     store = Database.open(sqlite_url)
     stored = set(store.read_sync(lambda c: list(c.execute(text("SELECT v FROM n")).scalars())))
@@ -89,7 +89,7 @@ print("acknowledged")
 
 def test_a_failed_fsync_ends_the_process_before_anything_is_acknowledged(sqlite_url: str) -> None:
     process = start(BROKEN, sqlite_url)
-    out, log = process.communicate(timeout=20)
+    out, log = process.communicate(timeout=60)
     assert process.returncode == 70
     assert "acknowledged" not in out
     assert "fail stop" in out + log
@@ -134,7 +134,7 @@ def test_a_corrupt_file_ends_the_process(tmp_path: Path) -> None:
     content[4096:40960] = b"\xa5" * 36864  # behind the first page
     path.write_bytes(content)
     process = start(CORRUPT, f"sqlite:///{path}")
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 70
     assert "went on" not in out
 

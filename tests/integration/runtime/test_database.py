@@ -109,7 +109,7 @@ async def test_the_loser_of_a_race_for_a_key_runs_again_and_sees_the_winner(
 ) -> None:
     store = open_database(postgresql_url)
     store.run_sync(metadata.create_all)
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=60)
     runs = 0
 
     def claim(connection: Connection) -> str:
@@ -132,7 +132,7 @@ async def test_a_deadlock_is_resolved_by_running_again(
     store = open_database(postgresql_url)
     store.run_sync(metadata.create_all)
     await store.run(add("a", "b"))
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=60)
     turns = iter(range(2))
 
     def locking(*order: str) -> Callable[[Connection], None]:

@@ -46,7 +46,7 @@ def effects(connection: Connection) -> list[str]:
     return list(connection.execute(select(effect.c.word)).scalars())
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -54,7 +54,7 @@ def grpc_child(name: str, port: int) -> Child:
     return Child(name, [sys.executable, "-c", GRPC_CHILD], grpc_environment(port), port)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -196,12 +196,12 @@ async def test_sigterm_drains_a_service_and_a_second_start_on_its_port_is_refuse
 
     await until(lambda: not is_free("127.0.0.1", port))
     second = start()
-    _, words = await asyncio.to_thread(second.communicate, timeout=20)
+    _, words = await asyncio.to_thread(second.communicate, timeout=60)
     assert second.returncode == 78
     assert f"port {port}" in words
     assert "Traceback" not in words
     first.send_signal(signal.SIGTERM)
-    out, _ = await asyncio.to_thread(first.communicate, timeout=20)
+    out, _ = await asyncio.to_thread(first.communicate, timeout=60)
     assert (first.returncode, out.splitlines()[-1]) == (0, "drained")
 
 

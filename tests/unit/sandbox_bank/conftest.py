@@ -53,7 +53,7 @@ class BankUnderTest:
     def payment(self, reference: str) -> dict[str, Any]:
         return next(one for one in self.book()["payments"] if one["reference"] == reference)
 
-    def until(self, condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         limit = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < limit, f"waited too long for {what}"
