@@ -12,6 +12,7 @@ import grpc
 import typer
 from rich.console import Console
 
+from yinqi.demo.sisters import COMPANY_ROLES
 from yinqi.kernel.errors import InvalidRequest, Unavailable, YinqiError
 from yinqi.runtime.errors import typed_error
 from yinqi.runtime.grpc_client import open_channel
@@ -21,9 +22,6 @@ from yinqi.runtime.settings import Settings, load_settings
 T = TypeVar("T")
 console = Console()
 errors = Console(stderr=True)
-
-# What a person at the command line may do in a development installation.
-_ROLES = "payment_initiator,payment_viewer,account_viewer,account_operator,reconciler,alert_viewer,alert_handler"
 
 
 class ExitCode(IntEnum):
@@ -52,7 +50,7 @@ def call(service: str, action: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
 
     async def converse() -> T:
         async with open_channel(
-            current.address_of(service), service_name=_identity(), settings=current, roles=_ROLES
+            current.address_of(service), service_name=_identity(), settings=current, roles=COMPANY_ROLES
         ) as channel:
             return await action(channel)
 

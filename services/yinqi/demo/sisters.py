@@ -24,7 +24,8 @@ from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import Telemetry
 
 T = TypeVar("T")
-_ROLES = "payment_initiator,payment_viewer,account_viewer,account_operator,reconciler,alert_viewer,alert_handler"
+# What a person of the company may do in a development installation.
+COMPANY_ROLES = "payment_initiator,payment_viewer,account_viewer,account_operator,reconciler,alert_viewer,alert_handler"
 _AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
 _TRIES_MAX = 10
 
@@ -64,7 +65,7 @@ class Sisters:
             service_name="demo",
             settings=self._settings,
             telemetry=self._telemetry,
-            roles=_ROLES,
+            roles=COMPANY_ROLES,
         )
         return await self._stack.enter_async_context(channel)
 
