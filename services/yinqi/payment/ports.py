@@ -126,6 +126,10 @@ class PaymentStore(Protocol):
 class Screener(Protocol):
     """The rules that look at payments before release (monitoring). It never moves money."""
 
+    async def is_reachable(self) -> bool:
+        """Return whether a call would find monitoring now; while it would not, no payment is claimed for it."""
+        ...
+
     async def screen(self, payments: Sequence[Payment]) -> list[Screening]:
         """Return a verdict per payment; those without a usable verdict are absent and wait.
 

@@ -13,7 +13,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Select,
+    Dialect,
     String,
     and_,
     bindparam,
@@ -41,6 +41,8 @@ from yinqi.payment.status import PaymentStatus
 from yinqi.payment.tables import payment_events, payments
 from yinqi.runtime import feed
 from yinqi.runtime.bulk_insert import insert_rows
+from yinqi.runtime.columns import utc_instant
+from yinqi.runtime.database_engine import driver_of
 
 _FIELDS = tuple(field.name for field in fields(Payment))
 _CHANGING = _FIELDS[_FIELDS.index("status") :]
@@ -60,10 +62,10 @@ class SqlPaymentStore:
         self._is_postgresql = connection.dialect.name == "postgresql"
 
     def find_keys(self, end_to_end_ids: Sequence[str]) -> Mapping[str, RecordedKey]:
-        rows = self._connection.execute(
-            _find_keys(self._is_postgresql), {"values": _as_parameter(end_to_end_ids, self._is_postgresql)}
-        )
-        return {row[0]: RecordedKey(row[0], row[1], bytes(row[2]), row[3]) for row in rows}
+        # By the driver: every unary acceptance asks it, and SQLAlchemy's part would take four times as long as the answer.
+        given = _as_parameter(end_to_end_ids, self._is_postgresql)
+        rows = driver_of(self._connection).execute(_find_keys(self._connection.dialect), (given,))
+        return {row[0]: RecordedKey(row[0], row[1], bytes(row[2]), utc_instant(row[3])) for row in rows}
 
     def add(self, new: Sequence[tuple[str, NewPayment]], received_at: datetime) -> None:
         insert_rows(self._connection, payments, [_row_of(key, payment, received_at) for key, payment in new])
@@ -213,12 +215,13 @@ def _among(column: Column[str], given: ColumnElement[Any], is_postgresql: bool) 
     return column.in_(select(each.c.value))
 
 
-@lru_cache(maxsize=2)
-def _find_keys(is_postgresql: bool) -> Select[Any]:
-    """Built once: every unary acceptance asks it, and building a query costs as much as asking it."""
+@lru_cache(maxsize=8)
+def _find_keys(dialect: Dialect) -> str:
+    is_postgresql = dialect.name == "postgresql"
     given = bindparam("values", type_=ARRAY(String) if is_postgresql else String)
     columns = (payments.c.end_to_end_id, payments.c.instruction_id, payments.c.request_hash, payments.c.received_at)
-    return select(*columns).where(_among(payments.c.end_to_end_id, given, is_postgresql))
+    query = select(*columns).where(_among(payments.c.end_to_end_id, given, is_postgresql))
+    return str(query.compile(dialect=dialect)).replace("%(values)s", "%s")
 
 
 def _payments(rows: Any) -> list[Payment]:

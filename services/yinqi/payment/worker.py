@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 from sqlalchemy import Connection
 
 from yinqi.kernel.clock import Clock, epoch_ns
-from yinqi.kernel.errors import YinqiError
+from yinqi.kernel.errors import Unavailable, YinqiError
 from yinqi.payment import use_cases
 from yinqi.payment.model import Pacing, Payment, StatusReport, Submission
 from yinqi.payment.ports import BankGateway, Screener
@@ -118,11 +118,14 @@ class PaymentWorker:
 
     async def screen(self) -> bool:
         """Screen due payments; if monitoring is away they wait. Return whether there may be more."""
-        payments = await self._claim(
-            (PaymentStatus.RECEIVED,),
+        if not await self._is_due((PaymentStatus.RECEIVED,)):
+            return False
+        if not await self._screener.is_reachable():
+            raise Unavailable("MONITORING_AWAY", "Monitoring cannot be reached; payments wait to be screened.")
+        payments = await self._run(
             lambda store, now: use_cases.claim_for_screening(
                 store, now=now, limit=self._limits.batch_max, pacing=self._pacing
-            ),
+            )
         )
         if not payments:
             return False
@@ -315,11 +318,6 @@ class PaymentWorker:
         return len(recovered) == _RECOVERY_LIMIT
 
     # --- small parts ---
-
-    async def _claim(
-        self, statuses: Sequence[PaymentStatus], claim: Callable[[SqlPaymentStore, datetime], T]
-    ) -> T | None:
-        return await self._run(claim) if await self._is_due(statuses) else None
 
     async def _is_due(self, statuses: Sequence[PaymentStatus], at: datetime | None = None) -> bool:
         """Look with a reader first: an idle worker must not write."""
