@@ -15,6 +15,7 @@ from typing import Annotated, cast
 import typer
 import uvicorn
 import uvloop
+from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -23,6 +24,8 @@ from yinqi.sandbox_bank.clock import WallClock, system_wall_ms
 from yinqi.sandbox_bank.config import BankConfig, read_config
 from yinqi.sandbox_bank.errors import ControlRefused
 from yinqi.sandbox_bank.http_app import ABORT, build_app
+from yinqi.sandbox_bank.keys import KeyRing
+from yinqi.sandbox_bank.sealed import SealedBank
 from yinqi.sandbox_bank.telemetry import Telemetry
 
 _log = logging.getLogger("yinqi.sandbox_bank")
@@ -38,10 +41,15 @@ class AbortableProtocol(HttpToolsProtocol):
         app = self.app
 
         async def with_abort(scope: Scope, receive: Receive, send: Send) -> None:
-            scope[ABORT] = cast(asyncio.Transport, transport).abort
+            scope[ABORT] = lambda *, drain: _close(cast(asyncio.Transport, transport), drain=drain)
             await app(scope, receive, send)
 
         self.app = cast("uvicorn._types.ASGI3Application", with_abort)
+
+
+def _close(transport: asyncio.Transport, *, drain: bool) -> None:
+    """End a connection: at once, or once what was written has left."""
+    transport.close() if drain else transport.abort()
 
 
 class Server(uvicorn.Server):
@@ -51,6 +59,11 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Handle nothing here."""
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End slow answers and half-open connections first, then what uvicorn does."""
+        cast(Starlette, self.config.app).state.close_door()
+        await super().shutdown(sockets)
 
 
 def run(config: BankConfig) -> None:
@@ -71,7 +84,7 @@ def run(config: BankConfig) -> None:
 def build_server(config: BankConfig, wall_ms: WallClock) -> Server:
     """A server that is not started yet; `await server.serve(sockets=[...])` runs it, `should_exit` ends it."""
     bank = Bank(config, wall_ms, lambda: secrets.token_hex(6))
-    app = build_app(bank, Telemetry(config.otlp_endpoint))
+    app = build_app(SealedBank(bank, KeyRing(config.keys_dir)), Telemetry(config.otlp_endpoint))
     return Server(
         uvicorn.Config(
             app,
