@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -83,7 +82,7 @@ def _decrypt(data: str, user: UserKeys, iv: bytes) -> Json:
         plaintext = sm.decrypt(user.sm4_key, iv, base64.b64decode(data, validate=True))
         message = json.loads(plaintext.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant)
         canonical(message)  # Lone surrogates cannot be signed; say so here rather than later.
-    except (binascii.Error, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         raise GatewayError("ENC0001", "DATA cannot be decrypted to a message 报文解密失败") from None
     if not isinstance(message, dict):
         raise GatewayError("ENC0001", "DATA is not a message 报文格式错误")
@@ -102,7 +101,7 @@ def _parts(message: Json) -> tuple[Json, Json, Json]:
 def _verify(message: Json, signature: Json, user: UserKeys, signer_id: bytes) -> None:
     try:
         raw = base64.b64decode(str(signature.get("sigdat")), validate=True)
-    except binascii.Error:
+    except ValueError:  # Not Base64, or not even ASCII.
         raw = b""
     signed = canonical({**message, "signature": {**signature, "sigdat": PLACEHOLDER}})
     if not sm.verifies(user.public_key, signed, raw, signer_id):

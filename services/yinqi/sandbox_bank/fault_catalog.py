@@ -53,7 +53,7 @@ _LINES = (
                   "debited": Field("at_resolution", "when the money moves", ("before", "at_resolution")),
                   "code": _code("UNK0001"), "text": _text("可疑交易核实为失败 found to have failed")}),
     Fault("late_reject", "line", "accepted and in process, rejected long after 受理后迟到的拒绝",
-          """when = { chance = 0.02 }\nlate_reject = { after_seconds = 3600, debited = "before" }""",
+          """when = { chance = 0.1 }\nlate_reject = { after_seconds = 3600, debited = "before" }""",
           fields={"after_seconds": Field(3600.0, "from receipt to the refusal, business time"),
                   "debited": Field("never", "before: debited first, then reversed", ("never", "before")),
                   "code": _code("RJC0001"), "text": _text("人行清算拒绝 refused in clearing"),
@@ -90,7 +90,7 @@ _MESSAGES = (
           """when = { function = ["BB1PAYOP", "BB1PAYBH"] }\nlate_request = { milliseconds = 20000 }""", times=1,
           fields={"milliseconds": Field(1000, "real time until it is processed")}),
     Fault("slow", "message", "processed, the answer leaves late 缓慢",
-          """when = { time = "09:00-09:30", chance = 0.2 }\ntimes = 50\nslow = { milliseconds = 8000 }""", times=1,
+          """when = { time = "09:00-09:30", chance = 0.5 }\ntimes = 50\nslow = { milliseconds = 8000 }""", times=1,
           fields={"milliseconds": Field(2000, "real time")}),
     Fault("half_open", "message", "the connection stays open and nothing ever comes 半开连接",
           """nth = 5\nhalf_open = { milliseconds = 120000, processed = true }""", times=1,
@@ -106,7 +106,7 @@ _MESSAGES = (
                   "text": _text("CDCServer:SYS0001 system busy 系统繁忙"),
                   "processed": Field(False, "whether the message is processed first")}),
     Fault("refuse_concurrent", "message", "refused as one concurrent call too many 并发超限",
-          """when = { function = "BB1PAYBH", chance = 0.05 }\ntimes = 100\nrefuse_concurrent = true""", times=1),
+          """when = { function = ["BB1PAYOP", "BB1PAYBH"], chance = 0.1 }\ntimes = 100\nrefuse_concurrent = true""", times=1),
     Fault("maintenance", "message", "every call is turned away 系统维护",
           """when = { time = "22:00-02:00" }\nmaintenance = true""",
           fields={"status": Field(200, "HTTP status", least=200, most=599),
@@ -118,7 +118,7 @@ _MESSAGES = (
 
 _QUERIES = (
     Fault("blind_query", "query", "the user may not look, and is told there is nothing 无查询权限",
-          """when = { function = "BB1PAYQR", chance = 0.01 }\nblind_query = { answer = "not_found", for_seconds = 30 }""",
+          """when = { function = "BB1PAYQR", chance = 0.1 }\nblind_query = { answer = "not_found", for_seconds = 30 }""",
           fields={"answer": Field("empty", "how it is said", ("empty", "not_found", "no_permission")),
                   "for_seconds": Field(0, "how long the right is gone, business time; 0 is this message only")}),
     Fault("empty_query", "query", "what there is is not shown, though the user may look 空应答",
@@ -139,14 +139,14 @@ _QUERIES = (
 )  # fmt: skip
 
 _NOTICES = (
-    Fault("lose_notice", "notice", "never sent 通知丢失", """when = { chance = 0.05 }\nlose_notice = true"""),
+    Fault("lose_notice", "notice", "never sent 通知丢失", """when = { chance = 0.1 }\nlose_notice = true"""),
     Fault("delay_notice", "notice", "sent later 通知迟到",
           """when = { function = "YQN02030" }\ntimes = 1\ndelay_notice = { milliseconds = 5000 }""", times=1,
           fields={"milliseconds": Field(5000, "real time")}),
     Fault("swap_notice", "notice", "sent only after the next one 通知乱序",
           """every = 10\ntimes = 5\nswap_notice = true""", times=1),
     Fault("duplicate_notice", "notice", "sent again though acknowledged 通知重复",
-          """when = { chance = 0.05 }\nduplicate_notice = { copies = 2 }""", times=1,
+          """when = { chance = 0.1 }\nduplicate_notice = { copies = 2 }""", times=1,
           fields={"copies": Field(1, "how many more", least=1, most=100)}),
     Fault("forge_notice", "notice", "a forged one that says the opposite comes first 伪造通知",
           """when = { reference = "REF-1*" }\nforge_notice = { how = "wrong_key" }""", times=1,
