@@ -28,6 +28,7 @@ class Due:
     memo: str
     status: str
     debit_serial: int | None
+    due_at: int
     plan: Mapping[str, Mapping[str, Any]]
 
 
@@ -83,7 +84,7 @@ def _execute(payment: Due, left: dict[str, int], step: Step, now_ms: int, today:
     if refuse := payment.plan.get("refuse"):
         return Change(payment.request_number, "FIN", refuse["flag"], refuse["code"], refuse["text"])
     if late := payment.plan.get("late_reject"):
-        return _reject_late(payment, late, left, step, now_ms)
+        return _reject_late(payment, late, left, step)
     suspicious = payment.plan.get("suspicious")
     if suspicious is None:
         return _settle(payment, left, step, today)
@@ -103,11 +104,11 @@ def _resolve(payment: Due, left: dict[str, int], step: Step, now_ms: int, today:
     return Change(payment.request_number, "FIN", "F", suspicious["code"], suspicious["text"])
 
 
-def _reject_late(payment: Due, late: Mapping[str, Any], left: dict[str, int], step: Step, now_ms: int) -> Change:
+def _reject_late(payment: Due, late: Mapping[str, Any], left: dict[str, int], step: Step) -> Change:
     if late["debited"] == "before" and payment.debit_serial is None:
         if left[payment.debtor_account] < payment.amount:
             return _no_funds(payment)
-        due_at = now_ms + int(late["after_seconds"] * 1000)
+        due_at = payment.due_at + int(late["after_seconds"] * 1000)
         return Change(payment.request_number, "BNK", due_at=due_at, debit=_debit(payment, left, step))
     _give_back(payment, left, step)
     return Change(payment.request_number, "FIN", late["flag"], late["code"], late["text"])
@@ -172,7 +173,7 @@ def _posting(payment: Due, amount: int, text: str, reversal: str = "", original:
 def _load_due(connection: sqlite3.Connection, now_ms: int) -> list[Due]:
     rows = connection.execute(
         """SELECT request_number, reference, debtor_account, amount, creditor_account, creditor_name, memo, status,
-        debit_serial, plan FROM payments WHERE due_at <= ? ORDER BY due_at, request_number LIMIT ?""",
+        debit_serial, due_at, plan FROM payments WHERE due_at <= ? ORDER BY due_at, request_number LIMIT ?""",
         (now_ms, EXECUTE_MAX),
     )
     return [Due(**{**dict(row), "plan": json.loads(row["plan"] or "{}")}) for row in rows]

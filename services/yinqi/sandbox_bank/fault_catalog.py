@@ -143,7 +143,7 @@ _NOTICES = (
     Fault("delay_notice", "notice", "sent later 通知迟到",
           """when = { function = "YQN02030" }\ntimes = 1\ndelay_notice = { milliseconds = 5000 }""", times=1,
           fields={"milliseconds": Field(5000, "real time")}),
-    Fault("swap_notice", "notice", "sent only after the next one 通知乱序",
+    Fault("swap_notice", "notice", "sent only after the next one of its type 通知乱序",
           """every = 10\ntimes = 5\nswap_notice = true""", times=1),
     Fault("duplicate_notice", "notice", "sent again though acknowledged 通知重复",
           """when = { chance = 0.1 }\nduplicate_notice = { copies = 2 }""", times=1,

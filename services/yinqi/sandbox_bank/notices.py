@@ -159,8 +159,9 @@ def _record(
         due_at = making.wall_ms + _SWAPPED_MS_MAX
     else:
         connection.execute(
-            "UPDATE notices SET due_at = ? WHERE attempts = 0 AND due_at > ? AND instr(plan, '\"swap_notice\"')",
-            (making.wall_ms + 1, making.wall_ms + 1),
+            """UPDATE notices SET due_at = ? WHERE attempts = 0 AND due_at > ? AND type = ?
+            AND instr(plan, '"swap_notice"')""",
+            (making.wall_ms + 1, making.wall_ms + 1, kind),
         )
     connection.execute(
         "INSERT INTO notices (number, user_id, type, made_at, records, due_at, plan) VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -36,7 +36,9 @@ class PlainBank:
 
     def ask(self, *references: str) -> Effects:
         asked = [{"yurRef": reference} for reference in references]
-        return self.send("BB1PAYQR", {"bb1payqrx1": [{"begDat": "20261101", "endDat": "20270201"}], "bb1payqrx2": asked})
+        return self.send(
+            "BB1PAYQR", {"bb1payqrx1": [{"begDat": "20261101", "endDat": "20270201"}], "bb1payqrx2": asked}
+        )
 
     def found(self, *references: str) -> dict[str, tuple[str, str, str]]:
         effects = self.ask(*references)
