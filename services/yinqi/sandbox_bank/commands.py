@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from yinqi.sandbox_bank import tables
-from yinqi.sandbox_bank.errors import ControlRefused, ScriptError
+from yinqi.sandbox_bank.errors import ScriptError
 from yinqi.sandbox_bank.fault_catalog import FAULTS
 from yinqi.sandbox_bank.fault_script import parse_script
 
@@ -117,7 +118,7 @@ def clock_freeze(address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) ->
 
 
 def _clock(address: str, move: dict[str, Any] | None, as_json: bool) -> None:
-    answer = _call(address, "GET", "clock") if move is None else _call(address, "POST", "clock", json=move)
+    answer = _call(address, "GET", "clock") if move is None else _call(address, "POST", "clock", move=move)
     speed = "frozen 已冻结" if answer["frozen"] else f"running at {answer['rate']:g} 倍速"
     _show(answer, [f"{answer['now']}  business date 业务日期 {answer['business_date']}  {speed}"], as_json)
 
@@ -130,18 +131,22 @@ def _show(answer: Any, lines: list[Any], as_json: bool) -> None:
         _out.print(line)
 
 
-def _call(address: str, method: str, path: str, **content: Any) -> Any:
-    url = f"http://{address}/control/{path}"
+def _call(address: str, method: str, path: str, content: bytes = b"", move: dict[str, Any] | None = None) -> Any:
+    """One control call; ends the command in words when nobody answers or the bank refuses."""
+    body = content if move is None else json.dumps(move).encode()
     try:
-        response = httpx.request(method, url, timeout=_SECONDS_MAX, trust_env=False, **content)
-        answer = response.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        with closing(HTTPConnection(address, timeout=_SECONDS_MAX)) as connection:
+            connection.request(method, f"/control/{path}", body)
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+    except (OSError, HTTPException, ValueError):
         _errors.print(
             f"no sandbox bank answers at {escape(address)}. Start one with `yinqi sandbox-bank`, or name it with --address. "
             f"{escape(address)} 没有沙箱银行应答",
             soft_wrap=True,
         )
         raise typer.Exit(5) from None
-    if response.status_code != 200:
-        raise ControlRefused(str(answer.get("error", response.status_code)))
+    if response.status != 200:
+        _errors.print(escape(str(answer.get("error", response.status))), soft_wrap=True)
+        raise typer.Exit(1)
     return answer

@@ -78,9 +78,8 @@ def parse_script(text: str, *, seed: int | None = None) -> Script:
         tree = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
     except ValueError as error:
         place = re.search(r"line (\d+)", str(error))
-        problem = ScriptProblem(
-            "the script", "", f"is neither TOML nor JSON: {error}", int(place[1]) if place else None
-        )
+        line = int(place[1]) if place else len(text.splitlines())  # "at end of document"
+        problem = ScriptProblem("the script", "", f"is neither TOML nor JSON: {error}", line)
         raise ScriptError([problem]) from None
     problems: list[ScriptProblem] = []
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -128,7 +127,8 @@ def _rule(raw: Mapping[str, Any], key: str, number: int, seed: int) -> Rule:
     scopes = {"message" if FAULTS[name].scope == "query" else FAULTS[name].scope for name in actions}
     if len(scopes) > 1:
         raise _Wrong(
-            next(reversed(actions)), f"needs a rule of its own: faults of {' and '.join(sorted(scopes))}s do not mix"
+            next(reversed(actions)),
+            f"needs a rule of its own: faults of {' and '.join(f'{scope}s' for scope in sorted(scopes))} do not mix",
         )
     limits = [FAULTS[name].times for name in actions]
     times = raw.get("times", None if None in limits else 1)

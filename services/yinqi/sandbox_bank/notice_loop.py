@@ -46,28 +46,35 @@ class NoticeLoop:
                 await task
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        # No proxy of the machine's may see what a bank tells.
-        async with httpx.AsyncClient(timeout=ANSWER_SECONDS_MAX, trust_env=False) as client:
+        async with contextlib.AsyncExitStack() as stack:
+            client: httpx.AsyncClient | None = None
             while not self._stopping:
                 self._wake.clear()
-                notices: list[Notice] = []
-                try:
-                    notices = await loop.run_in_executor(self._workers, self._bank.bank.take_notices)
+                if notices := await self._take():
+                    # Made late: most banks send no notices, and its TLS context takes a while.
+                    if client is None:
+                        # No proxy of the machine's may see what a bank tells.
+                        made = httpx.AsyncClient(timeout=ANSWER_SECONDS_MAX, trust_env=False)
+                        client = await stack.enter_async_context(made)
                     for notice in notices:
                         await self._send(client, notice)
-                except sqlite3.Error:
-                    _log.exception("the book cannot be written, trying again 账簿写入失败")
-                if not notices:
+                else:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._wake.wait(), _IDLE_SECONDS)
+
+    async def _take(self) -> list[Notice]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._workers, self._bank.bank.take_notices)
+        except sqlite3.Error:
+            _log.exception("the book cannot be written, trying again 账簿写入失败")
+            return []
 
     async def _send(self, client: httpx.AsyncClient, notice: Notice) -> None:
         loop = asyncio.get_running_loop()
         try:
             form = await loop.run_in_executor(self._workers, self._bank.notice_form, notice)
             acknowledged = await _post(client, self._bank.bank.notice_url, form)
-        except (httpx.HTTPError, httpx.InvalidURL, GatewayError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, GatewayError) as error:
             _log.info("notice %s, attempt %s: %s", notice.number, notice.attempt, type(error).__name__)
             acknowledged = False
         if acknowledged:
