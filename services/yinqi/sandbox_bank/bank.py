@@ -57,6 +57,7 @@ from yinqi.sandbox_bank.slots import Slots
 from yinqi.sandbox_bank.submission import Submission, read_submission, visible_line
 
 NOTICES_AT_ONCE = 100
+SUBJECT_MAX = 64  # What a fired fault is listed by; a caller may send any length.
 
 
 class Bank:
@@ -118,11 +119,11 @@ class Bank:
         with self.at_one_instant() as (connection, now_ms):
             return late + execute_due(connection, now_ms)
 
-    def wait_ms(self) -> int | None:
-        """Real time until something falls due, including returns, scheduled entries and notices; None when nothing waits."""
+    def wait_ms(self, *, notices: bool = True) -> int | None:
+        """Real time until something falls due, also returns, scheduled entries and notices; None when nothing waits."""
         with self.book.read() as connection:
             business = (next_due_at(connection), next_day_work_at(connection))
-            notice_at = next_notice_at(connection) if self.notice_url else None
+            notice_at = next_notice_at(connection) if notices and self.notice_url else None
         waits = [self.clock.wall_ms_until(at) for at in business if at is not None]
         with self._lock:
             late_at = self._late[0][0] if self._late else None
@@ -262,7 +263,7 @@ class Bank:
         scopes: set[Scope] = {"message"} if message.function in SUBMITS else {"message", "query"}
         with self.book.write() as connection:
             now_ms, tally = self.clock.now_ms(), load_tally(connection)
-            seen = Line(message.function, 0, reference=listed_as)
+            seen = Line(message.function, 0, reference=listed_as[:SUBJECT_MAX])
             faults = take_message_faults(rules, tally, scopes, seen, lines, self._moment(now_ms))
             store_tally(connection, tally, now_ms)
         return faults

@@ -49,13 +49,17 @@ class ExecutionLoop:
             try:
                 executed = await loop.run_in_executor(self._workers, self._bank.tick)
                 self._happened()
-                wait_ms = 0 if executed else await loop.run_in_executor(self._workers, self._bank.wait_ms)
+                wait_ms = 0 if executed else await loop.run_in_executor(self._workers, self._wait_ms)
             except sqlite3.Error:
                 _log.exception("the book cannot be written, trying again 账簿写入失败")
                 wait_ms = _IDLE_MS_MAX
             limit_ms = _IDLE_MS_MAX if wait_ms is None else min(wait_ms, _IDLE_MS_MAX)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), limit_ms / 1000)
+
+    def _wait_ms(self) -> int | None:
+        """Notices have a loop of their own: one that waits for the company must not keep this one awake."""
+        return self._bank.wait_ms(notices=False)
 
 
 def _stop_on_failure(task: asyncio.Task[None]) -> None:

@@ -10,7 +10,7 @@ from yinqi.sandbox_bank import account_queries, payment_queries
 from yinqi.sandbox_bank.asked import Asked
 from yinqi.sandbox_bank.errors import MessageRefused
 from yinqi.sandbox_bank.faults import Line
-from yinqi.sandbox_bank.fields import format_request_number
+from yinqi.sandbox_bank.fields import format_request_number, is_encodable
 from yinqi.sandbox_bank.looseness import Records
 from yinqi.sandbox_bank.receiving import LineAnswer
 from yinqi.sandbox_bank.submission import Submission
@@ -119,6 +119,6 @@ def visible_subjects(function: str, body: Mapping[str, Any]) -> list[Line]:
         asked = body.get(member)
         for number, record in enumerate(asked if isinstance(asked, list) else [], 1):
             value = record.get(label) if isinstance(record, dict) else None
-            if isinstance(value, str):
+            if isinstance(value, str) and is_encodable(value):
                 found.append(Line(function, number, **{column: value}))
     return found

@@ -55,7 +55,7 @@ def test_check_names_line_rule_field_and_what_is_allowed_for_every_wrong_rule(tm
     assert [re.match(r"line \d+: [^:]+: \S+", one)[0] for one in found if "line" in one] == [  # type: ignore[index]
         "line 5: busy: when.tim",
         "line 9: rule 2: slow.milliseconds",
-        "line 13: both: refuse",
+        "line 12: both: slow",
         "line 18: rule 4: when.time",
         "line 22: entry 1: amount",
     ]
