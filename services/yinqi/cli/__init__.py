@@ -18,7 +18,11 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("up")(up)
 app.command("serve")(serve)
-app.command("sandbox-bank", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(sandbox_bank)
+app.command(
+    "sandbox-bank",
+    add_help_option=False,  # The bank has a help of its own.
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(sandbox_bank)
 app.command("migrate")(migrate)
 app.command("pay")(pay)
 app.add_typer(payments.app, name="payments")
