@@ -6,9 +6,11 @@ import asyncio
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 from yinqi.api.gateway.v1 import gateway_service_pb2_grpc
 from yinqi.gateway.adapters.cdc.dialect import CdcDialect
+from yinqi.gateway.calendar import load_calendar
 from yinqi.gateway.exchange import Bank, BankCaller
 from yinqi.gateway.keystore import open_keys
 from yinqi.gateway.limits import CLASSES, Limits
@@ -57,7 +59,10 @@ async def main(
             url, writers=settings.database_writers, telemetry=telemetry, queue_max=settings.queue_max
         )
         stack.callback(database.close)
-        banks = {profile.name: _open_bank(profile, settings, clock, ids, stack) for profile in profiles}
+        holder = ids.new_ids("GW", 1)[0]
+        banks = {
+            profile.name: _open_bank(profile, settings, database, clock, ids, holder, stack) for profile in profiles
+        }
         servicer, submitter = _connect(banks, profiles, database, clock, ids, telemetry)
         add = gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server
         server = GrpcServer(
@@ -72,7 +77,16 @@ async def main(
         await stop.wait()
 
 
-def _open_bank(profile: Profile, settings: GatewaySettings, clock: Clock, ids: IdSource, stack: AsyncExitStack) -> Bank:
+def _open_bank(
+    profile: Profile,
+    settings: GatewaySettings,
+    database: Database,
+    clock: Clock,
+    ids: IdSource,
+    holder: str,
+    stack: AsyncExitStack,
+) -> Bank:
+    country = load_calendar(settings.gateway_calendars_dir, profile.calendar.name)
     keys = open_keys(profile, password=settings.gateway_key_password.get_secret_value())
     line = HttpLine(
         profile.url,
@@ -80,7 +94,18 @@ def _open_bank(profile: Profile, settings: GatewaySettings, clock: Clock, ids: I
         step_ms=profile.timeouts.connect_ms,
     )
     stack.push_async_callback(line.close)
-    return Bank(profile, CdcDialect(profile, keys, clock, ids), line, Limits(profile.name, profile.concurrency))
+    limits = Limits(
+        profile.name,
+        profile.concurrency,
+        database,
+        clock,
+        ids,
+        holder=holder,
+        lease=timedelta(seconds=settings.gateway_slot_lease_s),
+    )
+    stack.push_async_callback(limits.close)
+    dialect = CdcDialect(profile, keys, clock, ids)
+    return Bank(profile, dialect, line, limits, profile.business_days(country))
 
 
 def _connect(

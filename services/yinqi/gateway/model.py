@@ -40,6 +40,14 @@ class Channel(enum.StrEnum):
     INSTANT = "INSTANT"
 
 
+class BatchKind(enum.StrEnum):
+    """What a batch pays, where banks keep it apart (业务种类). ISO 20022 category purposes; OTHER: all the rest."""
+
+    OTHER = "OTHER"
+    SALARY = "SALA"
+    TAX = "TAXS"
+
+
 @dataclass(frozen=True, slots=True)
 class Instruction:
     """What to pay, as far as a bank wants to know it. Texts may be empty where a bank may do without."""
@@ -82,13 +90,18 @@ class NotFoundProof:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A payment to send. `instruction_id` never changes; `attempt` counts intentions to send, from 1."""
+    """A payment to send. `instruction_id` never changes; `attempt` counts intentions to send, from 1.
+
+    Attributes:
+        route: the channel chosen for this attempt; None: as ordered. Not part of the order.
+    """
 
     instruction_id: str
     attempt: int
     instruction: Instruction
     traceparent: str = ""
     resend_proof: NotFoundProof | None = None
+    route: Channel | None = None
 
     def __post_init__(self) -> None:
         _require_reference(self.instruction_id)
@@ -129,12 +142,13 @@ class StatusReport:
 
 @dataclass(frozen=True, slots=True)
 class BankAccount:
-    """An account that a profile reaches."""
+    """An account that a profile reaches. `company`: for whom its calls take their turn."""
 
     identification: str
     currency: str
     name: str
     profile: str
+    company: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from yinqi.gateway.model import (
     Absence,
@@ -37,6 +38,7 @@ from yinqi.gateway.model import (
     KnownReference,
     SendState,
 )
+from yinqi.gateway.slots import Slot
 from yinqi.kernel.clock import BANK_ZONE
 from yinqi.kernel.money import Money
 from yinqi.runtime.columns import UtcTimestamp
@@ -96,6 +98,26 @@ ABSENCES = Table(
     Column("queried_at", UtcTimestamp, nullable=False),
     Column("control_reference", String(64), nullable=False),
     Column("control_seen", Boolean, nullable=False),
+)
+SLOT_POOLS = Table(
+    "gateway_slot_pools",
+    METADATA,
+    Column("profile", String(31), primary_key=True),
+    Column("call_class", String(16), primary_key=True),
+    Column("last_position", BigInteger, nullable=False),
+)
+SLOTS = Table(
+    "gateway_slots",
+    METADATA,
+    Column("ticket_id", String(26), primary_key=True),
+    Column("profile", String(31), nullable=False),
+    Column("call_class", String(16), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("company", String(16), nullable=False),
+    Column("holder", String(26), nullable=False),
+    Column("is_taken", Boolean, nullable=False),
+    Column("leased_until", UtcTimestamp, nullable=False),
+    Index("gateway_slots_by_class", "profile", "call_class"),
 )
 
 
@@ -231,6 +253,79 @@ class SqlArchive:
             .limit(_MESSAGES_MAX)
         )
         return [_message(row) for row in self._connection.execute(query).mappings()]
+
+
+class SqlSlots:
+    """The rows behind `limits.Limits`. Whoever changes those of a class holds its lock."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def lock(self, profile: str, call_class: str) -> None:
+        """Keep other replicas out of the class until the commit."""
+        self._positions(profile, call_class, 0)
+
+    def find(self, profile: str, call_class: str) -> list[Slot]:
+        """Return all rows of a class, in no order."""
+        query = select(SLOTS).where(SLOTS.c.profile == profile, SLOTS.c.call_class == call_class)
+        return [_slot(row) for row in self._connection.execute(query).mappings()]
+
+    def add(
+        self, profile: str, call_class: str, wanted: Sequence[tuple[str, str]], holder: str, leased_until: datetime
+    ) -> None:
+        """Queue calls, in order.
+
+        Args:
+            wanted: (ticket_id, company) each.
+        """
+        if not wanted:
+            return
+        last = self._positions(profile, call_class, len(wanted))
+        first = last - len(wanted) + 1
+        rows = [
+            {
+                "ticket_id": ticket_id,
+                "profile": profile,
+                "call_class": call_class,
+                "position": first + index,
+                "company": company,
+                "holder": holder,
+                "is_taken": False,
+                "leased_until": leased_until,
+            }
+            for index, (ticket_id, company) in enumerate(wanted)
+        ]
+        self._connection.execute(insert(SLOTS), rows)
+
+    def take(self, ticket_ids: Sequence[str]) -> None:
+        """Mark calls as begun."""
+        if ticket_ids:
+            self._connection.execute(update(SLOTS).where(SLOTS.c.ticket_id.in_(ticket_ids)).values(is_taken=True))
+
+    def renew(self, ticket_ids: Sequence[str], leased_until: datetime) -> None:
+        """Say that the calls' process lives."""
+        if ticket_ids:
+            ours = SLOTS.c.ticket_id.in_(ticket_ids)
+            self._connection.execute(update(SLOTS).where(ours).values(leased_until=leased_until))
+
+    def remove(self, ticket_ids: Sequence[str]) -> None:
+        """Forget calls."""
+        if ticket_ids:
+            self._connection.execute(delete(SLOTS).where(SLOTS.c.ticket_id.in_(ticket_ids)))
+
+    def _positions(self, profile: str, call_class: str, count: int) -> int:
+        """Reserve positions and return the last one; the row is ours until the commit."""
+        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(SLOT_POOLS).values(profile=profile, call_class=call_class, last_position=count)
+        counted = statement.on_conflict_do_update(
+            index_elements=["profile", "call_class"],
+            set_={"last_position": SLOT_POOLS.c.last_position + count},
+        ).returning(SLOT_POOLS.c.last_position)
+        return int(self._connection.execute(counted).scalar_one())
+
+
+def _slot(row: RowMapping) -> Slot:
+    return Slot(row["ticket_id"], row["position"], row["company"], row["holder"], row["is_taken"], row["leased_until"])
 
 
 def _attempt_row(attempt: Attempt) -> dict[str, Any]:

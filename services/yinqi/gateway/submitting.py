@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
 import structlog
@@ -18,6 +19,7 @@ from yinqi.gateway.model import (
     Attempt,
     BankAccount,
     LineAnswer,
+    Refusal,
     SendState,
     StatusReport,
     Submission,
@@ -25,6 +27,7 @@ from yinqi.gateway.model import (
 from yinqi.gateway.ports import Store
 from yinqi.gateway.profile import Profiles
 from yinqi.gateway.repository import SqlStore
+from yinqi.gateway.routing import Obstacle
 from yinqi.gateway.status import BankStatus
 from yinqi.kernel.clock import Clock
 from yinqi.kernel.errors import YinqiError
@@ -32,6 +35,7 @@ from yinqi.runtime.database import Database
 
 _log = structlog.get_logger(__name__)
 _CLAIMS_MAX = 5
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class Submitter:
         )
         reports: Reports = {}
         batches = self._batches(self._sendable(submissions, standing.blocked, reports))
-        tickets = self._reserve(batches)
+        tickets = await self._reserve(batches)
         sent = [self._send(batch, ticket, standing.counts) for batch, ticket in zip(batches, tickets, strict=True)]
         for found in await run_all(sent, tickets):
             reports.update(found)
@@ -99,12 +103,13 @@ class Submitter:
             elif account is None:
                 reports[instruction_id] = self._unreachable(instruction_id)
             elif refusal := self._banks[account.profile].dialect.refusal(submission, account):
-                text = f"{refusal.violation.description} {refusal.violation.description_zh}"
-                reports[instruction_id] = StatusReport(
-                    instruction_id, BankStatus.REJECTED, self._clock.now(), refusal.reason_code, reason_text=text
-                )
+                reports[instruction_id] = self._refused(instruction_id, refusal)
             else:
-                sendable[instruction_id] = (submission, account)
+                way = self._banks[account.profile].route(submission.instruction, self._clock.now())
+                if way.channel is None:
+                    reports[instruction_id] = self._without_way(instruction_id, way.obstacles)
+                else:
+                    sendable[instruction_id] = (replace(submission, route=way.channel), account)
         return list(sendable.values())
 
     def _batches(self, lines: Sequence[tuple[Submission, BankAccount]]) -> list[_Batch]:
@@ -117,12 +122,12 @@ class Submitter:
             for chunk in _chunks(its, self._banks[account.profile])
         ]
 
-    def _reserve(self, batches: Sequence[_Batch]) -> list[Ticket]:
+    async def _reserve(self, batches: Sequence[_Batch]) -> list[Ticket]:
         tickets: list[Ticket] = []
         try:
             for batch in batches:
-                tickets += batch.bank.limits.reserve("submit")
-        except YinqiError:
+                tickets += await batch.bank.limits.reserve("submit", [batch.account.company])
+        except BaseException:
             for ticket in tickets:
                 ticket.give_back()
             raise
@@ -216,6 +221,19 @@ class Submitter:
             )
             for line in batch.lines
         }
+
+    def _refused(self, instruction_id: str, refusal: Refusal) -> StatusReport:
+        text = f"{refusal.violation.description} {refusal.violation.description_zh}"
+        return StatusReport(
+            instruction_id, BankStatus.REJECTED, self._clock.now(), refusal.reason_code, reason_text=text
+        )
+
+    def _without_way(self, instruction_id: str, obstacles: Sequence[Obstacle]) -> StatusReport:
+        """No channel can take it now. If one could later, nothing is refused: it was not sent."""
+        first = min(obstacles, key=lambda one: (not one.passes, one.opens_at or _NEVER))
+        text = "; ".join(f"{one.words} {one.words_zh}" for one in obstacles)
+        status = BankStatus.NOT_SENT if first.passes else BankStatus.REJECTED
+        return StatusReport(instruction_id, status, self._clock.now(), first.reason, reason_text=text)
 
     def _already(self, instruction_id: str) -> StatusReport:
         text = "sent before; query it 此前已提交，请查询"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from yinqi.gateway.adapters.cdc import accounts as account_messages
@@ -92,7 +92,8 @@ class CdcDialect:
         return account_messages.cursor_day(cursor)
 
     def open(self, outgoing: Outgoing, wire: WireAnswer) -> Answer:
-        return open_answer(wire, outgoing, self._profile.user_id, self._keys, self._clock.now())
+        window = timedelta(seconds=self._profile.crypto.signature_window_s)
+        return open_answer(wire, outgoing, self._profile.user_id, self._keys, self._clock.now(), window)
 
     def _seal(self, function: str, body: Mapping[str, Any], *, payments: int = 0, **facts: str) -> Outgoing:
         self._keys.bank_key()  # Without it no answer could be believed, so do not even ask.

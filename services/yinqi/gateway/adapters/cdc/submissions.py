@@ -129,7 +129,7 @@ def _line(line: Submission, profile: Profile) -> dict[str, str]:
         "ccyNbr": profile.currency_codes[order.amount.currency],
         "crtAcc": order.creditor_account,
         "crtNam": order.creditor_name,
-        "stlChn": profile.channels[order.channel],
+        "stlChn": profile.channels[line.route or order.channel],
     }
     optional = {
         "crtBrd": order.clearing_member_id,
@@ -167,7 +167,7 @@ def _problems(submission: Submission, account: BankAccount, profile: Profile) ->
 
 
 def _amount_problems(submission: Submission, account: BankAccount, profile: Profile) -> Iterable[Problem]:
-    amount, channel = submission.instruction.amount, submission.instruction.channel
+    amount = submission.instruction.amount
     if amount.currency not in profile.currency_codes:
         yield (
             "CURRENCY_UNSUPPORTED",
@@ -192,9 +192,6 @@ def _amount_problems(submission: Submission, account: BankAccount, profile: Prof
     if amount.minor_units <= 0 or digits > profile.amount_digits_max:
         allowed = f"positive, at most {profile.amount_digits_max} digits with the decimals"
         yield "AMOUNT_RANGE", "instructed_amount", allowed, f"金额须为正且最多 {profile.amount_digits_max} 位"
-    cap = profile.channel_caps_minor_units.get(channel)
-    if cap is not None and amount.minor_units > cap:
-        yield "CHANNEL_CAP", "channel", f"{channel} carries at most {cap} minor units", "金额超过该汇路上限"
 
 
 def _agent_problems(submission: Submission) -> Iterable[Problem]:
