@@ -295,3 +295,60 @@ def _is_the_same(record: PaymentRecord, reference: PaymentReference, attempts: S
     return all(
         record.amount == attempt.amount and record.creditor_account == attempt.creditor_account for attempt in attempts
     )
+
+
+_RANK = {
+    BankStatus.PROCESSING: 0,
+    BankStatus.UNKNOWN: 1,
+    BankStatus.REJECTED: 2,
+    BankStatus.SETTLED: 2,
+    BankStatus.RETURNED: 3,
+}
+
+
+def is_news(record: PaymentRecord, known: PaymentRecord | None) -> bool:
+    """Return whether a notice's record says more than the newest that notices brought; content decides, not arrival.
+
+    A larger record number is newer; under the same number the later state of a payment's life is. Two different ends
+    under one number contradict each other: both are told.
+    """
+    if known is None:
+        return True
+    numbers = [(len(one.record_number), one.record_number) for one in (record, known)]
+    if numbers[0] != numbers[1]:
+        return numbers[0] > numbers[1]
+    rank, known_rank = _RANK[record.status], _RANK[known.status]
+    return rank > known_rank or (rank == known_rank and record.status is not known.status)
+
+
+def notice_refusal(record: PaymentRecord, attempts: Sequence[Attempt]) -> str:
+    """Return why a verified notice's record must not be believed; "" if it may."""
+    if not attempts:
+        return "PAYMENT_UNKNOWN"
+    if record.amount is None or not record.record_number:
+        return "RECORD_MALFORMED"
+    reference = PaymentReference(record.instruction_id, attempts[0].debtor_account)
+    return "" if _is_the_same(record, reference, attempts) else "RECORD_MISMATCH"
+
+
+def notice_report(
+    record: PaymentRecord, attempts: Sequence[Attempt], archive_id: str, at: datetime
+) -> StatusReport | None:
+    """Return what a notice's record says; None if only a query can tell.
+
+    A refusal says nothing about an attempt sent after it; with several attempts the query decides.
+    """
+    if record.status is BankStatus.REJECTED and len(attempts) > 1:
+        return None
+    is_booked = record.status in (BankStatus.SETTLED, BankStatus.RETURNED)
+    return StatusReport(
+        instruction_id=record.instruction_id,
+        status=record.status,
+        reported_at=at,
+        reason_code=record.reason_code,
+        proprietary_code=record.proprietary_code,
+        reason_text=record.reason_text,
+        account_servicer_reference=record.account_servicer_reference,
+        booking_date=record.booking_date if is_booked else None,
+        archive_id=archive_id,
+    )

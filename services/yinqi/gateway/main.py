@@ -14,6 +14,7 @@ from yinqi.gateway.calendar import load_calendar
 from yinqi.gateway.exchange import Bank, BankCaller
 from yinqi.gateway.keystore import open_keys
 from yinqi.gateway.limits import CLASSES, Limits
+from yinqi.gateway.notice_server import NoticeTaker, open_notice_door
 from yinqi.gateway.profile import Profile, Profiles, load_profiles
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
@@ -39,11 +40,13 @@ async def main(
     ids: IdSource | None = None,
     telemetry: Telemetry | None = None,
     on_started: Callable[[int], None] | None = None,
+    on_notice_door: Callable[[int], None] | None = None,
 ) -> None:
     """Serve until `stop` is set, then let messages on their way come home.
 
     Args:
         on_started: told the port once the service answers.
+        on_notice_door: told before that at which port banks may post notices, 0 if none may.
     Raises:
         PortInUse, ProfileInvalid, KeysInvalid, DatabaseTooNew …: why the service does not start, in words.
     """
@@ -69,9 +72,15 @@ async def main(
             SERVICE, settings.listen_address(SERVICE), [(add, servicer)], settings=settings, telemetry=telemetry
         )
         await server.start()
+        notices = open_notice_door(
+            banks, NoticeTaker(database, clock, ids), settings.gateway_notice_host, settings.gateway_notice_port
+        )
+        notice_port = await stack.enter_async_context(notices)
         # Unwound in reverse: no new calls, then answers still awaited are recorded, then connections and store close.
         stack.push_async_callback(submitter.drain)
         stack.push_async_callback(server.drain)
+        if on_notice_door is not None:
+            on_notice_door(notice_port)
         if on_started is not None:
             on_started(server.port)
         await stop.wait()

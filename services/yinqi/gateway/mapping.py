@@ -20,6 +20,7 @@ from yinqi.gateway.model import (
     EntryPage,
     Instruction,
     NotFoundProof,
+    NoticeEvent,
     PaymentReference,
     StatusReport,
     Submission,
@@ -124,6 +125,20 @@ def report_to(report: StatusReport) -> gateway_pb2.PaymentStatusReport:
     if report.not_found_proof is not None:
         message.not_found_proof.CopyFrom(_proof_to(report.not_found_proof))
     return message
+
+
+def notice_event_to(event: NoticeEvent) -> gateway_pb2.NoticeEvent:
+    """Write what a notice meant."""
+    return gateway_pb2.NoticeEvent(
+        sequence=event.sequence,
+        occurred_at=_timestamp_to(event.occurred_at),
+        bank_profile=event.profile,
+        archive_id=event.archive_id,
+        notice_number=event.number,
+        notice_type=event.type,
+        refusal=event.refusal,
+        report=None if event.report is None else report_to(event.report),
+    )
 
 
 def balance_to(balance: BankBalance) -> gateway_pb2.BankBalance:

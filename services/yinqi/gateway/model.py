@@ -310,6 +310,51 @@ class PaymentRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """A verified notice of a bank (通知).
+
+    Attributes:
+        number: the bank's; the same number always has the same content.
+        records: of payments; empty for types that change nothing here.
+        content_digest: SHA-256 of head and body. signature_digest: of this sending's signature.
+    """
+
+    number: str
+    type: str
+    records: Sequence[PaymentRecord]
+    content_digest: str
+    signature_digest: str
+    plain: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeSeen:
+    """What is kept of a notice: its content and the signatures it came with."""
+
+    content_digest: str
+    signature_digests: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeEvent:
+    """What a notice meant, for those who follow.
+
+    Attributes:
+        number, type: empty unless the notice was verified: an attacker's words are not passed on.
+        refusal: why it was not believed; empty with a report.
+    """
+
+    profile: str
+    archive_id: str
+    occurred_at: datetime
+    number: str = ""
+    type: str = ""
+    refusal: str = ""
+    report: StatusReport | None = None
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a line cannot be expressed in a bank's dialect; nothing was sent for it."""
 

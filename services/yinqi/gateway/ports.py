@@ -16,6 +16,9 @@ from yinqi.gateway.model import (
     EntryPage,
     KnownReference,
     LineAnswer,
+    Notice,
+    NoticeEvent,
+    NoticeSeen,
     PaymentRecord,
     Refusal,
     SendState,
@@ -57,6 +60,20 @@ class BankRefused(Exception):
         super().__init__(f"{code}: {text}")
         self.code = code
         self.text = text
+
+
+class NoticeRefused(Exception):
+    """What claims to be a bank's notice must not be believed; nothing changes, and somebody should know.
+
+    Attributes:
+        reason: NOTICE_UNREADABLE, BAD_SIGNATURE, SIGTIM_OUTSIDE_WINDOW, USER_UNKNOWN or NOTICE_MALFORMED.
+        plain: the opened message, if it could be opened.
+    """
+
+    def __init__(self, reason: str, plain: bytes = b"") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.plain = plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +184,15 @@ class BankDialect(Protocol):
         """
         ...
 
+    def open_notice(self, content: bytes) -> Notice:
+        """Decrypt and verify what was posted to us.
+
+        Raises:
+            NoticeRefused: any step failed; nothing in it may be believed.
+            Unavailable: the bank's key is not there yet.
+        """
+        ...
+
 
 class BankLine(Protocol):
     """The line to one bank."""
@@ -239,6 +265,38 @@ class Archive(Protocol):
         ...
 
 
+class Notices(Protocol):
+    """What banks told by themselves, and what it meant."""
+
+    def find(self, profile: str, number: str) -> NoticeSeen | None:
+        """Return what is kept of a notice."""
+        ...
+
+    def add(self, profile: str, notice: Notice, at: datetime) -> None:
+        """Keep a notice's number, content and signature."""
+        ...
+
+    def add_signature(self, profile: str, notice: Notice, at: datetime) -> None:
+        """Keep the signature of a repetition, so that its bytes are known when they come again."""
+        ...
+
+    def newest(self, instruction_ids: Sequence[str]) -> dict[str, PaymentRecord]:
+        """Return the newest record that notices brought of each payment: number and status only."""
+        ...
+
+    def set_newest(self, records: Sequence[PaymentRecord]) -> None:
+        """Keep number and status of the newest records."""
+        ...
+
+    def append(self, events: Sequence[NoticeEvent]) -> None:
+        """Add events to the feed, in order."""
+        ...
+
+    def refusals_since(self, instant: datetime) -> int:
+        """Return how many notices were refused since then."""
+        ...
+
+
 class Store(Protocol):
     """One transaction's view of the gateway's database."""
 
@@ -250,4 +308,9 @@ class Store(Protocol):
     @property
     def archive(self) -> Archive:
         """Messages."""
+        ...
+
+    @property
+    def notices(self) -> Notices:
+        """Notices."""
         ...

@@ -284,6 +284,11 @@ class Profiles:
         self._accounts: dict[str, BankAccount] = {}
         if len(self._by_name) != len(profiles):
             raise ProfileInvalid("PROFILE_INVALID", "Two bank profiles have the same name.", "银行配置重名。")
+        paths = [profile.notices.path for profile in profiles if profile.notices.enabled]
+        if len(set(paths)) != len(paths):
+            raise ProfileInvalid(
+                "PROFILE_INVALID", "Two bank profiles have the same notices.path.", "银行配置的通知路径重复。"
+            )
         for profile in profiles:
             for entry in profile.accounts:
                 if entry.identification in self._accounts:

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from yinqi.gateway.adapters.cdc import accounts as account_messages
-from yinqi.gateway.adapters.cdc import queries, submissions
+from yinqi.gateway.adapters.cdc import notices, queries, submissions
 from yinqi.gateway.adapters.cdc.envelope import open_answer, seal
 from yinqi.gateway.keystore import BankKeys
 from yinqi.gateway.model import (
@@ -15,6 +15,7 @@ from yinqi.gateway.model import (
     BankBalance,
     EntryPage,
     LineAnswer,
+    Notice,
     PaymentRecord,
     Refusal,
     Submission,
@@ -94,6 +95,9 @@ class CdcDialect:
     def open(self, outgoing: Outgoing, wire: WireAnswer) -> Answer:
         window = timedelta(seconds=self._profile.crypto.signature_window_s)
         return open_answer(wire, outgoing, self._profile.user_id, self._keys, self._clock.now(), window)
+
+    def open_notice(self, content: bytes) -> Notice:
+        return notices.open_notice(content, self._profile, self._keys, self._currencies, self._clock.now())
 
     def _seal(self, function: str, body: Mapping[str, Any], *, payments: int = 0, **facts: str) -> Outgoing:
         self._keys.bank_key()  # Without it no answer could be believed, so do not even ask.
