@@ -42,6 +42,8 @@ def require_proof(
     absence: Absence | None,
     safe_window: timedelta,
     last_byte_after: timedelta,
+    *,
+    may_reuse: bool = True,
 ) -> None:
     """Return if a second or later attempt stands on recorded evidence.
 
@@ -51,10 +53,13 @@ def require_proof(
         earlier: all attempts of this payment on record.
         absence: the finding that the proof names, if it is on record and the answer was verified.
         last_byte_after: how long after its record a message may still have left, for attempts that ended in a crash.
+        may_reuse: whether the bank takes a reference again after a final refusal.
     Raises:
         ResendRefused: names what is missing.
     """
     problem = _proof_problem(submission, earlier, absence, safe_window, last_byte_after)
+    if not may_reuse and any(other.state is SendState.REFUSED for other in earlier):
+        problem = "this bank refused it and takes no reference a second time"
     if problem:
         raise ResendRefused(
             "RESEND_PROOF_INSUFFICIENT",

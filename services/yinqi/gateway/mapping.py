@@ -14,7 +14,9 @@ from yinqi.gateway.model import (
     ArchivedMessage,
     BankAccount,
     BankBalance,
+    BatchKind,
     Channel,
+    ControlTotal,
     Direction,
     Entry,
     EntryPage,
@@ -35,6 +37,7 @@ _CHANNELS = {
     payment_pb2.CHANNEL_SMALL_VALUE: Channel.SMALL_VALUE,
     payment_pb2.CHANNEL_INSTANT: Channel.INSTANT,
 }
+_KINDS = {payment_pb2.CATEGORY_PURPOSE_SALA: BatchKind.SALARY, payment_pb2.CATEGORY_PURPOSE_TAXS: BatchKind.TAX}
 _DIRECTIONS = {
     Direction.SENT: gateway_service_pb2.MESSAGE_DIRECTION_SENT,
     Direction.RECEIVED: gateway_service_pb2.MESSAGE_DIRECTION_RECEIVED,
@@ -70,7 +73,14 @@ def instruction_from(message: payment_pb2.PaymentInstruction) -> Instruction:
         purpose=message.purpose,
         remittance_information=message.remittance_information,
         channel=channel,
+        kind=_KINDS.get(message.category_purpose, BatchKind.OTHER),
     )
+
+
+def control_total_from(message: gateway_pb2.ControlTotal) -> ControlTotal:
+    """Read what a caller says its lines come to."""
+    amount = Money(message.amount.currency, message.amount.minor_units)
+    return ControlTotal(message.debtor_account, message.count, amount)
 
 
 def reference_from(message: gateway_pb2.PaymentReference) -> PaymentReference:

@@ -63,10 +63,35 @@ class Instruction:
     purpose: str = ""
     remittance_information: str = ""
     channel: Channel = Channel.SMART
+    kind: BatchKind = BatchKind.OTHER
 
     def digest(self) -> str:
         """Return the SHA-256 of the content; a later attempt must have the same."""
         return hashlib.sha256(repr(astuple(self)).encode("utf-8")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPart:
+    """One message's place in a batch that goes in several (续传).
+
+    Attributes:
+        number: of the batch. position: from 1 to `messages`. lines, amount: of the whole batch.
+    """
+
+    number: str
+    position: int
+    messages: int
+    lines: int
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class ControlTotal:
+    """What a caller says its lines of one account come to (控制合计)."""
+
+    debtor_account: str
+    count: int
+    amount: Money
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from yinqi.gateway.model import (
     Attempt,
     BankAccount,
     BankBalance,
+    BatchPart,
     EntryPage,
     KnownReference,
     LineAnswer,
@@ -124,8 +125,24 @@ class BankDialect(Protocol):
         """Return why a submission cannot be expressed; None if it can."""
         ...
 
-    def make_submission(self, lines: Sequence[Submission], account: BankAccount) -> Outgoing:
-        """Build the message for lines of one debtor account, at most as many as the profile's batch allows."""
+    def batch_number(self) -> str:
+        """Return a new number for a batch."""
+        ...
+
+    def line_bytes(self, line: Submission) -> int:
+        """Return how much a line adds to a batch's message."""
+        ...
+
+    def make_submission(
+        self, lines: Sequence[Submission], account: BankAccount, part: BatchPart | None = None
+    ) -> Outgoing:
+        """Build the message for lines of one debtor account and kind, at most as many as the profile's batch allows.
+
+        Args:
+            part: the message's place in a batch of several; None: the message is the batch.
+        Raises:
+            FailedPrecondition: BATCH_TOTALS_MISMATCH; the built message contradicts itself. Nothing was sent.
+        """
         ...
 
     def read_submission(self, answer: Answer, lines: Sequence[Submission], outgoing: Outgoing) -> list[LineAnswer]:

@@ -40,7 +40,8 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
 
     async def SubmitPayments(self, request: pb.SubmitPaymentsRequest, _context: Context) -> pb.SubmitPaymentsResponse:
         submissions = _each("submissions", request.submissions, mapping.submission_from)
-        reports = await self._submitter.submit(submissions)
+        totals = [mapping.control_total_from(one) for one in request.control_totals]
+        reports = await self._submitter.submit(submissions, totals)
         return pb.SubmitPaymentsResponse(reports=[mapping.report_to(report) for report in reports])
 
     async def QueryPayments(self, request: pb.QueryPaymentsRequest, _context: Context) -> pb.QueryPaymentsResponse:

@@ -71,6 +71,7 @@ def examine_submissions(submissions: Sequence[Submission], profiles: Profiles, s
             absences.get((submission.instruction_id, proof.archive_id)) if proof is not None else None,
             timedelta(milliseconds=profile.in_doubt.safe_window_ms),
             timedelta(milliseconds=profile.last_byte_ms),
+            may_reuse=profile.in_doubt.reference_reuse != "never",
         )
     return Standing(blocked, {instruction_id: len(its) for instruction_id, its in earlier.items()})
 

@@ -110,6 +110,38 @@ class Submission(_message.Message):
 Global___Submission: _TypeAlias = Submission  # noqa: Y015
 
 @_typing.final
+class ControlTotal(_message.Message):
+    """What a caller says its lines of one account come to (控制合计)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEBTOR_ACCOUNT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    debtor_account: _builtins.str
+    """Identification of the debtor account."""
+    count: _builtins.int
+    """How many submissions."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """The sum of their amounts."""
+
+    def __init__(
+        self,
+        *,
+        debtor_account: _builtins.str = ...,
+        count: _builtins.int = ...,
+        amount: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "count", b"count", "debtor_account", b"debtor_account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ControlTotal: _TypeAlias = ControlTotal  # noqa: Y015
+
+@_typing.final
 class NotFoundProof(_message.Message):
     """Evidence that the bank has no record of a reference (查无证明)."""
 

@@ -13,6 +13,7 @@ from yinqi.gateway.keystore import BankKeys
 from yinqi.gateway.model import (
     BankAccount,
     BankBalance,
+    BatchPart,
     EntryPage,
     LineAnswer,
     Notice,
@@ -44,12 +45,21 @@ class CdcDialect:
     def refusal(self, submission: Submission, account: BankAccount) -> Refusal | None:
         return submissions.refusal(submission, account, self._profile)
 
-    def make_submission(self, lines: Sequence[Submission], account: BankAccount) -> Outgoing:
-        if len(lines) == 1:
+    def batch_number(self) -> str:
+        return self._ids.new_ids("BT", 1)[0]
+
+    def line_bytes(self, line: Submission) -> int:
+        return submissions.line_bytes(line, self._profile)
+
+    def make_submission(
+        self, lines: Sequence[Submission], account: BankAccount, part: BatchPart | None = None
+    ) -> Outgoing:
+        if len(lines) == 1 and part is None and lines[0].instruction.kind not in self._profile.batch.kinds:
             body = submissions.single_body(lines[0], account, self._profile)
             return self._seal(submissions.SINGLE, body, payments=1)
-        number = self._ids.new_ids("BT", 1)[0]
-        body = submissions.batch_body(lines, account, self._profile, number)
+        number = self.batch_number() if part is None else part.number
+        body = submissions.batch_body(lines, account, self._profile, number, part)
+        submissions.prove_totals(body)
         return self._seal(submissions.BATCH, body, payments=len(lines), batch_number=number)
 
     def read_submission(self, answer: Answer, lines: Sequence[Submission], outgoing: Outgoing) -> list[LineAnswer]:
