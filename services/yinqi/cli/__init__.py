@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from yinqi.cli import alerts, payments, reconciliation, statement
+from yinqi.cli import alerts, bank, payments, reconciliation, statement
 from yinqi.cli.doctor import doctor
 from yinqi.cli.pay import pay
 from yinqi.cli.suite import demo, migrate, sandbox_bank, serve, up
@@ -30,4 +30,5 @@ app.add_typer(statement.app, name="statement")
 app.command("reconcile")(reconciliation.reconcile)
 app.add_typer(reconciliation.app, name="breaks")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(bank.app, name="bank")
 app.command("doctor")(doctor)

@@ -42,6 +42,8 @@ def require_proof(
     absence: Absence | None,
     safe_window: timedelta,
     last_byte_after: timedelta,
+    *,
+    may_reuse: bool = True,
 ) -> None:
     """Return if a second or later attempt stands on recorded evidence.
 
@@ -51,10 +53,13 @@ def require_proof(
         earlier: all attempts of this payment on record.
         absence: the finding that the proof names, if it is on record and the answer was verified.
         last_byte_after: how long after its record a message may still have left, for attempts that ended in a crash.
+        may_reuse: whether the bank takes a reference again after a final refusal.
     Raises:
         ResendRefused: names what is missing.
     """
     problem = _proof_problem(submission, earlier, absence, safe_window, last_byte_after)
+    if not may_reuse and any(other.state is SendState.REFUSED for other in earlier):
+        problem = "this bank refused it and takes no reference a second time"
     if problem:
         raise ResendRefused(
             "RESEND_PROOF_INSUFFICIENT",
@@ -294,4 +299,61 @@ def _is_the_same(record: PaymentRecord, reference: PaymentReference, attempts: S
         return False
     return all(
         record.amount == attempt.amount and record.creditor_account == attempt.creditor_account for attempt in attempts
+    )
+
+
+_RANK = {
+    BankStatus.PROCESSING: 0,
+    BankStatus.UNKNOWN: 1,
+    BankStatus.REJECTED: 2,
+    BankStatus.SETTLED: 2,
+    BankStatus.RETURNED: 3,
+}
+
+
+def is_news(record: PaymentRecord, known: PaymentRecord | None) -> bool:
+    """Return whether a notice's record says more than the newest that notices brought; content decides, not arrival.
+
+    A larger record number is newer; under the same number the later state of a payment's life is. Two different ends
+    under one number contradict each other: both are told.
+    """
+    if known is None:
+        return True
+    numbers = [(len(one.record_number), one.record_number) for one in (record, known)]
+    if numbers[0] != numbers[1]:
+        return numbers[0] > numbers[1]
+    rank, known_rank = _RANK[record.status], _RANK[known.status]
+    return rank > known_rank or (rank == known_rank and record.status is not known.status)
+
+
+def notice_refusal(record: PaymentRecord, attempts: Sequence[Attempt]) -> str:
+    """Return why a verified notice's record must not be believed; "" if it may."""
+    if not attempts:
+        return "PAYMENT_UNKNOWN"
+    if record.amount is None or not record.record_number:
+        return "RECORD_MALFORMED"
+    reference = PaymentReference(record.instruction_id, attempts[0].debtor_account)
+    return "" if _is_the_same(record, reference, attempts) else "RECORD_MISMATCH"
+
+
+def notice_report(
+    record: PaymentRecord, attempts: Sequence[Attempt], archive_id: str, at: datetime
+) -> StatusReport | None:
+    """Return what a notice's record says; None if only a query can tell.
+
+    A refusal says nothing about an attempt sent after it; with several attempts the query decides.
+    """
+    if record.status is BankStatus.REJECTED and len(attempts) > 1:
+        return None
+    is_booked = record.status in (BankStatus.SETTLED, BankStatus.RETURNED)
+    return StatusReport(
+        instruction_id=record.instruction_id,
+        status=record.status,
+        reported_at=at,
+        reason_code=record.reason_code,
+        proprietary_code=record.proprietary_code,
+        reason_text=record.reason_text,
+        account_servicer_reference=record.account_servicer_reference,
+        booking_date=record.booking_date if is_booked else None,
+        archive_id=archive_id,
     )

@@ -14,8 +14,9 @@ import structlog
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from yinqi.crypto import sm3
+from yinqi.gateway.calendar import BusinessCalendar
 from yinqi.gateway.limits import Limits
-from yinqi.gateway.model import ArchivedMessage, Direction
+from yinqi.gateway.model import ArchivedMessage, Direction, Instruction
 from yinqi.gateway.ports import (
     Answer,
     AnswerUnusable,
@@ -29,6 +30,7 @@ from yinqi.gateway.ports import (
 )
 from yinqi.gateway.profile import Profile
 from yinqi.gateway.repository import SqlStore
+from yinqi.gateway.routing import Route, route
 from yinqi.kernel.clock import Clock, epoch_ns
 from yinqi.kernel.ids import IdSource
 from yinqi.runtime import attributes
@@ -55,6 +57,11 @@ class Bank:
     dialect: BankDialect
     line: BankLine
     limits: Limits
+    calendar: BusinessCalendar
+
+    def route(self, instruction: Instruction, at: datetime) -> Route:
+        """Return the channel that an order can take at a moment."""
+        return route(self.profile, self.calendar, instruction.channel, instruction.amount, at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,74 +1,239 @@
-"""How many calls a bank takes at a time, per class; the rest waits here, and not without end."""
+"""How many calls a bank takes at a time, per class, held across replicas; the rest waits, and not without end.
+
+Every call has a row in the gateway's database: waiting, then taken. Rows are leased: a process that dies stops renewing
+them, and its turns come free. Whoever gives a slot back hands out the next turns in the same transaction; the others
+look for theirs every `poll_s`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+import hashlib
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+import structlog
+
 from yinqi.gateway.profile import Concurrency
-from yinqi.kernel.errors import Overloaded
+from yinqi.gateway.repository import SqlSlots
+from yinqi.gateway.slots import Slot, next_turns, split
+from yinqi.kernel.clock import Clock
+from yinqi.kernel.errors import Overloaded, YinqiError
+from yinqi.kernel.ids import IdSource
+from yinqi.runtime.database import Database
 
 T = TypeVar("T")
-CLASSES = ("submit", "query", "other")
+CLASSES = ("submit", "payroll", "query", "statement", "other")
+_log = structlog.get_logger(__name__)
 
 
 class Limits:
-    """The slots of one profile. Not shared between replicas: give each its part of the bank's limit."""
+    """The slots of one profile, shared with all replicas on the same database.
 
-    def __init__(self, profile_name: str, concurrency: Concurrency) -> None:
+    Args:
+        holder: this process; another one must have another name.
+        lease: how long a process may be silent before its slots are others'.
+        poll_s: how often a waiting call looks whether its turn has come.
+    """
+
+    def __init__(
+        self,
+        profile_name: str,
+        concurrency: Concurrency,
+        database: Database,
+        clock: Clock,
+        ids: IdSource,
+        *,
+        holder: str,
+        lease: timedelta = timedelta(seconds=15),
+        poll_s: float = 0.05,
+    ) -> None:
         self._profile_name = profile_name
-        self._waiting_max = concurrency.waiting_max
-        self._slots: Mapping[str, asyncio.Semaphore] = {
-            name: asyncio.Semaphore(getattr(concurrency, name)) for name in CLASSES
-        }
-        self._free: dict[str, int] = {name: getattr(concurrency, name) for name in CLASSES}
+        self._concurrency = concurrency
+        self._database = database
+        self._clock = clock
+        self._ids = ids
+        self._holder = holder
+        self._lease = lease
+        self._poll_s = poll_s
+        self._tickets: dict[str, Ticket] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._keeper: asyncio.Task[None] | None = None
 
-    def reserve(self, call_class: str, count: int = 1) -> list[Ticket]:
-        """Return tickets for calls; each must be used or given back.
+    async def reserve(self, call_class: str, companies: Sequence[str]) -> list[Ticket]:
+        """Return a ticket per company named; each must be used or given back.
 
         Raises:
             Overloaded: so many cannot wait. Nothing was reserved.
+            Unavailable: the store is away. Nothing was reserved.
         """
-        if self._free[call_class] - count < -self._waiting_max:
-            raise Overloaded(
-                "BANK_QUEUE_FULL",
-                f"Too many calls wait for bank {self._profile_name} ({call_class}); try again in a few seconds.",
-                "等待该银行的请求过多，请稍后重试。",
-                metadata={"bank_profile": self._profile_name, "call_class": call_class},
-            )
-        self._free[call_class] -= count
-        return [Ticket(self, call_class) for _ in range(count)]
+        ticket_ids = self._ids.new_ids("SL", len(companies))
+        wanted = [(ticket_id, _short(company)) for ticket_id, company in zip(ticket_ids, companies, strict=True)]
 
-    async def _take(self, call_class: str) -> None:
-        await self._slots[call_class].acquire()
+        def enqueue(slots: SqlSlots) -> frozenset[str]:
+            queued = len(self._living(slots, call_class))
+            free = self._slots_max(call_class) + self._concurrency.waiting_max - queued
+            if len(wanted) > free:
+                raise self._full(call_class)
+            slots.add(self._profile_name, call_class, wanted, self._holder, self._leased_until())
+            return self._hand_out(slots, call_class)
 
-    def _give_back(self, call_class: str, *, was_taken: bool) -> None:
-        self._free[call_class] += 1
-        if was_taken:
-            self._slots[call_class].release()
+        tickets = [Ticket(self, call_class, ticket_id, company) for ticket_id, company in wanted]
+        try:
+            turns = await self._run(enqueue)
+        except BaseException:
+            for ticket in tickets:
+                ticket.give_back()  # The rows may be committed all the same.
+            raise
+        self._tickets |= {ticket.ticket_id: ticket for ticket in tickets}
+        self._admit(turns)
+        self._keep()
+        return tickets
+
+    async def close(self) -> None:
+        """Give back everything; call it when no call is on its way any more."""
+        for ticket in list(self._tickets.values()):
+            ticket.give_back()
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+
+    def _slots_max(self, call_class: str) -> int:
+        return int(getattr(self._concurrency, call_class))
+
+    def _full(self, call_class: str) -> Overloaded:
+        return Overloaded(
+            "BANK_QUEUE_FULL",
+            f"Too many calls wait for bank {self._profile_name} ({call_class}); try again in a few seconds.",
+            "等待该银行的请求过多，请稍后重试。",
+            metadata={"bank_profile": self._profile_name, "call_class": call_class},
+        )
+
+    def _leased_until(self) -> datetime:
+        return self._clock.now() + self._lease
+
+    async def _run(self, action: Callable[[SqlSlots], T]) -> T:
+        return await self._database.run(lambda connection: action(SqlSlots(connection)))
+
+    def _living(self, slots: SqlSlots, call_class: str) -> list[Slot]:
+        """Return the rows of a class, locked till the commit, without those of dead processes."""
+        slots.lock(self._profile_name, call_class)
+        living, dead = split(slots.find(self._profile_name, call_class), self._clock.now())
+        slots.remove([slot.ticket_id for slot in dead])
+        return living
+
+    def _hand_out(self, slots: SqlSlots, call_class: str) -> frozenset[str]:
+        """Give the next turns; return this process's tickets among all that have theirs."""
+        living = self._living(slots, call_class)
+        turns = next_turns(living, self._slots_max(call_class))
+        slots.take([slot.ticket_id for slot in turns])
+        taken = (*turns, *(slot for slot in living if slot.is_taken))
+        return frozenset(slot.ticket_id for slot in taken if slot.holder == self._holder)
+
+    def _admit(self, ticket_ids: frozenset[str]) -> None:
+        for ticket_id in ticket_ids:
+            if (ticket := self._tickets.get(ticket_id)) is not None:
+                ticket._turn.set()
+
+    def _release(self, ticket: Ticket) -> None:
+        self._tickets.pop(ticket.ticket_id, None)
+
+        def release(slots: SqlSlots) -> frozenset[str]:
+            slots.lock(self._profile_name, ticket.call_class)
+            slots.remove([ticket.ticket_id])
+            return self._hand_out(slots, ticket.call_class)
+
+        async def in_background() -> None:
+            try:
+                self._admit(await self._run(release))
+            except YinqiError as error:  # The lease frees it.
+                _log.warning("a bank's slot could not be given back; its lease will end", reason=error.reason)
+
+        self._start(in_background())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _keep(self) -> None:
+        if self._keeper is None or self._keeper.done():
+            self._keeper = asyncio.get_running_loop().create_task(self._keep_tickets())
+
+    async def _keep_tickets(self) -> None:
+        """Renew leases and look for turns for as long as there are tickets."""
+        renew_s = self._lease.total_seconds() / 3
+        renewed_at = time.monotonic()
+        while self._tickets:
+            waits = any(not ticket._turn.is_set() for ticket in self._tickets.values())
+            await asyncio.sleep(self._poll_s if waits else min(renew_s, 1.0))
+            try:
+                if time.monotonic() - renewed_at >= renew_s:
+                    renewed_at = time.monotonic()
+                    await self._renew()
+                await self._look()
+            except YinqiError as error:
+                _log.warning("slots of a bank could not be looked at", reason=error.reason)
+                await asyncio.sleep(renew_s / 4)
+
+    async def _renew(self) -> None:
+        until, ticket_ids = self._leased_until(), list(self._tickets)
+        await self._run(lambda slots: slots.renew(ticket_ids, until))
+
+    async def _look(self) -> None:
+        """Take turns that others gave us; give out those that dead processes left."""
+        for call_class in CLASSES:
+            if self._waiting(call_class):
+                await self._look_at(call_class)
+
+    async def _look_at(self, call_class: str) -> None:
+        rows = await self._database.read(lambda connection: SqlSlots(connection).find(self._profile_name, call_class))
+        self._admit(frozenset(row.ticket_id for row in rows if row.is_taken and row.holder == self._holder))
+        living, _ = split(rows, self._clock.now())
+        is_lost = self._waiting(call_class).keys() - {row.ticket_id for row in living}
+        if is_lost or next_turns(living, self._slots_max(call_class)):
+            self._admit(await self._run(lambda slots: self._queue_again(slots, call_class)))
+
+    def _waiting(self, call_class: str) -> dict[str, Ticket]:
+        its = (one for one in self._tickets.values() if one.call_class == call_class and not one._turn.is_set())
+        return {ticket.ticket_id: ticket for ticket in its}
+
+    def _queue_again(self, slots: SqlSlots, call_class: str) -> frozenset[str]:
+        """Hand out turns; a waiting call whose row is gone (this process was held up for a lease) queues again."""
+        known = {slot.ticket_id for slot in self._living(slots, call_class)}
+        lost = [
+            (one.ticket_id, one.company) for one in self._waiting(call_class).values() if one.ticket_id not in known
+        ]
+        slots.add(self._profile_name, call_class, lost, self._holder, self._leased_until())
+        return self._hand_out(slots, call_class)
 
 
 class Ticket:
     """A place in the queue, then a slot."""
 
-    __slots__ = ("_call_class", "_is_over", "_is_taken", "_limits")
+    __slots__ = ("_is_over", "_is_taken", "_limits", "_turn", "call_class", "company", "ticket_id")
 
-    def __init__(self, limits: Limits, call_class: str) -> None:
+    def __init__(self, limits: Limits, call_class: str, ticket_id: str, company: str) -> None:
+        self.call_class = call_class
+        self.ticket_id = ticket_id
+        self.company = company
         self._limits = limits
-        self._call_class = call_class
+        self._turn = asyncio.Event()
         self._is_taken = False
         self._is_over = False
 
     async def take(self) -> None:
-        """Wait for the slot; a caller that is cancelled gives its place back."""
+        """Wait for the slot; a caller that is cancelled (its deadline passed) leaves the queue."""
         try:
-            await self._limits._take(self._call_class)
+            await self._turn.wait()
         except BaseException:
             self.give_back()
             raise
         if self._is_over:
-            self._limits._slots[self._call_class].release()
             raise asyncio.CancelledError
         self._is_taken = True
 
@@ -78,10 +243,10 @@ class Ticket:
             self.give_back()
 
     def give_back(self) -> None:
-        """Free the slot or the place; later calls do nothing."""
+        """Free the slot or the place, soon; later calls do nothing."""
         if not self._is_over:
             self._is_over = True
-            self._limits._give_back(self._call_class, was_taken=self._is_taken)
+            self._limits._release(self)
 
 
 async def run_all(calls: Sequence[Coroutine[Any, Any, T]], tickets: Sequence[Ticket] = ()) -> list[T]:
@@ -99,3 +264,8 @@ async def run_all(calls: Sequence[Coroutine[Any, Any, T]], tickets: Sequence[Tic
         if isinstance(result, BaseException):
             raise result
     return [result for result in results if not isinstance(result, BaseException)]
+
+
+def _short(company: str) -> str:
+    """Names are nobody's business in a table of turns."""
+    return hashlib.sha256(company.encode("utf-8")).hexdigest()[:16]

@@ -6,12 +6,15 @@ import asyncio
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 from yinqi.api.gateway.v1 import gateway_service_pb2_grpc
 from yinqi.gateway.adapters.cdc.dialect import CdcDialect
+from yinqi.gateway.calendar import load_calendar
 from yinqi.gateway.exchange import Bank, BankCaller
 from yinqi.gateway.keystore import open_keys
 from yinqi.gateway.limits import CLASSES, Limits
+from yinqi.gateway.notice_server import NoticeTaker, open_notice_door
 from yinqi.gateway.profile import Profile, Profiles, load_profiles
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
@@ -37,11 +40,13 @@ async def main(
     ids: IdSource | None = None,
     telemetry: Telemetry | None = None,
     on_started: Callable[[int], None] | None = None,
+    on_notice_door: Callable[[int], None] | None = None,
 ) -> None:
     """Serve until `stop` is set, then let messages on their way come home.
 
     Args:
         on_started: told the port once the service answers.
+        on_notice_door: told before that at which port banks may post notices, 0 if none may.
     Raises:
         PortInUse, ProfileInvalid, KeysInvalid, DatabaseTooNew …: why the service does not start, in words.
     """
@@ -57,22 +62,40 @@ async def main(
             url, writers=settings.database_writers, telemetry=telemetry, queue_max=settings.queue_max
         )
         stack.callback(database.close)
-        banks = {profile.name: _open_bank(profile, settings, clock, ids, stack) for profile in profiles}
+        holder = ids.new_ids("GW", 1)[0]
+        banks = {
+            profile.name: _open_bank(profile, settings, database, clock, ids, holder, stack) for profile in profiles
+        }
         servicer, submitter = _connect(banks, profiles, database, clock, ids, telemetry)
         add = gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server
         server = GrpcServer(
             SERVICE, settings.listen_address(SERVICE), [(add, servicer)], settings=settings, telemetry=telemetry
         )
         await server.start()
+        notices = open_notice_door(
+            banks, NoticeTaker(database, clock, ids), settings.gateway_notice_host, settings.gateway_notice_port
+        )
+        notice_port = await stack.enter_async_context(notices)
         # Unwound in reverse: no new calls, then answers still awaited are recorded, then connections and store close.
         stack.push_async_callback(submitter.drain)
         stack.push_async_callback(server.drain)
+        if on_notice_door is not None:
+            on_notice_door(notice_port)
         if on_started is not None:
             on_started(server.port)
         await stop.wait()
 
 
-def _open_bank(profile: Profile, settings: GatewaySettings, clock: Clock, ids: IdSource, stack: AsyncExitStack) -> Bank:
+def _open_bank(
+    profile: Profile,
+    settings: GatewaySettings,
+    database: Database,
+    clock: Clock,
+    ids: IdSource,
+    holder: str,
+    stack: AsyncExitStack,
+) -> Bank:
+    country = load_calendar(settings.gateway_calendars_dir, profile.calendar.name)
     keys = open_keys(profile, password=settings.gateway_key_password.get_secret_value())
     line = HttpLine(
         profile.url,
@@ -80,7 +103,18 @@ def _open_bank(profile: Profile, settings: GatewaySettings, clock: Clock, ids: I
         step_ms=profile.timeouts.connect_ms,
     )
     stack.push_async_callback(line.close)
-    return Bank(profile, CdcDialect(profile, keys, clock, ids), line, Limits(profile.name, profile.concurrency))
+    limits = Limits(
+        profile.name,
+        profile.concurrency,
+        database,
+        clock,
+        ids,
+        holder=holder,
+        lease=timedelta(seconds=settings.gateway_slot_lease_s),
+    )
+    stack.push_async_callback(limits.close)
+    dialect = CdcDialect(profile, keys, clock, ids)
+    return Bank(profile, dialect, line, limits, profile.business_days(country))
 
 
 def _connect(

@@ -14,12 +14,15 @@ from yinqi.gateway.model import (
     ArchivedMessage,
     BankAccount,
     BankBalance,
+    BatchKind,
     Channel,
+    ControlTotal,
     Direction,
     Entry,
     EntryPage,
     Instruction,
     NotFoundProof,
+    NoticeEvent,
     PaymentReference,
     StatusReport,
     Submission,
@@ -34,6 +37,7 @@ _CHANNELS = {
     payment_pb2.CHANNEL_SMALL_VALUE: Channel.SMALL_VALUE,
     payment_pb2.CHANNEL_INSTANT: Channel.INSTANT,
 }
+_KINDS = {payment_pb2.CATEGORY_PURPOSE_SALA: BatchKind.SALARY, payment_pb2.CATEGORY_PURPOSE_TAXS: BatchKind.TAX}
 _DIRECTIONS = {
     Direction.SENT: gateway_service_pb2.MESSAGE_DIRECTION_SENT,
     Direction.RECEIVED: gateway_service_pb2.MESSAGE_DIRECTION_RECEIVED,
@@ -69,7 +73,14 @@ def instruction_from(message: payment_pb2.PaymentInstruction) -> Instruction:
         purpose=message.purpose,
         remittance_information=message.remittance_information,
         channel=channel,
+        kind=_KINDS.get(message.category_purpose, BatchKind.OTHER),
     )
+
+
+def control_total_from(message: gateway_pb2.ControlTotal) -> ControlTotal:
+    """Read what a caller says its lines come to."""
+    amount = Money(message.amount.currency, message.amount.minor_units)
+    return ControlTotal(message.debtor_account, message.count, amount)
 
 
 def reference_from(message: gateway_pb2.PaymentReference) -> PaymentReference:
@@ -124,6 +135,20 @@ def report_to(report: StatusReport) -> gateway_pb2.PaymentStatusReport:
     if report.not_found_proof is not None:
         message.not_found_proof.CopyFrom(_proof_to(report.not_found_proof))
     return message
+
+
+def notice_event_to(event: NoticeEvent) -> gateway_pb2.NoticeEvent:
+    """Write what a notice meant."""
+    return gateway_pb2.NoticeEvent(
+        sequence=event.sequence,
+        occurred_at=_timestamp_to(event.occurred_at),
+        bank_profile=event.profile,
+        archive_id=event.archive_id,
+        notice_number=event.number,
+        notice_type=event.type,
+        refusal=event.refusal,
+        report=None if event.report is None else report_to(event.report),
+    )
 
 
 def balance_to(balance: BankBalance) -> gateway_pb2.BankBalance:

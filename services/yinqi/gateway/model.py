@@ -40,6 +40,14 @@ class Channel(enum.StrEnum):
     INSTANT = "INSTANT"
 
 
+class BatchKind(enum.StrEnum):
+    """What a batch pays, where banks keep it apart (业务种类). ISO 20022 category purposes; OTHER: all the rest."""
+
+    OTHER = "OTHER"
+    SALARY = "SALA"
+    TAX = "TAXS"
+
+
 @dataclass(frozen=True, slots=True)
 class Instruction:
     """What to pay, as far as a bank wants to know it. Texts may be empty where a bank may do without."""
@@ -55,10 +63,35 @@ class Instruction:
     purpose: str = ""
     remittance_information: str = ""
     channel: Channel = Channel.SMART
+    kind: BatchKind = BatchKind.OTHER
 
     def digest(self) -> str:
         """Return the SHA-256 of the content; a later attempt must have the same."""
         return hashlib.sha256(repr(astuple(self)).encode("utf-8")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPart:
+    """One message's place in a batch that goes in several (续传).
+
+    Attributes:
+        number: of the batch. position: from 1 to `messages`. lines, amount: of the whole batch.
+    """
+
+    number: str
+    position: int
+    messages: int
+    lines: int
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class ControlTotal:
+    """What a caller says its lines of one account come to (控制合计)."""
+
+    debtor_account: str
+    count: int
+    amount: Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +115,18 @@ class NotFoundProof:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A payment to send. `instruction_id` never changes; `attempt` counts intentions to send, from 1."""
+    """A payment to send. `instruction_id` never changes; `attempt` counts intentions to send, from 1.
+
+    Attributes:
+        route: the channel chosen for this attempt; None: as ordered. Not part of the order.
+    """
 
     instruction_id: str
     attempt: int
     instruction: Instruction
     traceparent: str = ""
     resend_proof: NotFoundProof | None = None
+    route: Channel | None = None
 
     def __post_init__(self) -> None:
         _require_reference(self.instruction_id)
@@ -129,12 +167,13 @@ class StatusReport:
 
 @dataclass(frozen=True, slots=True)
 class BankAccount:
-    """An account that a profile reaches."""
+    """An account that a profile reaches. `company`: for whom its calls take their turn."""
 
     identification: str
     currency: str
     name: str
     profile: str
+    company: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +332,51 @@ class PaymentRecord:
     reason_text: str = ""
     account_servicer_reference: str = ""
     booking_date: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A verified notice of a bank (通知).
+
+    Attributes:
+        number: the bank's; the same number always has the same content.
+        records: of payments; empty for types that change nothing here.
+        content_digest: SHA-256 of head and body. signature_digest: of this sending's signature.
+    """
+
+    number: str
+    type: str
+    records: Sequence[PaymentRecord]
+    content_digest: str
+    signature_digest: str
+    plain: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeSeen:
+    """What is kept of a notice: its content and the signatures it came with."""
+
+    content_digest: str
+    signature_digests: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeEvent:
+    """What a notice meant, for those who follow.
+
+    Attributes:
+        number, type: empty unless the notice was verified: an attacker's words are not passed on.
+        refusal: why it was not believed; empty with a report.
+    """
+
+    profile: str
+    archive_id: str
+    occurred_at: datetime
+    number: str = ""
+    type: str = ""
+    refusal: str = ""
+    report: StatusReport | None = None
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)

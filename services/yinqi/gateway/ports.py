@@ -13,9 +13,13 @@ from yinqi.gateway.model import (
     Attempt,
     BankAccount,
     BankBalance,
+    BatchPart,
     EntryPage,
     KnownReference,
     LineAnswer,
+    Notice,
+    NoticeEvent,
+    NoticeSeen,
     PaymentRecord,
     Refusal,
     SendState,
@@ -57,6 +61,20 @@ class BankRefused(Exception):
         super().__init__(f"{code}: {text}")
         self.code = code
         self.text = text
+
+
+class NoticeRefused(Exception):
+    """What claims to be a bank's notice must not be believed; nothing changes, and somebody should know.
+
+    Attributes:
+        reason: NOTICE_UNREADABLE, BAD_SIGNATURE, SIGTIM_OUTSIDE_WINDOW, USER_UNKNOWN or NOTICE_MALFORMED.
+        plain: the opened message, if it could be opened.
+    """
+
+    def __init__(self, reason: str, plain: bytes = b"") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.plain = plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +125,24 @@ class BankDialect(Protocol):
         """Return why a submission cannot be expressed; None if it can."""
         ...
 
-    def make_submission(self, lines: Sequence[Submission], account: BankAccount) -> Outgoing:
-        """Build the message for lines of one debtor account, at most as many as the profile's batch allows."""
+    def batch_number(self) -> str:
+        """Return a new number for a batch."""
+        ...
+
+    def line_bytes(self, line: Submission) -> int:
+        """Return how much a line adds to a batch's message."""
+        ...
+
+    def make_submission(
+        self, lines: Sequence[Submission], account: BankAccount, part: BatchPart | None = None
+    ) -> Outgoing:
+        """Build the message for lines of one debtor account and kind, at most as many as the profile's batch allows.
+
+        Args:
+            part: the message's place in a batch of several; None: the message is the batch.
+        Raises:
+            FailedPrecondition: BATCH_TOTALS_MISMATCH; the built message contradicts itself. Nothing was sent.
+        """
         ...
 
     def read_submission(self, answer: Answer, lines: Sequence[Submission], outgoing: Outgoing) -> list[LineAnswer]:
@@ -164,6 +198,15 @@ class BankDialect(Protocol):
 
         Raises:
             AnswerUnusable: any step failed; nothing in it may be believed.
+        """
+        ...
+
+    def open_notice(self, content: bytes) -> Notice:
+        """Decrypt and verify what was posted to us.
+
+        Raises:
+            NoticeRefused: any step failed; nothing in it may be believed.
+            Unavailable: the bank's key is not there yet.
         """
         ...
 
@@ -239,6 +282,38 @@ class Archive(Protocol):
         ...
 
 
+class Notices(Protocol):
+    """What banks told by themselves, and what it meant."""
+
+    def find(self, profile: str, number: str) -> NoticeSeen | None:
+        """Return what is kept of a notice."""
+        ...
+
+    def add(self, profile: str, notice: Notice, at: datetime) -> None:
+        """Keep a notice's number, content and signature."""
+        ...
+
+    def add_signature(self, profile: str, notice: Notice, at: datetime) -> None:
+        """Keep the signature of a repetition, so that its bytes are known when they come again."""
+        ...
+
+    def newest(self, instruction_ids: Sequence[str]) -> dict[str, PaymentRecord]:
+        """Return the newest record that notices brought of each payment: number and status only."""
+        ...
+
+    def set_newest(self, records: Sequence[PaymentRecord]) -> None:
+        """Keep number and status of the newest records."""
+        ...
+
+    def append(self, events: Sequence[NoticeEvent]) -> None:
+        """Add events to the feed, in order."""
+        ...
+
+    def refusals_since(self, instant: datetime) -> int:
+        """Return how many notices were refused since then."""
+        ...
+
+
 class Store(Protocol):
     """One transaction's view of the gateway's database."""
 
@@ -250,4 +325,9 @@ class Store(Protocol):
     @property
     def archive(self) -> Archive:
         """Messages."""
+        ...
+
+    @property
+    def notices(self) -> Notices:
+        """Notices."""
         ...

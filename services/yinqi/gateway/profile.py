@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from yinqi.gateway.model import BankAccount, Channel
-from yinqi.gateway.status import MAPPABLE, BankStatus, StatusMap
+from yinqi.gateway.calendar import BusinessCalendar
+from yinqi.gateway.model import BankAccount, BatchKind, Channel
+from yinqi.gateway.profile_checks import contradictions
+from yinqi.gateway.status import BankStatus, StatusMap
+from yinqi.gateway.toml_lines import TomlLines
 from yinqi.kernel.errors import FailedPrecondition, FieldViolation
 from yinqi.kernel.money import CURRENCIES
 
@@ -20,7 +25,7 @@ _Positive = Annotated[int, Field(ge=1)]
 
 
 class ProfileInvalid(FailedPrecondition):
-    """A profile file is wrong; the message names the file, the field and what is allowed. Fix it and start again."""
+    """A profile is wrong; the message names file, line, field and what is allowed. Fix it and start again."""
 
 
 class _Part(BaseModel):
@@ -28,11 +33,12 @@ class _Part(BaseModel):
 
 
 class AccountEntry(_Part):
-    """An account that the bank lets us use."""
+    """An account that the bank lets us use. `company`: whose turn its calls count for; empty: the account's name."""
 
     identification: Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{1,35}$")]
     currency: str
     name: Annotated[str, Field(min_length=1, max_length=140)]
+    company: Annotated[str, Field(max_length=140)] = ""
 
     @field_validator("currency")
     @classmethod
@@ -43,9 +49,19 @@ class AccountEntry(_Part):
 
 
 class Batch(_Part):
-    """Sizes the bank allows: lines of a submission, references of a query, accounts of a balance call, page of a list."""
+    """Sizes the bank allows: lines of a submission, references of a query, accounts of a balance call, page of a list.
+
+    Attributes:
+        bytes_max: of one submission's signed message, before it is sealed.
+        messages_max: how many messages one batch may be spread over (续传); 1: the bank knows no continuation.
+        kinds: functions the bank has for salaries and taxes, with the bank's business codes; without one such
+            lines go as ordinary batches, but never in one message with others.
+    """
 
     lines_max: Annotated[int, Field(ge=1, le=1_000)] = 1_000
+    bytes_max: Annotated[int, Field(ge=4_096, le=4_194_304)] = 2_097_152
+    messages_max: Annotated[int, Field(ge=1, le=1_000)] = 1
+    kinds: Mapping[BatchKind, str] = Field(default_factory=dict)
     references_max: Annotated[int, Field(ge=2)] = 500
     balances_max: _Positive = 30
     page_size: _Positive = 200
@@ -53,12 +69,19 @@ class Batch(_Part):
 
 
 class Concurrency(_Part):
-    """Calls at a time per class, and how many may wait for their turn in each."""
+    """Calls at a time per class, of all replicas together, and how many may wait for their turn in each.
+
+    Attributes:
+        submit: payments. payroll: salaries and taxes where the bank has a function for them. query: status of payments.
+        statement: balances, entries, returns. other: the rest (rights).
+    """
 
     submit: _Positive = 50
+    payroll: _Positive = 20
     query: _Positive = 12
-    other: _Positive = 8
-    waiting_max: Annotated[int, Field(ge=0)] = 200
+    statement: _Positive = 6
+    other: _Positive = 2
+    waiting_max: Annotated[int, Field(ge=0, le=10_000)] = 200
 
 
 class Timeouts(_Part):
@@ -76,7 +99,8 @@ class InDoubt(_Part):
     Attributes:
         first_query_delay_ms, query_interval_ms: the bank's advice; the payment service paces its queries by it.
         safe_window_ms: how long after the last send an empty answer counts.
-        duplicate_window_months: how long the bank remembers a reference.
+        duplicate_window_months: how long the bank remembers a reference. Our own registry forgets none.
+        reference_reuse: whether the bank takes a reference again after a final refusal.
         query_days_max: longest range of one query.
     """
 
@@ -84,6 +108,7 @@ class InDoubt(_Part):
     query_interval_ms: Annotated[int, Field(ge=0)] = 2_000
     safe_window_ms: Annotated[int, Field(ge=1_000)] = 30_000
     duplicate_window_months: _Positive = 13
+    reference_reuse: Literal["never", "after_final_refusal"] = "after_final_refusal"
     query_days_max: Annotated[int, Field(ge=2)] = 100
 
 
@@ -112,6 +137,78 @@ class Keys(_Part):
     bank_public_key_file: str = "bank_public_key.hex"
 
 
+class WeeklyWindow(_Part):
+    """A part of the week, bank time; ISO weekdays, the end not included. It may run over the week's end."""
+
+    from_weekday: Annotated[int, Field(ge=1, le=7)]
+    from_time: time
+    to_weekday: Annotated[int, Field(ge=1, le=7)]
+    to_time: time
+
+
+class ChannelRule(_Part):
+    """What a channel carries and when, bank time; without a rule: anything, always.
+
+    Attributes:
+        amount_min_minor_units, amount_max_minor_units: of payments in `currency`.
+        cap_lifted: when the upper limit does not hold.
+        days: whether it rests on weekends and holidays. opens, cut_off: of each such day; no cut-off: till midnight.
+    """
+
+    currency: Literal["CNY"] = "CNY"
+    amount_min_minor_units: _Positive = 1
+    amount_max_minor_units: _Positive | None = None
+    cap_lifted: WeeklyWindow | None = None
+    days: Literal["every_day", "business_days"] = "every_day"
+    opens: time = time(0)
+    cut_off: time | None = None
+
+
+class Closure(_Part):
+    """Hours of each day in which the bank takes no payments at all (the day-cut), within one day."""
+
+    begins: time
+    ends: time
+
+
+class Calendar(_Part):
+    """Whose holidays, and in what the bank differs from them."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")] = "cn"
+    make_up_days_are_business_days: bool = True
+    extra_holidays: tuple[date, ...] = ()
+    extra_business_days: tuple[date, ...] = ()
+
+
+class Crypto(_Part):
+    """How messages are signed and sealed.
+
+    Attributes:
+        suite: "sm": SM2 with SM3, SM4-CBC; the only one that the dialect `cdc` has here.
+        signature_window_s: how far an answer's signing time may be from ours.
+    """
+
+    suite: Literal["sm"] = "sm"
+    signature_window_s: Annotated[int, Field(ge=1, le=86_400)] = 3_600
+
+
+class Notices(_Part):
+    """What the bank tells by itself (通知). Nothing listens unless a profile asks for it.
+
+    Attributes:
+        path: where this bank posts, below the gateway's notice port.
+        identity: SM2 identity of notices; empty: as of answers (some banks sign notices with a default one).
+        types: notice types whose content counts; others are acknowledged and archived, and change nothing.
+        bytes_max: a longer body is refused unread.
+    """
+
+    enabled: bool = False
+    path: Annotated[str, Field(pattern=r"^/[0-9a-z/_-]{1,63}$")] = "/notices/cdc"
+    identity: Annotated[str, Field(pattern=r"^[!-~]{0,64}$")] = ""
+    types: tuple[str, ...] = ("YQN02030",)
+    bytes_max: Annotated[int, Field(ge=1_024, le=4_194_304)] = 4_194_304
+
+
 class Profile(_Part):
     """One bank as this company reaches it.
 
@@ -120,6 +217,7 @@ class Profile(_Part):
         line_refusals: a submitted line's error codes that are final, each with our or an ISO 20022 reason code.
         message_refusals: result codes of a whole submission of which the bank says that nothing was recorded.
         reason_codes: the bank's error codes → our or ISO 20022 reason codes, for texts only.
+        smart_route: what SMART tries, in this order; empty: the bank chooses, and `channels` has a code for it.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
@@ -134,47 +232,20 @@ class Profile(_Part):
     concurrency: Concurrency = Concurrency()
     timeouts: Timeouts = Timeouts()
     in_doubt: InDoubt = InDoubt()
+    crypto: Crypto = Crypto()
+    notices: Notices = Notices()
+    calendar: Calendar = Calendar()
+    closed: tuple[Closure, ...] = ()
     texts: Mapping[str, TextLimit] = Field(default_factory=dict)
     channels: Mapping[Channel, str]
-    channel_caps_minor_units: Mapping[Channel, _Positive] = Field(default_factory=dict)
+    smart_route: tuple[Channel, ...] = ()
+    channel_rules: Mapping[Channel, ChannelRule] = Field(default_factory=dict)
     currency_codes: Mapping[str, str]
     status: Mapping[str, BankStatus]
     line_refusals: Mapping[str, str] = Field(default_factory=dict)
     message_refusals: Mapping[str, str] = Field(default_factory=dict)
     reason_codes: Mapping[str, str] = Field(default_factory=dict)
     accounts: tuple[AccountEntry, ...] = ()
-
-    @field_validator("status")
-    @classmethod
-    def _safe_status_map(cls, value: Mapping[str, BankStatus]) -> Mapping[str, BankStatus]:
-        for code, status in value.items():
-            if not code or code.startswith("/"):
-                raise ValueError("an empty code cannot be listed: silence is never an answer")
-            if status not in MAPPABLE:
-                raise ValueError(f"{code} → {status}: allowed are {', '.join(sorted(MAPPABLE))}")
-        if BankStatus.SETTLED not in value.values():
-            raise ValueError("no code means SETTLED, so no payment could ever succeed")
-        return value
-
-    @field_validator("currency_codes")
-    @classmethod
-    def _currency_codes_are_distinct(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        unknown = sorted(set(value) - CURRENCIES)
-        if unknown:
-            raise ValueError(f"not ISO 4217: {', '.join(unknown)}")
-        if len(set(value.values())) != len(value):
-            raise ValueError("two currencies share a code")
-        return value
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Profile:
-        missing = sorted(set(Channel) - set(self.channels))
-        if missing:
-            raise ValueError(f"channels: {', '.join(missing)} missing")
-        strange = sorted({account.currency for account in self.accounts} - set(self.currency_codes))
-        if strange:
-            raise ValueError(f"accounts use currencies without a code in currency_codes: {', '.join(strange)}")
-        return self
 
     @property
     def status_map(self) -> StatusMap:
@@ -187,9 +258,22 @@ class Profile(_Part):
         # The commit of that record, waiting for the pool, connecting, writing header and body: each within this limit.
         return 5 * self.timeouts.connect_ms
 
+    def business_days(self, country: BusinessCalendar) -> BusinessCalendar:
+        """Return the country's calendar as this bank keeps it."""
+        return country.adapted(
+            make_up_days=self.calendar.make_up_days_are_business_days,
+            extra_holidays=self.calendar.extra_holidays,
+            extra_business_days=self.calendar.extra_business_days,
+        )
+
+    def rule_of(self, channel: Channel) -> ChannelRule:
+        """Return the channel's limits and hours; the bank's own smart route has none here."""
+        return self.channel_rules.get(channel, ChannelRule())
+
     def timeout_ms(self, call_class: str) -> int:
-        """Return the deadline of a whole call of a class ("submit", "query" or "other")."""
-        return int(getattr(self.timeouts, f"{call_class}_ms"))
+        """Return the deadline of a whole call of a concurrency class."""
+        name = {"payroll": "submit", "statement": "other"}.get(call_class, call_class)
+        return int(getattr(self.timeouts, f"{name}_ms"))
 
 
 class Profiles:
@@ -200,6 +284,11 @@ class Profiles:
         self._accounts: dict[str, BankAccount] = {}
         if len(self._by_name) != len(profiles):
             raise ProfileInvalid("PROFILE_INVALID", "Two bank profiles have the same name.", "银行配置重名。")
+        paths = [profile.notices.path for profile in profiles if profile.notices.enabled]
+        if len(set(paths)) != len(paths):
+            raise ProfileInvalid(
+                "PROFILE_INVALID", "Two bank profiles have the same notices.path.", "银行配置的通知路径重复。"
+            )
         for profile in profiles:
             for entry in profile.accounts:
                 if entry.identification in self._accounts:
@@ -210,7 +299,7 @@ class Profiles:
                         f"银行配置 {profile.name}：账号重复（尾号 {entry.identification[-4:]}）。",
                     )
                 self._accounts[entry.identification] = BankAccount(
-                    entry.identification, entry.currency, entry.name, profile.name
+                    entry.identification, entry.currency, entry.name, profile.name, entry.company or entry.name
                 )
 
     def __iter__(self) -> Iterator[Profile]:
@@ -235,7 +324,7 @@ def load_profiles(directory: Path, placeholders: Mapping[str, str]) -> Profiles:
     Args:
         placeholders: values for `{name}` in the files' texts, e.g. var_dir, sandbox_bank_address.
     Raises:
-        ProfileInvalid: names every wrong field of the first wrong file, or says that there is no file.
+        ProfileInvalid: names every wrong field of every file, or says that there is no file.
     """
     files = sorted(directory.glob("*.toml"))
     if not files:
@@ -244,24 +333,73 @@ def load_profiles(directory: Path, placeholders: Mapping[str, str]) -> Profiles:
             f"There is no bank profile (*.toml) in {directory}. Put one there, or set YINQI_GATEWAY_PROFILES_DIR.",
             f"{directory} 中没有银行配置（*.toml）。",
         )
-    return Profiles([load_profile(file, placeholders) for file in files])
+    profiles: list[Profile] = []
+    wrong: list[ProfileInvalid] = []
+    for file in files:
+        try:
+            profiles.append(load_profile(file, placeholders))
+        except ProfileInvalid as error:
+            wrong.append(error)
+    if wrong:
+        raise ProfileInvalid(
+            "PROFILE_INVALID",
+            " ".join(error.message for error in wrong),
+            "".join(error.message_zh for error in wrong),
+            [violation for error in wrong for violation in error.violations],
+        )
+    return Profiles(profiles)
 
 
 def load_profile(file: Path, placeholders: Mapping[str, str]) -> Profile:
     """Read one profile and its accounts file, if that exists.
 
     Raises:
-        ProfileInvalid: names every wrong field of the file.
+        ProfileInvalid: names every wrong field of the file, with its line.
     """
-    tree = _fill(_read(file), placeholders, file)
+    text = _text(file)
+    tree = _fill(_parse(file, text), placeholders, file)
     if isinstance(tree.get("accounts_file"), str) and tree["accounts_file"]:
         more = Path(tree["accounts_file"])
         if more.exists():
-            tree["accounts"] = _merged(tree.get("accounts", []), _read(more).get("accounts", []))
+            tree["accounts"] = _merged(tree.get("accounts", []), _parse(more, _text(more)).get("accounts", []))
+    profile, violations = examine(tree)
+    if violations or profile is None:
+        raise _invalid(file, violations, TomlLines(text))
+    return profile
+
+
+def examine(tree: Mapping[str, Any]) -> tuple[Profile | None, list[FieldViolation]]:
+    """Return the profile, if every field by itself is right, and all that is wrong with it.
+
+    What fields have to do with each other is looked at even if some field is wrong, as far as the others allow.
+    """
     try:
-        return Profile.model_validate(tree)
+        profile = Profile.model_validate(tree)
+        return profile, contradictions(profile)
     except ValidationError as error:
-        raise _invalid(file, error) from None
+        problems = error.errors(include_input=False)  # an input may be an account
+    violations = [
+        FieldViolation(".".join(map(str, problem["loc"])) or "(file)", "INVALID", problem["msg"])
+        for problem in problems
+    ]
+    try:
+        rest = Profile.model_validate(_without(tree, [problem["loc"] for problem in problems]))
+    except ValidationError:
+        return None, violations
+    named = {violation.field for violation in violations}
+    return None, violations + [one for one in contradictions(rest) if one.field not in named]
+
+
+def _without(tree: Mapping[str, Any], locations: Sequence[tuple[int | str, ...]]) -> Mapping[str, Any]:
+    """Return the tree without the given fields."""
+    pruned: dict[str, Any] = copy.deepcopy(dict(tree))
+    for location in sorted(locations, key=len, reverse=True):
+        parent: Any = pruned
+        for part in location[:-1]:
+            parent = parent[part] if isinstance(parent, dict) and part in parent else None
+        if isinstance(parent, dict):
+            parent.pop(location[-1], None)
+    return pruned
 
 
 def _merged(listed: Any, added: Any) -> Any:
@@ -272,14 +410,21 @@ def _merged(listed: Any, added: Any) -> Any:
     return [*(entry for entry in listed if entry.get("identification") not in again), *added]
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _text(file: Path) -> str:
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        return file.read_text("utf-8")
     except OSError as error:
         problem = error.strerror or type(error).__name__
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        problem = f"not TOML in UTF-8: {error}"
+    except UnicodeDecodeError as error:
+        problem = f"not UTF-8: {error}"
     raise ProfileInvalid("PROFILE_INVALID", f"{file}: {problem}", f"{file} 无法读取。")
+
+
+def _parse(file: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ProfileInvalid("PROFILE_INVALID", f"{file}: not TOML: {error}", f"{file} 不是有效的 TOML。") from None
 
 
 def _fill(value: Any, placeholders: Mapping[str, str], file: Path) -> Any:
@@ -297,12 +442,16 @@ def _fill(value: Any, placeholders: Mapping[str, str], file: Path) -> Any:
     return [_fill(item, placeholders, file) for item in value] if isinstance(value, list) else value
 
 
-def _invalid(file: Path, error: ValidationError) -> ProfileInvalid:
-    violations = [
-        FieldViolation(".".join(str(part) for part in problem["loc"]) or "(file)", "INVALID", problem["msg"])
-        for problem in error.errors(include_input=False)  # an input may be an account
+def _invalid(file: Path, violations: Sequence[FieldViolation], lines: TomlLines) -> ProfileInvalid:
+    found = sorted(((lines.line_of(one.field.split(".")), one) for one in violations), key=lambda pair: pair[0])
+    placed = [
+        FieldViolation(one.field, one.reason, f"line {line}, {one.field}: {one.description}", one.description_zh)
+        for line, one in found
     ]
-    lines = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+    words = "; ".join(one.description for one in placed)
     return ProfileInvalid(
-        "PROFILE_INVALID", f"Bank profile {file} is wrong: {lines}", f"银行配置 {file} 有误。", violations
+        "PROFILE_INVALID",
+        f"Bank profile {file} is wrong: {words}.",
+        f"银行配置 {file} 有 {len(placed)} 处错误。",
+        placed,
     )

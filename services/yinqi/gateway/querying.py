@@ -77,7 +77,8 @@ class Querier:
             return attempts, plans
 
         attempts, plans = await self._database.read(lambda connection: look_up(SqlStore(connection)))
-        tickets = bank.limits.reserve("query", len(plans))
+        companies = [self._company_of(plan.asked[0].debtor_account) for plan in plans]
+        tickets = await bank.limits.reserve("query", companies)
 
         async def run(index: int) -> list[StatusReport]:
             await tickets[index].take()
@@ -135,7 +136,7 @@ class Querier:
         if not blind:
             return frozenset()
         try:
-            ticket = bank.limits.reserve("other")[0]
+            (ticket,) = await bank.limits.reserve("other", [self._company_of(sorted(blind)[0])])
         except Overloaded:
             return frozenset()  # No proof this time; the next query tries again.
         concerned = [one.instruction_id for one in plan.asked if one.debtor_account in blind]
@@ -153,6 +154,10 @@ class Querier:
         received = exchange.received
         await self._database.run(lambda connection: use_cases.record_answer(received, SqlStore(connection)))
         return (exchange.value or frozenset()) & blind
+
+    def _company_of(self, debtor_account: str) -> str:
+        account = self._profiles.account(debtor_account)
+        return "" if account is None else account.company
 
     def _unknown(
         self, reference: PaymentReference, reason: str, code: str = "", text: str = "", archive_id: str = ""

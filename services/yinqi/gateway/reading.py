@@ -76,6 +76,7 @@ class AccountReader:
         wanted = day
         return await self._call(
             bank,
+            account,
             lambda: bank.dialect.make_entry_query(account, wanted, cursor),
             lambda answer: bank.dialect.read_entries(answer, account, wanted),
         )
@@ -113,6 +114,7 @@ class AccountReader:
         archive_id: list[str] = []
         records, next_key = await self._call(
             bank,
+            account,
             lambda: bank.dialect.make_return_query(account, first, last, page_key),
             bank.dialect.read_returns,
             archive_id.append,
@@ -123,6 +125,7 @@ class AccountReader:
         try:
             return await self._call(
                 bank,
+                accounts[0],
                 lambda: bank.dialect.make_balance_query(accounts),
                 lambda answer: bank.dialect.read_balances(answer, accounts, self._clock.now()),
             )
@@ -151,15 +154,16 @@ class AccountReader:
     async def _call(
         self,
         bank: Bank,
+        account: BankAccount,
         make: Callable[[], Outgoing],
         read: Callable[[Answer], T],
         on_archived: Callable[[str], None] = lambda _: None,
     ) -> T:
-        ticket = bank.limits.reserve("other")[0]
+        (ticket,) = await bank.limits.reserve("statement", [account.company])
         await ticket.take()
         try:
             exchange = await self._caller.call(
-                bank, make(), "other", lambda message, store: use_cases.record_request(message, [], store), read
+                bank, make(), "statement", lambda message, store: use_cases.record_request(message, [], store), read
             )
         finally:
             ticket.give_back()

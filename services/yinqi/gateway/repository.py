@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +28,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from yinqi.gateway.model import (
     Absence,
@@ -35,11 +36,19 @@ from yinqi.gateway.model import (
     Attempt,
     Direction,
     KnownReference,
+    Notice,
+    NoticeEvent,
+    NoticeSeen,
+    PaymentRecord,
     SendState,
+    StatusReport,
 )
+from yinqi.gateway.slots import Slot
+from yinqi.gateway.status import BankStatus
 from yinqi.kernel.clock import BANK_ZONE
 from yinqi.kernel.money import Money
 from yinqi.runtime.columns import UtcTimestamp
+from yinqi.runtime.feed import append, event_table
 
 METADATA = MetaData()
 _MESSAGES_MAX = 1_000
@@ -97,6 +106,65 @@ ABSENCES = Table(
     Column("control_reference", String(64), nullable=False),
     Column("control_seen", Boolean, nullable=False),
 )
+SLOT_POOLS = Table(
+    "gateway_slot_pools",
+    METADATA,
+    Column("profile", String(31), primary_key=True),
+    Column("call_class", String(16), primary_key=True),
+    Column("last_position", BigInteger, nullable=False),
+)
+SLOTS = Table(
+    "gateway_slots",
+    METADATA,
+    Column("ticket_id", String(26), primary_key=True),
+    Column("profile", String(31), nullable=False),
+    Column("call_class", String(16), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("company", String(16), nullable=False),
+    Column("holder", String(26), nullable=False),
+    Column("is_taken", Boolean, nullable=False),
+    Column("leased_until", UtcTimestamp, nullable=False),
+    Index("gateway_slots_by_class", "profile", "call_class"),
+)
+NOTICES = Table(
+    "gateway_notices",
+    METADATA,
+    Column("profile", String(31), primary_key=True),
+    Column("number", String(32), primary_key=True),
+    Column("content_digest", String(64), nullable=False),
+)
+NOTICE_SIGNATURES = Table(
+    "gateway_notice_signatures",
+    METADATA,
+    Column("profile", String(31), primary_key=True),
+    Column("number", String(32), primary_key=True),
+    Column("signature_digest", String(64), primary_key=True),
+    Column("recorded_at", UtcTimestamp, nullable=False),
+)
+NOTICE_RECORDS = Table(
+    "gateway_notice_records",
+    METADATA,
+    Column("instruction_id", String(64), primary_key=True),
+    Column("record_number", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+)
+NOTICE_EVENTS = event_table(
+    "gateway_notice_events",
+    METADATA,
+    Column("profile", String(31), nullable=False),
+    Column("archive_id", String(26), nullable=False),
+    Column("number", String(32), nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("refusal", String(64), nullable=False),
+    Column("instruction_id", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("reason_code", String(64), nullable=False),
+    Column("proprietary_code", String(64), nullable=False),
+    Column("reason_text", String(500), nullable=False),
+    Column("account_servicer_reference", String(64), nullable=False),
+    Column("booking_date", String(10), nullable=False),
+    Index("gateway_notice_events_by_time", "occurred_at"),
+)
 
 
 class SqlStore:
@@ -105,6 +173,7 @@ class SqlStore:
     def __init__(self, connection: Connection) -> None:
         self.registry = SqlRegistry(connection)
         self.archive = SqlArchive(connection)
+        self.notices = SqlNotices(connection)
 
 
 class SqlRegistry:
@@ -231,6 +300,190 @@ class SqlArchive:
             .limit(_MESSAGES_MAX)
         )
         return [_message(row) for row in self._connection.execute(query).mappings()]
+
+
+class SqlNotices:
+    """Implements `ports.Notices`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find(self, profile: str, number: str) -> NoticeSeen | None:
+        its = (NOTICES.c.profile == profile, NOTICES.c.number == number)
+        content = self._connection.execute(select(NOTICES.c.content_digest).where(*its)).scalar()
+        if content is None:
+            return None
+        signatures = select(NOTICE_SIGNATURES.c.signature_digest).where(
+            NOTICE_SIGNATURES.c.profile == profile, NOTICE_SIGNATURES.c.number == number
+        )
+        return NoticeSeen(content, frozenset(self._connection.execute(signatures).scalars()))
+
+    def add(self, profile: str, notice: Notice, at: datetime) -> None:
+        row = {"profile": profile, "number": notice.number, "content_digest": notice.content_digest}
+        self._connection.execute(insert(NOTICES), row)
+        self.add_signature(profile, notice, at)
+
+    def add_signature(self, profile: str, notice: Notice, at: datetime) -> None:
+        row = {
+            "profile": profile,
+            "number": notice.number,
+            "signature_digest": notice.signature_digest,
+            "recorded_at": at,
+        }
+        self._connection.execute(insert(NOTICE_SIGNATURES), row)
+
+    def newest(self, instruction_ids: Sequence[str]) -> dict[str, PaymentRecord]:
+        query = select(NOTICE_RECORDS).where(NOTICE_RECORDS.c.instruction_id.in_(instruction_ids))
+        rows = self._connection.execute(query).all()
+        return {
+            row.instruction_id: PaymentRecord(
+                row.instruction_id, row.record_number, "", "", None, BankStatus(row.status)
+            )
+            for row in rows
+        }
+
+    def set_newest(self, records: Sequence[PaymentRecord]) -> None:
+        if not records:
+            return
+        ids = [record.instruction_id for record in records]
+        self._connection.execute(delete(NOTICE_RECORDS).where(NOTICE_RECORDS.c.instruction_id.in_(ids)))
+        rows = [
+            {"instruction_id": one.instruction_id, "record_number": one.record_number, "status": one.status}
+            for one in records
+        ]
+        self._connection.execute(insert(NOTICE_RECORDS), rows)
+
+    def append(self, events: Sequence[NoticeEvent]) -> None:
+        append(self._connection, NOTICE_EVENTS, [_notice_event_row(event) for event in events])
+
+    def refusals_since(self, instant: datetime) -> int:
+        refused = and_(NOTICE_EVENTS.c.occurred_at > instant, NOTICE_EVENTS.c.refusal != "")
+        return int(self._connection.execute(select(func.count()).where(refused)).scalar_one())
+
+
+def read_notice_events(connection: Connection, after: int, limit: int) -> list[NoticeEvent]:
+    """Return up to `limit` events after a sequence, ascending."""
+    query = select(NOTICE_EVENTS).where(NOTICE_EVENTS.c.sequence > after)
+    rows = connection.execute(query.order_by(NOTICE_EVENTS.c.sequence).limit(limit)).mappings()
+    return [_notice_event(row) for row in rows]
+
+
+class SqlSlots:
+    """The rows behind `limits.Limits`. Whoever changes those of a class holds its lock."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def lock(self, profile: str, call_class: str) -> None:
+        """Keep other replicas out of the class until the commit."""
+        self._positions(profile, call_class, 0)
+
+    def find(self, profile: str, call_class: str) -> list[Slot]:
+        """Return all rows of a class, in no order."""
+        query = select(SLOTS).where(SLOTS.c.profile == profile, SLOTS.c.call_class == call_class)
+        return [_slot(row) for row in self._connection.execute(query).mappings()]
+
+    def add(
+        self, profile: str, call_class: str, wanted: Sequence[tuple[str, str]], holder: str, leased_until: datetime
+    ) -> None:
+        """Queue calls, in order.
+
+        Args:
+            wanted: (ticket_id, company) each.
+        """
+        if not wanted:
+            return
+        last = self._positions(profile, call_class, len(wanted))
+        first = last - len(wanted) + 1
+        rows = [
+            {
+                "ticket_id": ticket_id,
+                "profile": profile,
+                "call_class": call_class,
+                "position": first + index,
+                "company": company,
+                "holder": holder,
+                "is_taken": False,
+                "leased_until": leased_until,
+            }
+            for index, (ticket_id, company) in enumerate(wanted)
+        ]
+        self._connection.execute(insert(SLOTS), rows)
+
+    def take(self, ticket_ids: Sequence[str]) -> None:
+        """Mark calls as begun."""
+        if ticket_ids:
+            self._connection.execute(update(SLOTS).where(SLOTS.c.ticket_id.in_(ticket_ids)).values(is_taken=True))
+
+    def renew(self, ticket_ids: Sequence[str], leased_until: datetime) -> None:
+        """Say that the calls' process lives."""
+        if ticket_ids:
+            ours = SLOTS.c.ticket_id.in_(ticket_ids)
+            self._connection.execute(update(SLOTS).where(ours).values(leased_until=leased_until))
+
+    def remove(self, ticket_ids: Sequence[str]) -> None:
+        """Forget calls."""
+        if ticket_ids:
+            self._connection.execute(delete(SLOTS).where(SLOTS.c.ticket_id.in_(ticket_ids)))
+
+    def _positions(self, profile: str, call_class: str, count: int) -> int:
+        """Reserve positions and return the last one; the row is ours until the commit."""
+        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(SLOT_POOLS).values(profile=profile, call_class=call_class, last_position=count)
+        counted = statement.on_conflict_do_update(
+            index_elements=["profile", "call_class"],
+            set_={"last_position": SLOT_POOLS.c.last_position + count},
+        ).returning(SLOT_POOLS.c.last_position)
+        return int(self._connection.execute(counted).scalar_one())
+
+
+def _notice_event_row(event: NoticeEvent) -> dict[str, Any]:
+    report = event.report
+    return {
+        "occurred_at": event.occurred_at,
+        "profile": event.profile,
+        "archive_id": event.archive_id,
+        "number": event.number,
+        "type": event.type,
+        "refusal": event.refusal,
+        "instruction_id": "" if report is None else report.instruction_id,
+        "status": "" if report is None else report.status,
+        "reason_code": "" if report is None else report.reason_code[:64],
+        "proprietary_code": "" if report is None else report.proprietary_code[:64],
+        "reason_text": "" if report is None else report.reason_text[:500],
+        "account_servicer_reference": "" if report is None else report.account_servicer_reference[:64],
+        "booking_date": "" if report is None or report.booking_date is None else report.booking_date.isoformat(),
+    }
+
+
+def _notice_event(row: RowMapping) -> NoticeEvent:
+    report = None
+    if row["instruction_id"]:
+        report = StatusReport(
+            instruction_id=row["instruction_id"],
+            status=BankStatus(row["status"]),
+            reported_at=row["occurred_at"],
+            reason_code=row["reason_code"],
+            proprietary_code=row["proprietary_code"],
+            reason_text=row["reason_text"],
+            account_servicer_reference=row["account_servicer_reference"],
+            booking_date=date.fromisoformat(row["booking_date"]) if row["booking_date"] else None,
+            archive_id=row["archive_id"],
+        )
+    return NoticeEvent(
+        row["profile"],
+        row["archive_id"],
+        row["occurred_at"],
+        row["number"],
+        row["type"],
+        row["refusal"],
+        report,
+        row["sequence"],
+    )
+
+
+def _slot(row: RowMapping) -> Slot:
+    return Slot(row["ticket_id"], row["position"], row["company"], row["holder"], row["is_taken"], row["leased_until"])
 
 
 def _attempt_row(attempt: Attempt) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -14,10 +14,11 @@ from yinqi.gateway.model import CALL_LINES_MAX
 from yinqi.gateway.profile import Profiles
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
-from yinqi.gateway.repository import SqlStore
+from yinqi.gateway.repository import SqlStore, read_notice_events
 from yinqi.gateway.submitting import Submitter
 from yinqi.kernel.errors import InvalidRequest
 from yinqi.runtime.database import Database
+from yinqi.runtime.feed import Feed
 
 Context = grpc.aio.ServicerContext[Any, Any]
 M = TypeVar("M")
@@ -35,10 +36,12 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
         self._reader = reader
         self._profiles = profiles
         self._database = database
+        self._notices = Feed(database, read_notice_events, lambda event: event.sequence)
 
     async def SubmitPayments(self, request: pb.SubmitPaymentsRequest, _context: Context) -> pb.SubmitPaymentsResponse:
         submissions = _each("submissions", request.submissions, mapping.submission_from)
-        reports = await self._submitter.submit(submissions)
+        totals = [mapping.control_total_from(one) for one in request.control_totals]
+        reports = await self._submitter.submit(submissions, totals)
         return pb.SubmitPaymentsResponse(reports=[mapping.report_to(report) for report in reports])
 
     async def QueryPayments(self, request: pb.QueryPaymentsRequest, _context: Context) -> pb.QueryPaymentsResponse:
@@ -70,6 +73,12 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
             lambda connection: SqlStore(connection).archive.messages_of(request.instruction_id)
         )
         return pb.ListMessagesResponse(messages=[mapping.message_to(message) for message in messages])
+
+    async def FollowNotices(
+        self, request: pb.FollowNoticesRequest, _context: Context
+    ) -> AsyncIterator[pb.FollowNoticesResponse]:
+        async for batch in self._notices.follow(request.after_sequence):
+            yield pb.FollowNoticesResponse(events=[mapping.notice_event_to(event) for event in batch])
 
 
 def _each(field: str, messages: Sequence[M], read: Callable[[M], T]) -> list[T]:

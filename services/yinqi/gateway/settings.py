@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from yinqi.runtime.settings import Settings
 
 _SHIPPED_PROFILES = Path(__file__).parent / "profiles"
+_SHIPPED_CALENDARS = Path(__file__).parent / "calendars"
 
 
 class GatewaySettings(Settings):
@@ -16,6 +17,13 @@ class GatewaySettings(Settings):
 
     # Folder of bank profiles (*.toml). Profiles may use {var_dir}, {keys_dir}, {exchange_dir}, {sandbox_bank_address}.
     gateway_profiles_dir: Path = _SHIPPED_PROFILES
+    # Folder of holiday calendars (*.toml) that profiles name.
+    gateway_calendars_dir: Path = _SHIPPED_CALENDARS
+    # A replica that is silent for so long loses its slots at the banks to the others.
+    gateway_slot_lease_s: float = Field(15.0, ge=1.0, le=300.0)
+    # Where banks post notices; nothing listens unless a profile asks for notices. 0: any free port.
+    gateway_notice_host: str = "127.0.0.1"
+    gateway_notice_port: int = Field(7107, ge=0, le=65_535)
     # Our keys; only the gateway may read here. {var_dir} is filled in.
     gateway_keys_dir: str = "{var_dir}/gateway/keys"
     # Where the bank and we leave keys for each other (the sandbox bank's --keys-dir). {var_dir} is filled in.

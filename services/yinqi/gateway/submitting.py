@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
 import structlog
 
 from yinqi.gateway import use_cases
+from yinqi.gateway.batching import Lines, by_kind, check_totals, parts, trains
 from yinqi.gateway.decisions import ALREADY_SUBMITTED
 from yinqi.gateway.exchange import Bank, BankCaller, Exchange, Step
 from yinqi.gateway.limits import Ticket, run_all
@@ -17,14 +19,18 @@ from yinqi.gateway.model import (
     ArchivedMessage,
     Attempt,
     BankAccount,
+    BatchPart,
+    ControlTotal,
     LineAnswer,
+    Refusal,
     SendState,
     StatusReport,
     Submission,
 )
-from yinqi.gateway.ports import Store
+from yinqi.gateway.ports import BankDialect, Store
 from yinqi.gateway.profile import Profiles
 from yinqi.gateway.repository import SqlStore
+from yinqi.gateway.routing import Obstacle
 from yinqi.gateway.status import BankStatus
 from yinqi.kernel.clock import Clock
 from yinqi.kernel.errors import YinqiError
@@ -32,16 +38,25 @@ from yinqi.runtime.database import Database
 
 _log = structlog.get_logger(__name__)
 _CLAIMS_MAX = 5
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Lines of one debtor account that go in one message."""
+    """Lines of one debtor account and kind that go in one message. `part`: its place in a batch of several."""
 
     bank: Bank
     account: BankAccount
     lines: tuple[Submission, ...]
+    part: BatchPart | None = None
 
+    @property
+    def call_class(self) -> str:
+        """Whose slots it takes."""
+        return "payroll" if self.lines[0].instruction.kind in self.bank.profile.batch.kinds else "submit"
+
+
+_Train = Sequence[_Batch]  # the messages of one batch, which go one after another
 
 Reports = dict[str, StatusReport]  # by instruction_id
 
@@ -59,22 +74,29 @@ class Submitter:
         self._clock = clock
         self._running: set[asyncio.Task[Reports]] = set()
 
-    async def submit(self, submissions: Sequence[Submission]) -> list[StatusReport]:
+    async def submit(
+        self, submissions: Sequence[Submission], control_totals: Sequence[ControlTotal] = ()
+    ) -> list[StatusReport]:
         """Send payments once each; return one report per submission, in order.
+
+        Args:
+            control_totals: what the caller says the lines come to, by account; empty: not checked.
 
         A caller that goes away stops only what has not begun: a message on its way is awaited and its answer recorded.
 
         Raises:
+            InvalidRequest: the totals are not those of the lines. Nothing was sent.
             ResendRefused: an attempt after the first lacks recorded evidence. Nothing was sent.
             Overloaded: too many calls wait for a bank. Nothing was sent.
         """
+        check_totals(submissions, control_totals)
         standing = await self._database.read(
             lambda connection: use_cases.examine_submissions(submissions, self._profiles, SqlStore(connection))
         )
         reports: Reports = {}
-        batches = self._batches(self._sendable(submissions, standing.blocked, reports))
-        tickets = self._reserve(batches)
-        sent = [self._send(batch, ticket, standing.counts) for batch, ticket in zip(batches, tickets, strict=True)]
+        trains = self._trains(self._sendable(submissions, standing.blocked, reports))
+        tickets = await self._reserve(trains)
+        sent = [self._send(train, ticket, standing.counts) for train, ticket in zip(trains, tickets, strict=True)]
         for found in await run_all(sent, tickets):
             reports.update(found)
         return self._in_order(submissions, reports)
@@ -99,42 +121,74 @@ class Submitter:
             elif account is None:
                 reports[instruction_id] = self._unreachable(instruction_id)
             elif refusal := self._banks[account.profile].dialect.refusal(submission, account):
-                text = f"{refusal.violation.description} {refusal.violation.description_zh}"
-                reports[instruction_id] = StatusReport(
-                    instruction_id, BankStatus.REJECTED, self._clock.now(), refusal.reason_code, reason_text=text
-                )
+                reports[instruction_id] = self._refused(instruction_id, refusal)
             else:
-                sendable[instruction_id] = (submission, account)
+                way = self._banks[account.profile].route(submission.instruction, self._clock.now())
+                if way.channel is None:
+                    reports[instruction_id] = self._without_way(instruction_id, way.obstacles)
+                else:
+                    sendable[instruction_id] = (replace(submission, route=way.channel), account)
         return list(sendable.values())
 
-    def _batches(self, lines: Sequence[tuple[Submission, BankAccount]]) -> list[_Batch]:
+    def _trains(self, lines: Sequence[tuple[Submission, BankAccount]]) -> list[_Train]:
         by_account: dict[str, tuple[BankAccount, list[Submission]]] = {}
         for submission, account in lines:
             by_account.setdefault(account.identification, (account, []))[1].append(submission)
         return [
-            _Batch(self._banks[account.profile], account, chunk)
+            self._train(account, messages)
             for account, its in by_account.values()
-            for chunk in _chunks(its, self._banks[account.profile])
+            for same in by_kind(its)
+            for messages in trains(same, self._profiles.profile(account.profile), self._bank_of(account).line_bytes)
         ]
 
-    def _reserve(self, batches: Sequence[_Batch]) -> list[Ticket]:
-        tickets: list[Ticket] = []
+    def _train(self, account: BankAccount, messages: Sequence[Lines]) -> _Train:
+        bank = self._banks[account.profile]
+        places = parts(messages, bank.dialect.batch_number())
+        return [_Batch(bank, account, lines, part) for lines, part in zip(messages, places, strict=True)]
+
+    def _bank_of(self, account: BankAccount) -> BankDialect:
+        return self._banks[account.profile].dialect
+
+    async def _reserve(self, found: Sequence[_Train]) -> list[Ticket]:
+        """Return a ticket per train, in order: one batch is one call at a time."""
+        wanted: dict[tuple[str, str], list[int]] = {}
+        for index, train in enumerate(found):
+            wanted.setdefault((train[0].account.profile, train[0].call_class), []).append(index)
+        tickets: dict[int, Ticket] = {}
         try:
-            for batch in batches:
-                tickets += batch.bank.limits.reserve("submit")
-        except YinqiError:
-            for ticket in tickets:
+            for (profile, call_class), indexes in sorted(wanted.items()):
+                companies = [found[index][0].account.company for index in indexes]
+                reserved = await self._banks[profile].limits.reserve(call_class, companies)
+                tickets |= dict(zip(indexes, reserved, strict=True))
+        except BaseException:
+            for ticket in tickets.values():
                 ticket.give_back()
             raise
-        return tickets
+        return [tickets[index] for index in range(len(found))]
 
-    async def _send(self, batch: _Batch, ticket: Ticket, counts: Mapping[str, int]) -> Reports:
+    async def _send(self, train: _Train, ticket: Ticket, counts: Mapping[str, int]) -> Reports:
         await ticket.take()
-        task = asyncio.get_running_loop().create_task(self._send_now(batch, counts))
+        task = asyncio.get_running_loop().create_task(self._send_train(train, counts))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         task.add_done_callback(lambda _: ticket.give_back())
         return await asyncio.shield(task)
+
+    async def _send_train(self, train: _Train, counts: Mapping[str, int]) -> Reports:
+        """Send the messages of one batch in order, up to the first that the bank did not answer.
+
+        What was answered is known, that one's lines are in doubt, and the rest was not sent.
+        """
+        reports: Reports = {}
+        is_broken = False
+        for batch in train:
+            if is_broken:
+                reports |= self._all(batch, BankStatus.NOT_SENT, "BATCH_INTERRUPTED")
+                continue
+            its = await self._send_now(batch, counts)
+            reports |= its
+            is_broken = not any(one.status in (BankStatus.PROCESSING, BankStatus.REJECTED) for one in its.values())
+        return reports
 
     async def _send_now(self, batch: _Batch, counts: Mapping[str, int]) -> Reports:
         reports: Reports = {}
@@ -144,9 +198,11 @@ class Submitter:
             except use_cases.ClaimLost as lost:
                 reports |= {instruction_id: self._already(instruction_id) for instruction_id in lost.instruction_ids}
                 left = tuple(line for line in batch.lines if line.instruction_id not in lost.instruction_ids)
-                batch = _Batch(batch.bank, batch.account, left)
                 if not left:
                     return reports
+                batch = replace(batch, lines=left)
+                if batch.part is not None:  # The batch's totals hold no more; nothing of this message was sent.
+                    return reports | self._all(batch, BankStatus.NOT_SENT, "BATCH_INTERRUPTED")
             except YinqiError as error:  # The store or the keys: nothing was sent.
                 return reports | self._all(batch, BankStatus.NOT_SENT, error.reason, text=error.message)
         return reports | self._all(batch, BankStatus.NOT_SENT, "CLAIM_CONTENDED")
@@ -158,11 +214,11 @@ class Submitter:
             ClaimLost, YinqiError: nothing was sent.
         """
         bank, lines = batch.bank, batch.lines
-        outgoing = bank.dialect.make_submission(lines, batch.account)
+        outgoing = bank.dialect.make_submission(lines, batch.account, batch.part)
         exchange = await self._caller.call(
             bank,
             outgoing,
-            "submit",
+            batch.call_class,
             partial(_claim, batch, counts),
             lambda answer: bank.dialect.read_submission(answer, lines, outgoing),
             [line.traceparent for line in lines],
@@ -217,6 +273,19 @@ class Submitter:
             for line in batch.lines
         }
 
+    def _refused(self, instruction_id: str, refusal: Refusal) -> StatusReport:
+        text = f"{refusal.violation.description} {refusal.violation.description_zh}"
+        return StatusReport(
+            instruction_id, BankStatus.REJECTED, self._clock.now(), refusal.reason_code, reason_text=text
+        )
+
+    def _without_way(self, instruction_id: str, obstacles: Sequence[Obstacle]) -> StatusReport:
+        """No channel can take it now. If one could later, nothing is refused: it was not sent."""
+        first = min(obstacles, key=lambda one: (not one.passes, one.opens_at or _NEVER))
+        text = "; ".join(f"{one.words} {one.words_zh}" for one in obstacles)
+        status = BankStatus.NOT_SENT if first.passes else BankStatus.REJECTED
+        return StatusReport(instruction_id, status, self._clock.now(), first.reason, reason_text=text)
+
     def _already(self, instruction_id: str) -> StatusReport:
         text = "sent before; query it 此前已提交，请查询"
         return StatusReport(instruction_id, BankStatus.UNKNOWN, self._clock.now(), ALREADY_SUBMITTED, reason_text=text)
@@ -257,24 +326,6 @@ def _claim(batch: _Batch, counts: Mapping[str, int], message: ArchivedMessage, s
         for line in batch.lines
     ]
     use_cases.claim_submissions(attempts, counts, message, store)
-
-
-def _chunks(lines: Sequence[Submission], bank: Bank) -> list[tuple[Submission, ...]]:
-    """Split so that neither the count nor the declared total is more than the bank takes."""
-    lines_max = bank.profile.batch.lines_max
-    # Two digits of room: the declared total may have more decimals on the wire than in minor units.
-    total_max = 10 ** (bank.profile.amount_digits_max - 2)
-    chunks: list[tuple[Submission, ...]] = []
-    chunk: list[Submission] = []
-    total = 0
-    for line in lines:
-        amount = line.instruction.amount.minor_units
-        if chunk and (len(chunk) == lines_max or total + amount >= total_max):
-            chunks.append(tuple(chunk))
-            chunk, total = [], 0
-        chunk.append(line)
-        total += amount
-    return [*chunks, tuple(chunk)] if chunk else chunks
 
 
 def _step(line: Submission, reports: Reports) -> Step:

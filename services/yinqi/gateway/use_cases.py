@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from yinqi.gateway.decisions import blocks, require_proof
-from yinqi.gateway.model import Absence, ArchivedMessage, Attempt, LineAnswer, SendState, Submission
+from yinqi.gateway.decisions import blocks, is_news, notice_refusal, notice_report, require_proof
+from yinqi.gateway.model import (
+    Absence,
+    ArchivedMessage,
+    Attempt,
+    LineAnswer,
+    Notice,
+    NoticeEvent,
+    PaymentRecord,
+    SendState,
+    Submission,
+)
 from yinqi.gateway.ports import Store
 from yinqi.gateway.profile import Profiles
 from yinqi.gateway.status import BankStatus
@@ -61,6 +71,7 @@ def examine_submissions(submissions: Sequence[Submission], profiles: Profiles, s
             absences.get((submission.instruction_id, proof.archive_id)) if proof is not None else None,
             timedelta(milliseconds=profile.in_doubt.safe_window_ms),
             timedelta(milliseconds=profile.last_byte_ms),
+            may_reuse=profile.in_doubt.reference_reuse != "never",
         )
     return Standing(blocked, {instruction_id: len(its) for instruction_id, its in earlier.items()})
 
@@ -136,3 +147,57 @@ def record_findings(
     store.archive.add(received)
     store.registry.mark_known(known, at)
     store.archive.add_absences(absences)
+
+
+REFUSALS_PER_MINUTE_MAX = 60
+
+
+def take_notice(notice: Notice, message: ArchivedMessage, store: Store) -> str:
+    """Record a verified notice and what it means; return why it was refused, "" if it was taken or known.
+
+    A repetition changes nothing. The same number with other content, and the very same bytes sent again, are alerts.
+    """
+    seen = store.notices.find(message.profile, notice.number)
+    if seen is None:
+        store.notices.add(message.profile, notice, message.recorded_at)
+        _record_notice(notice, message, store)
+        return ""
+    if seen.content_digest != notice.content_digest:
+        return refuse_notice("CONTENT_DIFFERS", message, store, notice)
+    if notice.signature_digest in seen.signature_digests:
+        refuse_notice("REPLAYED", message, store, notice)  # We know what it says, so the sender may rest.
+        return ""
+    store.notices.add_signature(message.profile, notice, message.recorded_at)
+    return ""
+
+
+def refuse_notice(reason: str, message: ArchivedMessage, store: Store, notice: Notice | None = None) -> str:
+    """Record that something claimed to be a notice; return the reason. A flood is counted, not kept."""
+    at = message.recorded_at
+    if store.notices.refusals_since(at - timedelta(minutes=1)) >= REFUSALS_PER_MINUTE_MAX:
+        return reason
+    store.archive.add(message)
+    number, kind = ("", "") if notice is None else (notice.number, notice.type)
+    store.notices.append([NoticeEvent(message.profile, message.archive_id, at, number, kind, reason)])
+    return reason
+
+
+def _record_notice(notice: Notice, message: ArchivedMessage, store: Store) -> None:
+    instruction_ids = list(dict.fromkeys(record.instruction_id for record in notice.records))
+    attempts = store.registry.find(instruction_ids)
+    store.archive.add(message)
+    store.archive.link(message.exchange_id, [one for one in instruction_ids if one in attempts])
+    newest = store.notices.newest(instruction_ids)
+    at, changed = message.recorded_at, dict[str, PaymentRecord]()
+    events: list[NoticeEvent] = []
+    for record in notice.records:
+        its = attempts.get(record.instruction_id, ())
+        event = NoticeEvent(message.profile, message.archive_id, at, notice.number, notice.type)
+        if refusal := notice_refusal(record, its):
+            events.append(replace(event, refusal=refusal))
+        elif is_news(record, newest.get(record.instruction_id)):
+            newest[record.instruction_id] = changed[record.instruction_id] = record
+            report = notice_report(record, its, message.archive_id, at)
+            events += [replace(event, report=report)] if report is not None else []
+    store.notices.set_newest(list(changed.values()))
+    store.notices.append(events)

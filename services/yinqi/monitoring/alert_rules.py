@@ -13,6 +13,7 @@ from yinqi.monitoring.model import (
     BreakChange,
     Effects,
     EntrySeen,
+    NoticeRefused,
     PaymentChange,
     ReconciliationChange,
     Screening,
@@ -35,6 +36,7 @@ CONTRADICTED = "payment_contradicted"
 BREAK_OPENED = "break_opened"
 STATEMENT_INCOMPLETE = "statement_incomplete"
 ENTRY_REVERSED = "entry_reversed"
+NOTICE_REFUSED = "notice_refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,4 +216,29 @@ def cause_of_finding(subject: ScreeningSubject, finding: Finding) -> AlertCause:
         finding.description,
         finding.description_zh,
         subject.traceparent,
+    )
+
+
+# Signed by the bank, yet at odds with our records: the bank must explain it. All others are strangers at the door.
+_NOTICES_AT_ODDS = frozenset({"CONTENT_DIFFERS", "PAYMENT_UNKNOWN", "RECORD_MALFORMED", "RECORD_MISMATCH"})
+
+
+def effects_of_notices(notices: Iterable[NoticeRefused]) -> Effects:
+    """Raise on every refused notice, once an hour per bank and reason: a flood is one alert."""
+    return Effects(raised=[_notice_cause(notice) for notice in notices])
+
+
+def _notice_cause(notice: NoticeRefused) -> AlertCause:
+    is_at_odds = notice.reason in _NOTICES_AT_ODDS
+    what = "does not fit our records" if is_at_odds else "may be forged or replayed"
+    what_zh = "与本方记录不符" if is_at_odds else "疑似伪造或重放"
+    return AlertCause(
+        NOTICE_REFUSED,
+        Severity.CRITICAL,
+        f"{notice.bank_profile}/{notice.reason}/{notice.occurred_at:%Y-%m-%dT%H}",
+        f"A notice at the door of bank {notice.bank_profile} {what} ({notice.reason}). It changed nothing. "
+        f"Its bytes are in the gateway's archive: {notice.archive_id}. Ask the bank, and look at who can reach the door.",
+        f"银行 {notice.bank_profile} 的一条通知{what_zh}（{notice.reason}），未产生任何变更；"
+        f"原文存档号 {notice.archive_id}，请联系银行并检查通知入口的访问来源。",
+        "",
     )

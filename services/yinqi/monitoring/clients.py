@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import grpc
 
 from yinqi.api.account.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
+from yinqi.api.gateway.v1 import gateway_pb2, gateway_service_pb2, gateway_service_pb2_grpc
 from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2, payment_service_pb2_grpc
 from yinqi.api.reconciliation.v1 import (
     reconciliation_pb2,
@@ -52,3 +53,16 @@ class EntryFeed:
         request = account_service_pb2.FollowEntriesRequest(after_sequence=after)
         async for response in self._stub.FollowEntries(request):
             yield response.entries
+
+
+class NoticeFeed:
+    """Notices of banks, by the gateway."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = gateway_service_pb2_grpc.GatewayServiceStub(channel)
+
+    async def follow(self, after: int) -> AsyncIterator[Sequence[gateway_pb2.NoticeEvent]]:
+        """Yield batches after a sequence; raises the call's error when the stream breaks."""
+        request = gateway_service_pb2.FollowNoticesRequest(after_sequence=after)
+        async for response in self._stub.FollowNotices(request):
+            yield response.events

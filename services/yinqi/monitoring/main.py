@@ -14,7 +14,7 @@ import grpc
 from yinqi.api.monitoring.v1 import monitoring_service_pb2_grpc
 from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.ids import IdSource, TimeOrderedIds
-from yinqi.monitoring.clients import EntryFeed, PaymentFeed, ReconciliationFeed
+from yinqi.monitoring.clients import EntryFeed, NoticeFeed, PaymentFeed, ReconciliationFeed
 from yinqi.monitoring.delivery import channels_from
 from yinqi.monitoring.rules_file import load_rules
 from yinqi.monitoring.servicer import MonitoringServicer
@@ -108,6 +108,7 @@ async def _followers(
     payments = PaymentFeed(await channel("payment"))
     reconciliations = ReconciliationFeed(await channel("reconciliation"))
     entries = EntryFeed(await channel("account"))
+    notices = NoticeFeed(await channel("gateway"))
 
     def sequence_of(event: Any) -> int:
         return int(event.sequence)
@@ -115,6 +116,7 @@ async def _followers(
     return [
         Follower("payment", database, payments.follow, sequence_of, effects.payments),
         Follower("account", database, entries.follow, sequence_of, effects.entries),
+        Follower("gateway", database, notices.follow, sequence_of, effects.notices),
         Follower("reconciliation", database, reconciliations.follow, sequence_of, effects.reconciliations),
     ]
 

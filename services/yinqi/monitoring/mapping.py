@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from yinqi.api.account.v1 import account_pb2
 from yinqi.api.common.v1 import money_pb2
+from yinqi.api.gateway.v1 import gateway_pb2
 from yinqi.api.monitoring.v1 import monitoring_pb2 as pb
 from yinqi.api.payment.v1 import payment_pb2
 from yinqi.api.reconciliation.v1 import reconciliation_pb2
@@ -22,6 +23,7 @@ from yinqi.monitoring.model import (
     AlertStatus,
     BreakChange,
     EntrySeen,
+    NoticeRefused,
     PaymentChange,
     ReconciliationChange,
     Screening,
@@ -169,6 +171,15 @@ def entries_from(messages: Iterable[account_pb2.StatementEntry]) -> list[EntrySe
             traceparent=entry.traceparent,
         )
         for entry in messages
+    ]
+
+
+def notices_from(messages: Iterable[gateway_pb2.NoticeEvent]) -> list[NoticeRefused]:
+    """Return the notices that were refused; the others are reports for payments."""
+    return [
+        NoticeRefused(event.bank_profile, event.refusal, event.archive_id, event.occurred_at.ToDatetime(tzinfo=UTC))
+        for event in messages
+        if event.refusal
     ]
 
 

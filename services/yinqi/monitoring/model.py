@@ -236,3 +236,13 @@ class PendingDelivery:
 
     alert: Alert
     confirmed: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeRefused:
+    """Something claimed to be a bank's notice and was not believed. `archive_id`: its bytes at the gateway."""
+
+    bank_profile: str
+    reason: str
+    archive_id: str
+    occurred_at: datetime

@@ -21,6 +21,7 @@ from yinqi.monitoring.model import (
     AlertStatus,
     Effects,
     EntrySeen,
+    NoticeRefused,
     PaymentChange,
     PendingDelivery,
     ReconciliationChange,
@@ -202,6 +203,11 @@ def take_reconciliation_changes(
 def take_entries(entries: Sequence[EntrySeen], store: Store, ids: IdSource, now: datetime) -> None:
     """Let a batch of the account feed take effect."""
     _take_effect(alert_rules.effects_of_entries(entries), store.alerts, ids, now)
+
+
+def take_notices(notices: Sequence[NoticeRefused], store: Store, ids: IdSource, now: datetime) -> None:
+    """Let a batch of the gateway's feed take effect."""
+    _take_effect(alert_rules.effects_of_notices(notices), store.alerts, ids, now)
 
 
 def raise_unknown_too_long(store: Store, ids: IdSource, now: datetime, limit: timedelta) -> int:

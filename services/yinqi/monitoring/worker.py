@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import Connection
 
 from yinqi.api.account.v1 import account_pb2
+from yinqi.api.gateway.v1 import gateway_pb2
 from yinqi.api.payment.v1 import payment_pb2
 from yinqi.api.reconciliation.v1 import reconciliation_pb2
 from yinqi.kernel.clock import Clock, epoch_ns
@@ -44,6 +45,9 @@ class FeedEffects:
 
     def entries(self, connection: Connection, messages: Sequence[account_pb2.StatementEntry]) -> None:
         use_cases.take_entries(mapping.entries_from(messages), SqlStore(connection), self._ids, self._clock.now())
+
+    def notices(self, connection: Connection, messages: Sequence[gateway_pb2.NoticeEvent]) -> None:
+        use_cases.take_notices(mapping.notices_from(messages), SqlStore(connection), self._ids, self._clock.now())
 
 
 class OverdueWatch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import date
 
 import grpc
@@ -126,6 +126,19 @@ class GrpcBankGateway:
             for report in response.reports
             if report.instruction_id.isascii() and report.instruction_id.isalnum()  # as all of ours are
         ]
+
+
+class NoticeFeed:
+    """What the banks' notices meant, over the gateway's API."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = gateway_service_pb2_grpc.GatewayServiceStub(channel)
+
+    async def follow(self, after: int) -> AsyncIterator[Sequence[gateway_pb2.NoticeEvent]]:
+        """Yield batches after a sequence; raises the call's error when the stream breaks."""
+        request = gateway_service_pb2.FollowNoticesRequest(after_sequence=after)
+        async for response in self._stub.FollowNotices(request):
+            yield response.events
 
 
 def _report_of(submission: Submission, report: gateway_pb2.PaymentStatusReport | None) -> StatusReport:

@@ -11,12 +11,13 @@ from yinqi import crypto
 from yinqi.api.payment.v1 import payment_service_pb2_grpc
 from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.ids import TimeOrderedIds
-from yinqi.payment.clients import GrpcBankGateway, GrpcScreener
+from yinqi.payment.clients import GrpcBankGateway, GrpcScreener, NoticeFeed
 from yinqi.payment.model import Pacing
 from yinqi.payment.servicer import PaymentServicer
 from yinqi.payment.settings import PaymentSettings
-from yinqi.payment.worker import PaymentWorker, WorkerLimits
+from yinqi.payment.worker import NoticeEffects, PaymentWorker, WorkerLimits
 from yinqi.runtime.database import Database
+from yinqi.runtime.feed import Follower
 from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.grpc_server import GrpcServer, run_with_settings, serve
 from yinqi.runtime.migrations import check_revision, migrate
@@ -84,6 +85,13 @@ async def main(
         pacing=pacing_from(own),
         limits=limits_from(own),
     )
+    notices = Follower(
+        "gateway.notices",
+        database,
+        NoticeFeed(channels[1]).follow,
+        lambda event: int(event.sequence),
+        NoticeEffects(clock, pacing_from(own)).take,
+    )
     servicer = PaymentServicer(
         database,
         clock=clock,
@@ -99,6 +107,7 @@ async def main(
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(worker.run(stop))
+            tasks.create_task(notices.run(stop))
             tasks.create_task(
                 serve(
                     SERVICE,

@@ -98,3 +98,6 @@ payment_events = feed.event_table(
     Column("return_date", String(10), nullable=False),
     Index("payment_events_by_payment", "instruction_id", "sequence"),
 )
+
+# How far the gateway's notices have been followed.
+cursors = feed.cursor_table(metadata)

@@ -15,9 +15,10 @@ import structlog
 from opentelemetry.context import Context
 from sqlalchemy import Connection
 
+from yinqi.api.gateway.v1 import gateway_pb2
 from yinqi.kernel.clock import Clock, epoch_ns
 from yinqi.kernel.errors import Unavailable, YinqiError
-from yinqi.payment import use_cases
+from yinqi.payment import mapping, use_cases
 from yinqi.payment.model import Pacing, Payment, StatusReport, Submission
 from yinqi.payment.ports import BankGateway, Screener
 from yinqi.payment.repository import SqlPaymentStore
@@ -359,6 +360,22 @@ class PaymentWorker:
             name, context=Context(), attributes={attributes.BATCH_SIZE: size}, record_exception=False
         ):
             yield current_traceparent(), start_ns
+
+
+class NoticeEffects:
+    """What the banks' notices do to payments; runs in the transaction that stores the cursor."""
+
+    def __init__(self, clock: Clock, pacing: Pacing) -> None:
+        self._clock = clock
+        self._pacing = pacing
+
+    def take(self, connection: Connection, events: Sequence[gateway_pb2.NoticeEvent]) -> None:
+        """Write down what verified notices say. Refused ones carry no report and change nothing."""
+        reports = [mapping.report_from(event.report, 0) for event in events if event.HasField("report")]
+        if reports:
+            store = SqlPaymentStore(connection)
+            now = self._clock.now()
+            use_cases.record_status_reports(reports, store, now=now, pacing=self._pacing, actor="payment.notice")
 
 
 def _by_account(items: Sequence[T], payment_of: Callable[[T], Payment]) -> list[list[T]]:

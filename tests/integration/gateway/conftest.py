@@ -43,9 +43,10 @@ _CHINA = dt.timezone(dt.timedelta(hours=8))
 class Gateway:
     """A running gateway and shorthand for its RPCs."""
 
-    def __init__(self, stub: Any, settings: GatewaySettings) -> None:
+    def __init__(self, stub: Any, settings: GatewaySettings, notice_port: int = 0) -> None:
         self.stub = stub
         self.settings = settings
+        self.notice_port = notice_port
         self._ids = TimeOrderedIds(SystemClock())
 
     def submission(self, **changes: Any) -> gateway_pb2.Submission:
@@ -145,12 +146,20 @@ def run_gateway(tmp_path: Path, exchange_dir: Path, company_keys: tuple[bytes, b
             (folder / "demo_bank.toml").write_text(text, "utf-8")
             changes["gateway_profiles_dir"] = folder
         settings = load_settings(
-            GatewaySettings, var_dir=tmp_path, gateway_port=0, sandbox_bank_address=bank, drain_grace_s=2.0,
+            GatewaySettings, var_dir=tmp_path, gateway_port=0, gateway_notice_port=0, sandbox_bank_address=bank, drain_grace_s=2.0,
             exchange_dir=str(exchange_dir), gateway_keys_dir=str(keys), **changes, **overrides,
         )  # fmt: skip
         stop, started = asyncio.Event(), asyncio.get_running_loop().create_future()
+        doors: list[int] = []
         task = asyncio.create_task(
-            main(settings, stop, clock=clock, telemetry=telemetry, on_started=started.set_result)
+            main(
+                settings,
+                stop,
+                clock=clock,
+                telemetry=telemetry,
+                on_started=started.set_result,
+                on_notice_door=doors.append,
+            )
         )
         done, _ = await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
         if task in done:
@@ -158,7 +167,7 @@ def run_gateway(tmp_path: Path, exchange_dir: Path, company_keys: tuple[bytes, b
         channel = open_channel(f"127.0.0.1:{started.result()}", service_name="payment", settings=settings)
         try:
             async with channel:
-                yield Gateway(GatewayServiceStub(channel), settings)
+                yield Gateway(GatewayServiceStub(channel), settings, doors[0])
         finally:
             stop.set()
             await task
@@ -309,6 +318,21 @@ class ScriptedBank:
             raw = bytes([raw[0] ^ 1]) + raw[1:]
         signature["sigdat"] = base64.b64encode(raw).decode()
         return base64.b64encode(sm.encrypt(self._sm4_key(), identity, _canonical(message)))
+
+    def notice(self, number: int, records: list[Body], **changes: Any) -> dict[str, str]:
+        """The form of a notice of this bank; `changes`: top, head, sigtim_shift, key (signs), kind, user."""
+        user = changes.get("user", USER_ID)
+        identity = USER_ID.encode().ljust(16, b"0")
+        now = dt.datetime.now(_CHINA) + changes.get("sigtim_shift", dt.timedelta())  # noqa: TID251
+        head = {"funcode": "BBNOTICE", "notnbr": f"{number:015d}", "nottim": "20261122140501123",
+                "nottyp": changes.get("kind", "YQN02030"), "userid": user, **changes.get("head", {})}  # fmt: skip
+        signature = {"sigdat": "__signature_sigdat__", "sigtim": f"{now:%Y%m%d%H%M%S}"}
+        content: Body = {"body": {"bbnoticez1": records}, "head": head}
+        message: Body = {changes.get("top", "notice"): content, "signature": signature}
+        private, public = changes.get("key", (self.private_key, self.public_key))
+        signature["sigdat"] = base64.b64encode(sm.sign(private, public, _canonical(message), identity)).decode()
+        sealed = base64.b64encode(sm.encrypt(self._sm4_key(), identity, _canonical(message))).decode()
+        return {"UID": user, "FUNCODE": "BBNOTICE", "ALG": "SM", "DATA": sealed}
 
     def _sm4_key(self) -> bytes:
         return bytes.fromhex((self.keys_dir / f"{USER_ID}.sm4_key.hex").read_text().strip())

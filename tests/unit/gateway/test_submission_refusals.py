@@ -22,7 +22,6 @@ from yinqi.kernel.money import Money
         ({"amount": Money("CNY", 0)}, "AMOUNT_RANGE", "instructed_amount"),
         ({"amount": Money("CNY", -1)}, "AMOUNT_RANGE", "instructed_amount"),
         ({"amount": Money("CNY", 10**15)}, "AMOUNT_RANGE", "instructed_amount"),
-        ({"channel": Channel.INSTANT, "amount": Money("CNY", 100_000_001)}, "CHANNEL_CAP", "channel"),
         ({"creditor_account": ""}, "ACCOUNT_FORMAT", "creditor_account"),
         ({"creditor_account": "6225 8812"}, "ACCOUNT_FORMAT", "creditor_account"),
         ({"creditor_account": "1" * 36}, "ACCOUNT_FORMAT", "creditor_account"),

@@ -110,6 +110,38 @@ class Submission(_message.Message):
 Global___Submission: _TypeAlias = Submission  # noqa: Y015
 
 @_typing.final
+class ControlTotal(_message.Message):
+    """What a caller says its lines of one account come to (控制合计)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEBTOR_ACCOUNT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    debtor_account: _builtins.str
+    """Identification of the debtor account."""
+    count: _builtins.int
+    """How many submissions."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """The sum of their amounts."""
+
+    def __init__(
+        self,
+        *,
+        debtor_account: _builtins.str = ...,
+        count: _builtins.int = ...,
+        amount: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "count", b"count", "debtor_account", b"debtor_account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ControlTotal: _TypeAlias = ControlTotal  # noqa: Y015
+
+@_typing.final
 class NotFoundProof(_message.Message):
     """Evidence that the bank has no record of a reference (查无证明)."""
 
@@ -212,6 +244,63 @@ class PaymentStatusReport(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PaymentStatusReport: _TypeAlias = PaymentStatusReport  # noqa: Y015
+
+@_typing.final
+class NoticeEvent(_message.Message):
+    """What a notice of a bank meant (通知), or that something claimed to be one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    OCCURRED_AT_FIELD_NUMBER: _builtins.int
+    BANK_PROFILE_FIELD_NUMBER: _builtins.int
+    ARCHIVE_ID_FIELD_NUMBER: _builtins.int
+    NOTICE_NUMBER_FIELD_NUMBER: _builtins.int
+    NOTICE_TYPE_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Position in the feed."""
+    bank_profile: _builtins.str
+    """The bank profile at whose door it came."""
+    archive_id: _builtins.str
+    """Archive id of the message."""
+    notice_number: _builtins.str
+    """The bank's number of the notice; empty unless it was verified."""
+    notice_type: _builtins.str
+    """The bank's type of the notice; empty unless it was verified."""
+    refusal: _builtins.str
+    """Why it was not believed and changed nothing: NOTICE_UNREADABLE, BAD_SIGNATURE, SIGTIM_OUTSIDE_WINDOW, USER_UNKNOWN,
+    NOTICE_MALFORMED, REPLAYED (the very bytes of before), CONTENT_DIFFERS (a known number, other content),
+    PAYMENT_UNKNOWN, RECORD_MALFORMED or RECORD_MISMATCH. Each is worth an alert. Empty with a report.
+    """
+    @_builtins.property
+    def occurred_at(self) -> _timestamp_pb2.Timestamp:
+        """When it came."""
+
+    @_builtins.property
+    def report(self) -> Global___PaymentStatusReport:
+        """What the verified notice says of one of our payments. Reports may come late, repeated or out of order."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        occurred_at: _timestamp_pb2.Timestamp | None = ...,
+        bank_profile: _builtins.str = ...,
+        archive_id: _builtins.str = ...,
+        notice_number: _builtins.str = ...,
+        notice_type: _builtins.str = ...,
+        refusal: _builtins.str = ...,
+        report: Global___PaymentStatusReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at", "report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_id", b"archive_id", "bank_profile", b"bank_profile", "notice_number", b"notice_number", "notice_type", b"notice_type", "occurred_at", b"occurred_at", "refusal", b"refusal", "report", b"report", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoticeEvent: _TypeAlias = NoticeEvent  # noqa: Y015
 
 @_typing.final
 class PaymentReference(_message.Message):

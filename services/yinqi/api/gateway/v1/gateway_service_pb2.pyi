@@ -52,18 +52,26 @@ class SubmitPaymentsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBMISSIONS_FIELD_NUMBER: _builtins.int
+    CONTROL_TOTALS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def submissions(self) -> _containers.RepeatedCompositeFieldContainer[_gateway_pb2.Submission]:
         """1 to 1,000 submissions."""
+
+    @_builtins.property
+    def control_totals(self) -> _containers.RepeatedCompositeFieldContainer[_gateway_pb2.ControlTotal]:
+        """What the submissions come to, one per debtor account; empty: not checked. A count or sum that differs refuses the
+        whole call with INVALID_ARGUMENT, CONTROL_TOTALS_MISMATCH, and nothing is sent.
+        """
 
     def __init__(
         self,
         *,
         submissions: _abc.Iterable[_gateway_pb2.Submission] | None = ...,
+        control_totals: _abc.Iterable[_gateway_pb2.ControlTotal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["submissions", b"submissions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_totals", b"control_totals", "submissions", b"submissions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -437,3 +445,49 @@ class ListMessagesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListMessagesResponse: _TypeAlias = ListMessagesResponse  # noqa: Y015
+
+@_typing.final
+class FollowNoticesRequest(_message.Message):
+    """Request of FollowNotices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    after_sequence: _builtins.int
+    """Events with a greater sequence are sent; 0 from the beginning."""
+    def __init__(
+        self,
+        *,
+        after_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowNoticesRequest: _TypeAlias = FollowNoticesRequest  # noqa: Y015
+
+@_typing.final
+class FollowNoticesResponse(_message.Message):
+    """Response of FollowNotices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_gateway_pb2.NoticeEvent]:
+        """Ascending by sequence."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_gateway_pb2.NoticeEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowNoticesResponse: _TypeAlias = FollowNoticesResponse  # noqa: Y015

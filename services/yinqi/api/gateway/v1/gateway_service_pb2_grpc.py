@@ -68,6 +68,11 @@ class GatewayServiceStub:
                 request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListAccountsRequest.SerializeToString,
                 response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListAccountsResponse.FromString,
                 _registered_method=True)
+        self.FollowNotices = channel.unary_stream(
+                '/yinqi.api.gateway.v1.GatewayService/FollowNotices',
+                request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.FollowNoticesRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.FollowNoticesResponse.FromString,
+                _registered_method=True)
         self.ListMessages = channel.unary_unary(
                 '/yinqi.api.gateway.v1.GatewayService/ListMessages',
                 request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListMessagesRequest.SerializeToString,
@@ -130,6 +135,14 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FollowNotices(self, request, context):
+        """Streams what the banks' notices meant after a cursor, then goes on live (订阅银行通知): reports for payments,
+        refusals for alerts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListMessages(self, request, context):
         """Lists archived messages of one payment, without secrets (报文存档).
         """
@@ -169,6 +182,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ListAccounts,
                     request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListAccountsRequest.FromString,
                     response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListAccountsResponse.SerializeToString,
+            ),
+            'FollowNotices': grpc.unary_stream_rpc_method_handler(
+                    servicer.FollowNotices,
+                    request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.FollowNoticesRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.FollowNoticesResponse.SerializeToString,
             ),
             'ListMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMessages,
@@ -342,6 +360,33 @@ class GatewayService:
             '/yinqi.api.gateway.v1.GatewayService/ListAccounts',
             yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListAccountsRequest.SerializeToString,
             yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FollowNotices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/yinqi.api.gateway.v1.GatewayService/FollowNotices',
+            yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.FollowNoticesRequest.SerializeToString,
+            yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.FollowNoticesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,10 @@ class GatewayServiceStub:
     """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAccountsRequest, _gateway_service_pb2.ListAccountsResponse]
     """Lists the accounts that the bank profiles reach (可达账户)."""
+    FollowNotices: _grpc.UnaryStreamMultiCallable[_gateway_service_pb2.FollowNoticesRequest, _gateway_service_pb2.FollowNoticesResponse]
+    """Streams what the banks' notices meant after a cursor, then goes on live (订阅银行通知): reports for payments,
+    refusals for alerts.
+    """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListMessagesRequest, _gateway_service_pb2.ListMessagesResponse]
     """Lists archived messages of one payment, without secrets (报文存档)."""
 
@@ -93,6 +97,10 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListAccountsRequest, _gateway_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """Lists the accounts that the bank profiles reach (可达账户)."""
+    FollowNotices: _aio.UnaryStreamMultiCallable[_gateway_service_pb2.FollowNoticesRequest, _gateway_service_pb2.FollowNoticesResponse]  # type: ignore[assignment]
+    """Streams what the banks' notices meant after a cursor, then goes on live (订阅银行通知): reports for payments,
+    refusals for alerts.
+    """
     ListMessages: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListMessagesRequest, _gateway_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists archived messages of one payment, without secrets (报文存档)."""
 
@@ -160,6 +168,16 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.ListAccountsResponse, _abc.Awaitable[_gateway_service_pb2.ListAccountsResponse]]:
         """Lists the accounts that the bank profiles reach (可达账户)."""
+
+    @_abc_1.abstractmethod
+    def FollowNotices(
+        self,
+        request: _gateway_service_pb2.FollowNoticesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_service_pb2.FollowNoticesResponse], _abc.AsyncIterator[_gateway_service_pb2.FollowNoticesResponse]]:
+        """Streams what the banks' notices meant after a cursor, then goes on live (订阅银行通知): reports for payments,
+        refusals for alerts.
+        """
 
     @_abc_1.abstractmethod
     def ListMessages(

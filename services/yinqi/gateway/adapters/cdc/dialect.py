@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from yinqi.gateway.adapters.cdc import accounts as account_messages
-from yinqi.gateway.adapters.cdc import queries, submissions
+from yinqi.gateway.adapters.cdc import notices, queries, submissions
 from yinqi.gateway.adapters.cdc.envelope import open_answer, seal
 from yinqi.gateway.keystore import BankKeys
 from yinqi.gateway.model import (
     BankAccount,
     BankBalance,
+    BatchPart,
     EntryPage,
     LineAnswer,
+    Notice,
     PaymentRecord,
     Refusal,
     Submission,
@@ -43,12 +45,21 @@ class CdcDialect:
     def refusal(self, submission: Submission, account: BankAccount) -> Refusal | None:
         return submissions.refusal(submission, account, self._profile)
 
-    def make_submission(self, lines: Sequence[Submission], account: BankAccount) -> Outgoing:
-        if len(lines) == 1:
+    def batch_number(self) -> str:
+        return self._ids.new_ids("BT", 1)[0]
+
+    def line_bytes(self, line: Submission) -> int:
+        return submissions.line_bytes(line, self._profile)
+
+    def make_submission(
+        self, lines: Sequence[Submission], account: BankAccount, part: BatchPart | None = None
+    ) -> Outgoing:
+        if len(lines) == 1 and part is None and lines[0].instruction.kind not in self._profile.batch.kinds:
             body = submissions.single_body(lines[0], account, self._profile)
             return self._seal(submissions.SINGLE, body, payments=1)
-        number = self._ids.new_ids("BT", 1)[0]
-        body = submissions.batch_body(lines, account, self._profile, number)
+        number = self.batch_number() if part is None else part.number
+        body = submissions.batch_body(lines, account, self._profile, number, part)
+        submissions.prove_totals(body)
         return self._seal(submissions.BATCH, body, payments=len(lines), batch_number=number)
 
     def read_submission(self, answer: Answer, lines: Sequence[Submission], outgoing: Outgoing) -> list[LineAnswer]:
@@ -92,7 +103,11 @@ class CdcDialect:
         return account_messages.cursor_day(cursor)
 
     def open(self, outgoing: Outgoing, wire: WireAnswer) -> Answer:
-        return open_answer(wire, outgoing, self._profile.user_id, self._keys, self._clock.now())
+        window = timedelta(seconds=self._profile.crypto.signature_window_s)
+        return open_answer(wire, outgoing, self._profile.user_id, self._keys, self._clock.now(), window)
+
+    def open_notice(self, content: bytes) -> Notice:
+        return notices.open_notice(content, self._profile, self._keys, self._currencies, self._clock.now())
 
     def _seal(self, function: str, body: Mapping[str, Any], *, payments: int = 0, **facts: str) -> Outgoing:
         self._keys.bank_key()  # Without it no answer could be believed, so do not even ask.

@@ -15,7 +15,7 @@ from yinqi.gateway.ports import Answer, AnswerUnusable, Outgoing, WireAnswer
 from yinqi.kernel.clock import BANK_ZONE
 
 PLACEHOLDER = "__signature_sigdat__"
-SIGNATURE_WINDOW = timedelta(hours=1)
+SIGNATURE_WINDOW = timedelta(hours=1)  # the bank's; a profile may set another
 _GATEWAY_ERRORS = (b"CDCServer:", b"ErrMsg:")
 _TEXT_SHOWN_MAX = 200
 
@@ -64,7 +64,14 @@ def _form(user_id: str, function: str, sealed: bytes) -> bytes:
     return f"UID={user_id}&FUNCODE={function}&ALG=SM&DATA=".encode("ascii") + data
 
 
-def open_answer(wire: WireAnswer, outgoing: Outgoing, user_id: str, keys: BankKeys, now: datetime) -> Answer:
+def open_answer(
+    wire: WireAnswer,
+    outgoing: Outgoing,
+    user_id: str,
+    keys: BankKeys,
+    now: datetime,
+    window: timedelta = SIGNATURE_WINDOW,
+) -> Answer:
     """Return the verified answer to `outgoing`.
 
     Raises:
@@ -73,8 +80,8 @@ def open_answer(wire: WireAnswer, outgoing: Outgoing, user_id: str, keys: BankKe
     _refuse_errors(wire)
     plain = _decrypt(wire.body, user_id, keys)
     try:
-        message = _parse(plain)
-        signed, sigdat = _unsign(message)
+        message = parse_object(plain, "response")
+        signed, sigdat = unsign(message)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         raise AnswerUnusable("ANSWER_UNREADABLE", "the decrypted answer is not a signed message", plain=plain) from None
     try:
@@ -83,7 +90,7 @@ def open_answer(wire: WireAnswer, outgoing: Outgoing, user_id: str, keys: BankKe
         raise AnswerUnusable("BAD_SIGNATURE", "the bank's signature does not fit", plain=plain) from None
     # From here on only what was signed is read, with numbers as they were written.
     trusted = json.loads(signed, parse_float=Number, parse_int=Number)
-    _check_time(trusted["signature"].get("sigtim"), now, plain)
+    check_signing_time(trusted["signature"].get("sigtim"), now, window, plain)
     return _answer(trusted["response"], outgoing, user_id, plain)
 
 
@@ -103,14 +110,15 @@ def _decrypt(body: bytes, user_id: str, keys: BankKeys) -> bytes:
         raise AnswerUnusable("ANSWER_UNREADABLE", "the answer cannot be decrypted with our key") from None
 
 
-def _parse(plain: bytes) -> dict[str, Any]:
+def parse_object(plain: bytes, top: str) -> dict[str, Any]:
+    """Read a message whose top member is `top`: an answer never passes for a notice, nor a notice for an answer."""
     message = json.loads(plain.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant)
-    if not isinstance(message, dict) or not isinstance(message.get("response"), dict):
-        raise ValueError("no response")
+    if not isinstance(message, dict) or not isinstance(message.get(top), dict):
+        raise ValueError(f"no {top}")
     return message
 
 
-def _unsign(message: dict[str, Any]) -> tuple[bytes, bytes]:
+def unsign(message: dict[str, Any]) -> tuple[bytes, bytes]:
     """Return (the signed bytes, the signature)."""
     signature = message["signature"]
     sigdat = base64.b64decode(signature["sigdat"], validate=True)
@@ -118,13 +126,14 @@ def _unsign(message: dict[str, Any]) -> tuple[bytes, bytes]:
     return signed, sigdat
 
 
-def _check_time(sigtim: object, now: datetime, plain: bytes) -> None:
+def check_signing_time(sigtim: object, now: datetime, window: timedelta, plain: bytes) -> None:
+    """Raise `AnswerUnusable` (SIGTIM_OUTSIDE_WINDOW) unless a message was signed within the window around now."""
     try:
         signed_at = datetime.strptime(str(sigtim), "%Y%m%d%H%M%S").replace(tzinfo=BANK_ZONE)
     except ValueError:
         raise AnswerUnusable("SIGTIM_OUTSIDE_WINDOW", "sigtim is not a time", plain=plain) from None
-    if abs(signed_at - now) > SIGNATURE_WINDOW:
-        raise AnswerUnusable("SIGTIM_OUTSIDE_WINDOW", "the answer was signed more than an hour off", plain=plain)
+    if abs(signed_at - now) > window:
+        raise AnswerUnusable("SIGTIM_OUTSIDE_WINDOW", f"the answer was signed more than {window} off", plain=plain)
 
 
 def _answer(response: dict[str, Any], outgoing: Outgoing, user_id: str, plain: bytes) -> Answer:

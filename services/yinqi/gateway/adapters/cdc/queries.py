@@ -37,7 +37,14 @@ def read_query(answer: Answer, profile: Profile, currencies: Mapping[str, str]) 
     refuse_failure(answer)
     if "bb1payqrz1" not in answer.body:
         raise malformed("bb1payqrz1")  # absence of the whole list is not absence of a payment
-    return [_record(record, profile, currencies) for record in records(answer.body, "bb1payqrz1")]
+    return read_records(answer.body, "bb1payqrz1", profile, currencies)
+
+
+def read_records(
+    body: Mapping[str, Any], name: str, profile: Profile, currencies: Mapping[str, str]
+) -> list[PaymentRecord]:
+    """Return the payment records of an array, from an answer or a notice."""
+    return [_record(record, profile, currencies) for record in records(body, name)]
 
 
 def read_returns(answer: Answer, profile: Profile, currencies: Mapping[str, str]) -> tuple[list[PaymentRecord], str]:
