@@ -43,10 +43,10 @@ def test_no_state_of_a_payment_with_two_attempts_three_faults_and_a_crash_is_wro
 
 
 def test_nor_where_two_people_must_allow_the_second_attempt(capsys: Any):
-    found = explored(BY_PEOPLE, faults=2)
+    found = explored(BY_PEOPLE, faults=1)
     with capsys.disabled():
-        print(f"\nthe same by people, 2 faults, 1 crash: {found}")
-    assert found.states > 10_000
+        print(f"\nthe same by people, 1 fault, 1 crash: {found}")
+    assert found.states > 3_000
 
 
 # --- mutants: the bugs that others had, planted one by one ------------------------------------------------------------
