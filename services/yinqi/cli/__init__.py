@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from yinqi.cli import alerts, bank, payments, reconciliation, statement
+from yinqi.cli import alerts, bank, doubts, payments, reconciliation, statement
 from yinqi.cli.doctor import doctor
 from yinqi.cli.pay import pay
 from yinqi.cli.suite import demo, migrate, sandbox_bank, serve, up
@@ -26,6 +26,7 @@ app.command(
 app.command("migrate")(migrate)
 app.command("pay")(pay)
 app.add_typer(payments.app, name="payments")
+app.add_typer(doubts.app, name="doubts")
 app.add_typer(statement.app, name="statement")
 app.command("reconcile")(reconciliation.reconcile)
 app.add_typer(reconciliation.app, name="breaks")

@@ -18,6 +18,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
+    delete,
     func,
     literal,
     or_,
@@ -26,6 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from yinqi.payment.doubt_tables import doubt_of, doubt_row, permit_rows, permits_from
+from yinqi.payment.doubts import Doubt
 from yinqi.payment.model import (
     FeedEvent,
     JournalEntry,
@@ -36,9 +39,11 @@ from yinqi.payment.model import (
     PaymentFilter,
     Position,
     RecordedKey,
+    RecordedPermit,
 )
+from yinqi.payment.resend import ResendPermit
 from yinqi.payment.status import PaymentStatus
-from yinqi.payment.tables import payment_events, payments
+from yinqi.payment.tables import payment_doubts, payment_events, payments, resend_permits
 from yinqi.runtime import feed
 from yinqi.runtime.bulk_insert import insert_rows
 from yinqi.runtime.columns import utc_instant
@@ -134,6 +139,45 @@ class SqlPaymentStore:
         last = {move.payment.instruction_id: move.payment for move in moves}
         self._connection.execute(_UPDATE, [_changes_of(payment) for payment in last.values()])
         feed.append(self._connection, payment_events, [_event_of(move) for move in moves])
+
+    def find_doubts(self, instruction_ids: Sequence[str]) -> dict[str, Doubt]:
+        if not instruction_ids:
+            return {}
+        query = select(payment_doubts).where(self._among(payment_doubts.c.instruction_id, instruction_ids))
+        return {row.instruction_id: doubt_of(row) for row in self._connection.execute(query)}
+
+    def save_doubts(self, doubts: Sequence[Doubt]) -> None:
+        if not doubts:
+            return
+        ids = [doubt.instruction_id for doubt in doubts]
+        self._connection.execute(delete(payment_doubts).where(self._among(payment_doubts.c.instruction_id, ids)))
+        insert_rows(self._connection, payment_doubts, [doubt_row(doubt) for doubt in doubts])
+
+    def list_doubts(
+        self, after: tuple[datetime, str] | None, limit: int, *, with_closed: bool
+    ) -> list[tuple[Payment, Doubt]]:
+        opened_at, key = payment_doubts.c.opened_at, payment_doubts.c.instruction_id
+        query = select(payment_doubts).order_by(opened_at, key).limit(limit)
+        if not with_closed:
+            query = query.where(payment_doubts.c.closed_at.is_(None))
+        if after is not None:
+            query = query.where(or_(opened_at > after[0], and_(opened_at == after[0], key > after[1])))
+        doubts = [doubt_of(row) for row in self._connection.execute(query)]
+        ids = [doubt.instruction_id for doubt in doubts]
+        found = select(payments).where(self._among(payments.c.instruction_id, ids))
+        by_id = {payment.instruction_id: payment for payment in _payments(self._connection.execute(found))}
+        return [(by_id[doubt.instruction_id], doubt) for doubt in doubts]
+
+    def add_permits(self, permits: Sequence[ResendPermit], used_at: datetime, actor: str) -> None:
+        insert_rows(self._connection, resend_permits, permit_rows(permits, used_at, actor))
+
+    def permits_of(self, instruction_id: str) -> list[RecordedPermit]:
+        query = (
+            select(resend_permits)
+            .where(resend_permits.c.instruction_id == instruction_id)
+            .order_by(resend_permits.c.permit_number)
+        )
+        return permits_from(self._connection.execute(query).all())
 
     def get(self, *, instruction_id: str = "", end_to_end_id: str = "") -> Payment | None:
         column, value = (

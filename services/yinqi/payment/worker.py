@@ -22,7 +22,7 @@ from yinqi.payment import mapping, use_cases
 from yinqi.payment.model import Pacing, Payment, StatusReport, Submission
 from yinqi.payment.ports import BankGateway, Screener
 from yinqi.payment.repository import SqlPaymentStore
-from yinqi.payment.status import PaymentStatus
+from yinqi.payment.status import RELEASABLE, PaymentStatus
 from yinqi.payment.tracing import untraced, write_roots, write_steps
 from yinqi.payment.use_cases import RecordedReports
 from yinqi.runtime import attributes
@@ -158,7 +158,7 @@ class PaymentWorker:
         if free <= 0:
             await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
             return True
-        if not await self._is_due((PaymentStatus.SCREENED,)) or not await self._gateway.is_reachable():
+        if not await self._is_due(RELEASABLE) or not await self._gateway.is_reachable():
             return False
         today, calls = self._clock.today(), Counter(self._sending.values())
         # A bank that answers slowly must not take all calls from the others.
