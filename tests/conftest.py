@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -15,13 +16,15 @@ from yinqi.runtime.otlp_sink import OtlpSink
 from yinqi.runtime.postgres_cluster import PostgresCluster
 from yinqi.runtime.settings import Settings
 
+# Test workers are told a width, and a console that was made then keeps it whatever a test says.
+for _size in ("COLUMNS", "LINES"):
+    os.environ.pop(_size, None)  # noqa: TID251
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _plain_environment() -> Iterator[None]:
     """Keep the machine's own settings and proxies out of the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        import os
-
         for name in list(os.environ):  # noqa: TID251
             if name.startswith(("YINQI_", "OTEL_")) or name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
                 patch.delenv(name)

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("payment", "account", "reconciliation", "monitoring", "gateway")
 KNOWN_ROLES = {
     "payment_initiator",
+    "payment_resolver",
     "payment_viewer",
     "account_viewer",
     "account_operator",

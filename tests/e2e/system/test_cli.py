@@ -178,4 +178,4 @@ def test_schemas_can_be_migrated_by_hand(terminal: Terminal, tmp_path: Path) -> 
     done = terminal.run("migrate", YINQI_VAR_DIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "payment: empty" in done.stdout
-    assert "payment: 0001" in terminal.run("migrate", "payment", YINQI_VAR_DIR=str(tmp_path)).stdout
+    assert "payment: 0003 → 0003" in terminal.run("migrate", "payment", YINQI_VAR_DIR=str(tmp_path)).stdout
