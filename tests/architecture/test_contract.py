@@ -17,6 +17,7 @@ SERVICES = ("payment", "account", "reconciliation", "monitoring", "gateway")
 KNOWN_ROLES = {
     "payment_initiator",
     "payment_viewer",
+    "payment_resolver",
     "account_viewer",
     "account_operator",
     "reconciler",
