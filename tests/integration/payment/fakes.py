@@ -127,6 +127,10 @@ class FakeGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
             reports.append(report)
         return gateway_service_pb2.QueryPaymentsResponse(reports=reports)
 
+    async def ListMessages(self, request: Any, context: Any) -> Any:
+        message = gateway_service_pb2.ArchivedMessage(archive_id="ARC-7", function="BB1PAYQR", is_verified=True)
+        return gateway_service_pb2.ListMessagesResponse(messages=[message])
+
     async def ListReturns(self, request: Any, context: Any) -> Any:
         self.returns_asked.append((request.debtor_account, request.from_date, request.to_date))
         return gateway_service_pb2.ListReturnsResponse(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 from fakes import until
 from payment_builders import NOW, PACING, instruction_message, new_payment, proof, report
 from running import House, run_house
+from typer.testing import CliRunner
 
 from yinqi.api.payment.v1 import doubt_pb2, payment_service_pb2, payment_service_pb2_grpc
+from yinqi.cli import app
 from yinqi.kernel.clock import FixedClock
 from yinqi.kernel.errors import InvalidRequest
 from yinqi.kernel.ids import TimeOrderedIds
@@ -280,3 +283,32 @@ async def _resolved_by_two(house: House) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await house.stub.ResolveDoubt(API.ResolveDoubtRequest(end_to_end_id="A"), timeout=60)
     assert error_reason(error.value).violations[0].field == "decision"
+
+
+async def test_the_command_line_lists_shows_and_resolves_it(sqlite_url: str, settings: Settings):
+    async with run_house(sqlite_url, settings, payment_doubt_queries=2) as house:
+        house.gateway.script["A"] = ["lost_before"]
+        house.gateway.safe_window_ms = 3_600_000
+        await house.initiate(instruction_message("A"))
+        addresses = {
+            "YINQI_PAYMENT_ADDRESS": house.channel_address,
+            "YINQI_GATEWAY_ADDRESS": house.settings.gateway_address,
+            "COLUMNS": "240",
+        }
+
+        async def yinqi(*words: str) -> str:
+            done = await asyncio.to_thread(CliRunner().invoke, app, ["doubts", *words], env=addresses)
+            assert done.exit_code == 0, done.output
+            return done.output
+
+        async def listed() -> bool:
+            return "QUERIES_EXHAUSTED" in await yinqi("list")
+
+        await until(listed, "the queue to hold it")
+        shown = await yinqi("show", "A")
+        for words in ("INSIDE_SAFE_WINDOW", "查询早于安全时间窗结束", "payment.doubted", "BB1PAYQR", "ARC-7", "failed"):
+            assert words in shown
+        resolve = ("resolve", "A", "failed", "--document", "LETTER-1")
+        assert "须由第二人确认" in await yinqi(*resolve, "--person", "wang")
+        assert "it holds" in await yinqi(*resolve, "--person", "li")
+        assert "REJECTED" in await yinqi("list", "--all")

@@ -518,3 +518,18 @@ def test_looking_for_work_uses_the_index_of_open_payments(payment_database: Data
             "EXPLAIN QUERY PLAN SELECT 1 FROM payments WHERE status IN ('SCREENED') AND next_action_at <= 1 LIMIT 1"
         ).fetchall()
     assert "payments_by_next_action" in str(plan)
+
+
+def test_a_payment_whose_window_passed_before_its_release_expires(payment_database: Database):
+    initiate(payment_database, [new_payment(), new_payment("LATER", requested_execution_date="2026-11-27")])
+    screen(payment_database)
+    assert (get(payment_database).status, get(payment_database, "LATER").status) == (S.SCREENED, S.SCHEDULED)
+    last_day = NOW + timedelta(days=PACING.execution_window_days)
+    assert claim(payment_database, last_day, accounts_max=0) == []
+    (sent,) = claim(payment_database, last_day + timedelta(days=1))
+    assert sent.payment.end_to_end_id == "LATER"  # its own day counts
+    expired = get(payment_database)
+    assert (expired.status, expired.reason_code) == (S.EXPIRED, "EXECUTION_WINDOW_PASSED")
+    assert expired.next_action_at is None
+    assert journal(payment_database) == ["payment.received", "payment.screened", "payment.expired"]
+    assert journal(payment_database, "LATER")[-2:] == ["payment.scheduled", "payment.submitting"]
