@@ -56,8 +56,12 @@ class Book:
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """One consistent view of what is committed; does not wait for the writer of a file."""
-        with self._reader_lock, _transaction(self._reader, "BEGIN"):
-            yield self._reader
+        with self._reader_lock:
+            if self._reader is self._writer:  # In memory: whoever holds the lock is alone.
+                yield self._reader
+                return
+            with _transaction(self._reader, "BEGIN"):
+                yield self._reader
 
     def close(self) -> None:
         """Wait for running transactions, then close."""
