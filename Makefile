@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .ONESHELL:
 PYTHON ?= python3
 BIN := .venv/bin
+# Half of the suite's time is waiting for processes, so two workers need little more than half of it; each starts its own servers.
+PYTEST_WORKERS ?= 2
 CONSTRAINTS := .ci/constraints.txt
 RUST_SOURCES := $(shell find crypto_core -name '*.rs' -not -path '*/target/*' 2>/dev/null) crypto_core/Cargo.toml crypto_core/Cargo.lock
 PROTOS := $(shell find protos -name '*.proto')
@@ -28,7 +30,7 @@ test-rust: setup-dev
 	@cargo test --release --quiet --manifest-path crypto_core/Cargo.toml
 
 test-python: setup-dev
-	@$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 check: setup-dev ## Format, lint, types, contracts, protos
 	@set -x

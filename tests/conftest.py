@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from yinqi.runtime import listening
 from yinqi.runtime.database import Database
@@ -24,6 +26,17 @@ def _plain_environment() -> Iterator[None]:
             if name.startswith(("YINQI_", "OTEL_")) or name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Undo `configure_logging`: its handler would write to a stream that is closed with the test."""
+    root, level = logging.getLogger(), logging.getLogger().level
+    yield
+    if structlog.is_configured():
+        root.handlers[:] = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
+        root.setLevel(level)
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

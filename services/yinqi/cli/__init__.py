@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from yinqi.cli import alerts, bank, payments, reconciliation, statement
+from yinqi.cli import _before_grpc as _before_grpc  # first: see there
+from yinqi.cli import alerts, bank, doubts, payments, reconciliation, statement
 from yinqi.cli.doctor import doctor
 from yinqi.cli.pay import pay
 from yinqi.cli.suite import demo, migrate, sandbox_bank, serve, up
@@ -18,10 +19,15 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("up")(up)
 app.command("serve")(serve)
-app.command("sandbox-bank", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(sandbox_bank)
+app.command(
+    "sandbox-bank",
+    add_help_option=False,  # The bank has a help of its own.
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(sandbox_bank)
 app.command("migrate")(migrate)
 app.command("pay")(pay)
 app.add_typer(payments.app, name="payments")
+app.add_typer(doubts.app, name="doubts")
 app.add_typer(statement.app, name="statement")
 app.command("reconcile")(reconciliation.reconcile)
 app.add_typer(reconciliation.app, name="breaks")

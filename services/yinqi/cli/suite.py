@@ -36,7 +36,7 @@ def serve(service: Annotated[Service, typer.Argument(help="Which service 服务�
 
 
 def sandbox_bank(context: typer.Context) -> None:
-    """Run the sandbox bank; its own options follow: yinqi sandbox-bank --help 运行沙箱银行."""
+    """Run the sandbox bank, or ask a running one: yinqi sandbox-bank --help tells its options and commands 沙箱银行."""
     bank = importlib.import_module("yinqi.sandbox_bank.main")
     sys.argv = ["yinqi sandbox-bank", *context.args]
     bank.main()

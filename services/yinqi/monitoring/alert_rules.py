@@ -33,6 +33,7 @@ RETURNED = "payment_returned"
 REJECTED = "payment_rejected"
 BLOCKED = "payment_blocked"
 CONTRADICTED = "payment_contradicted"
+NEEDS_PERSON = "payment_needs_person"
 BREAK_OPENED = "break_opened"
 STATEMENT_INCOMPLETE = "statement_incomplete"
 ENTRY_REVERSED = "entry_reversed"
@@ -62,6 +63,15 @@ _CONTRADICTED = _PaymentAlert(
     "的银行答复前后矛盾，状态保持不变，请查看流转记录并联系银行",
 )
 
+# The payment service can prove neither that the money left nor that it did not (its people's queue).
+_DOUBTED = "NEEDS_PERSON"
+_NEEDS_PERSON = _PaymentAlert(
+    NEEDS_PERSON,
+    Severity.CRITICAL,
+    "cannot be proved settled or failed; two people must decide. See `yinqi doubts show` with its id",
+    "无法证明已付或未付，须由两人处理，请用 `yinqi doubts show` 加业务参考号查看",
+)
+
 _BREAK_REASONS: dict[str, tuple[str, str]] = {
     "BANK_DEBIT_NOT_IN_BOOKS": ("the bank took money that our books do not know", "银行已付企业未付"),
     "BANK_CREDIT_NOT_IN_BOOKS": ("the bank received money that our books do not know", "银行已收企业未收"),
@@ -80,10 +90,13 @@ def effects_of_payments(changes: Iterable[PaymentChange]) -> Effects:
     for change in changes:
         if change.reason_code == _CONTRADICTION:
             effects.raised.append(_payment_cause(change, _CONTRADICTED))
+        elif change.reason_code == _DOUBTED:
+            effects.raised.append(_payment_cause(change, _NEEDS_PERSON))
         elif (alert := _BY_STATUS.get(change.status)) is not None:
             effects.raised.append(_payment_cause(change, alert))
         if change.status in FINAL_STATUSES:
             effects.closed.append((UNKNOWN_TOO_LONG, change.instruction_id))
+            effects.closed.append((NEEDS_PERSON, change.instruction_id))
     return effects
 
 

@@ -31,12 +31,30 @@ _REFUSALS = frozenset(
 _RESEND_REFUSED = "RESEND_PROOF_INSUFFICIENT"
 
 
+async def _is_ready(channel: grpc.aio.Channel) -> bool:
+    state = channel.get_state(try_to_connect=True)
+    if state in (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING):
+        try:
+            async with asyncio.timeout(_CONNECT_WAIT_S):
+                await channel.wait_for_state_change(state)
+        except TimeoutError:
+            return False
+        state = channel.get_state()
+        if state is grpc.ChannelConnectivity.CONNECTING:
+            return False  # The next look will find it connected.
+    return state is grpc.ChannelConnectivity.READY
+
+
 class GrpcScreener:
     """The `Screener` port over monitoring's API."""
 
     def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._channel = channel
         self._stub = monitoring_service_pb2_grpc.MonitoringServiceStub(channel)
         self._timeout_s = timeout_s
+
+    async def is_reachable(self) -> bool:
+        return await _is_ready(self._channel)
 
     async def screen(self, payments: Sequence[Payment]) -> list[Screening]:
         request = monitoring_service_pb2.ScreenPaymentsRequest(subjects=[mapping.subject_to(p) for p in payments])
@@ -58,17 +76,7 @@ class GrpcBankGateway:
         self._timeout_s = timeout_s
 
     async def is_reachable(self) -> bool:
-        state = self._channel.get_state(try_to_connect=True)
-        if state in (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING):
-            try:
-                async with asyncio.timeout(_CONNECT_WAIT_S):
-                    await self._channel.wait_for_state_change(state)
-            except TimeoutError:
-                return False
-            state = self._channel.get_state()
-            if state is grpc.ChannelConnectivity.CONNECTING:
-                return False  # The next look will find it connected.
-        return state is grpc.ChannelConnectivity.READY
+        return await _is_ready(self._channel)
 
     async def submit(self, submissions: Sequence[Submission]) -> list[StatusReport]:
         return await self._submit_until(submissions, asyncio.get_running_loop().time() + self._timeout_s)

@@ -73,7 +73,7 @@ def _not_sent(payment: Payment, report: StatusReport, now: datetime, pacing: Pac
     # Only while the attempt is open: after a crash or time-out the payment is the query's business.
     if payment.status is not PaymentStatus.SUBMITTING or report.attempt != payment.submission_attempts:
         return []
-    # A resend needs fresh evidence for its next try, so it goes back to UNKNOWN, not to SCREENED.
+    # A resend needs fresh evidence for its next try, so it goes back to UNKNOWN, not to SCHEDULED.
     is_first = payment.submission_attempts <= 1
     event = StatusEvent.NOT_SENT if is_first else StatusEvent.RESEND_NOT_SENT
     tries = payment.step_tries + 1

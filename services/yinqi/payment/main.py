@@ -37,6 +37,11 @@ def pacing_from(settings: PaymentSettings) -> Pacing:
         retry_delay=timedelta(seconds=settings.payment_retry_delay_s),
         submission_retry_max=timedelta(seconds=settings.payment_retry_max_s),
         resends_max=settings.payment_resends_max,
+        permit_lifetime=timedelta(seconds=settings.payment_permit_lifetime_s),
+        doubt_queries=settings.payment_doubt_queries,
+        doubt_after=timedelta(seconds=settings.payment_doubt_after_s),
+        processing_doubt_after=timedelta(seconds=settings.payment_processing_doubt_after_s),
+        execution_window_days=settings.payment_execution_window_days,
     )
 
 
@@ -99,6 +104,7 @@ async def main(
         check_digits=crypto,
         telemetry=telemetry,
         wake=worker.wake,
+        pacing=pacing_from(own),
         lines_max=own.batch_lines_max,
         coalesced_max=own.payment_coalesced_max,
         queue_max=own.queue_max,

@@ -118,18 +118,20 @@ def request_hash(instruction: PaymentInstruction) -> bytes:
     return sha256("\x1f".join((*texts, *instruction.details)).encode()).digest()  # type: ignore[arg-type]
 
 
+_RESULTS = {
+    Recorded: payment_service_pb2.INITIATION_RESULT_RECORDED,
+    AlreadyRecorded: payment_service_pb2.INITIATION_RESULT_ALREADY_RECORDED,
+}
+
 # --- outcomes out ---------------------------------------------------------------------------------------------------
 
 
 def outcome_to(end_to_end_id: str, outcome: Outcome) -> payment_service_pb2.InitiationOutcome:
     """Return the answer for one line."""
-    if isinstance(outcome, Recorded | AlreadyRecorded):
-        recorded = isinstance(outcome, Recorded)
+    if isinstance(outcome, (Recorded, AlreadyRecorded)):
         return payment_service_pb2.InitiationOutcome(
             end_to_end_id=end_to_end_id,
-            result=payment_service_pb2.INITIATION_RESULT_RECORDED
-            if recorded
-            else payment_service_pb2.INITIATION_RESULT_ALREADY_RECORDED,
+            result=_RESULTS[type(outcome)],
             instruction_id=outcome.instruction_id,
             received_at=timestamp(outcome.received_at),
         )

@@ -288,6 +288,16 @@ class NotFoundProof:
     safe_window: timedelta
 
 
+class RecordedPermit(NamedTuple):
+    """A permit that was used, as data: what was proven, when, and who acted on it."""
+
+    attempt: int
+    used_at: datetime
+    expires_at: datetime
+    proof: NotFoundProof
+    actor: str
+
+
 @dataclass(frozen=True, slots=True)
 class StatusReport:
     """One report of the gateway on one payment.
@@ -399,6 +409,12 @@ class Pacing:
         screening_retry_max: the longest such pause while monitoring is away.
         submission_retry_max: the same while a bank is away; each try is written in the journal, so it is longer.
         resends_max: how many resends a payment may have before a person must look.
+        permit_lifetime: how long an empty answer may make a resend permit, from the question on.
+        doubt_queries, doubt_after: after so many questions, or so long after it was sent, a payment that is still
+            UNKNOWN goes to the people's queue; it is asked for as before.
+        processing_doubt_after: the same for one the bank has but never ends.
+        execution_window_days: a payment not released so many days after it was received, or after the day it was
+            asked for, expires.
     """
 
     lease: timedelta = timedelta(seconds=60)
@@ -409,6 +425,11 @@ class Pacing:
     screening_retry_max: timedelta = timedelta(seconds=5)
     submission_retry_max: timedelta = timedelta(minutes=5)
     resends_max: int = 3
+    permit_lifetime: timedelta = timedelta(minutes=15)
+    doubt_queries: int = 10
+    doubt_after: timedelta = timedelta(minutes=30)
+    processing_doubt_after: timedelta = timedelta(days=3)
+    execution_window_days: int = 7
 
     def query_delay(self, tries: int) -> timedelta:
         """Return the pause after the n-th question."""

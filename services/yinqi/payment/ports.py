@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
+from yinqi.payment.doubts import Doubt
 from yinqi.payment.model import (
     FeedEvent,
     JournalEntry,
@@ -16,10 +17,12 @@ from yinqi.payment.model import (
     PaymentFilter,
     Position,
     RecordedKey,
+    RecordedPermit,
     Screening,
     StatusReport,
     Submission,
 )
+from yinqi.payment.resend import ResendPermit
 from yinqi.payment.status import PaymentStatus
 
 
@@ -98,6 +101,31 @@ class PaymentStore(Protocol):
         """Write the moves, in order: each payment's last state, and a journal line per move."""
         ...
 
+    def find_doubts(self, instruction_ids: Sequence[str]) -> dict[str, Doubt]:
+        """Return the last place of these payments in the people's queue, closed ones too; others are absent.
+
+        Whoever changes one has locked its payment.
+        """
+        ...
+
+    def save_doubts(self, doubts: Sequence[Doubt]) -> None:
+        """Write places in the queue, one per payment."""
+        ...
+
+    def list_doubts(
+        self, after: tuple[datetime, str] | None, limit: int, *, with_closed: bool
+    ) -> list[tuple[Payment, Doubt]]:
+        """Return up to `limit` places after (opened_at, instruction_id), longest waiting first."""
+        ...
+
+    def add_permits(self, permits: Sequence[ResendPermit], used_at: datetime, actor: str) -> None:
+        """Keep permits and their evidence as data, beside the journal line of the resend."""
+        ...
+
+    def permits_of(self, instruction_id: str) -> list[RecordedPermit]:
+        """Return the permits a payment was resent under, oldest first."""
+        ...
+
     def get(self, *, instruction_id: str = "", end_to_end_id: str = "") -> Payment | None:
         """Return one payment by either id."""
         ...
@@ -125,6 +153,10 @@ class PaymentStore(Protocol):
 
 class Screener(Protocol):
     """The rules that look at payments before release (monitoring). It never moves money."""
+
+    async def is_reachable(self) -> bool:
+        """Return whether a call would find monitoring now; while it would not, no payment is claimed for it."""
+        ...
 
     async def screen(self, payments: Sequence[Payment]) -> list[Screening]:
         """Return a verdict per payment; those without a usable verdict are absent and wait.

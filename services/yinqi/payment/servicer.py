@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2, payment_service_pb2_grpc
+from yinqi.api.payment.v1 import doubt_pb2, payment_pb2, payment_service_pb2, payment_service_pb2_grpc
 from yinqi.kernel.clock import Clock
 from yinqi.kernel.errors import AlreadyExists, FailedPrecondition, FieldViolation, InvalidRequest, NotFound
 from yinqi.kernel.ids import IdSource
-from yinqi.payment import mapping, use_cases
+from yinqi.payment import doubt_mapping, mapping, use_cases
+from yinqi.payment.doubt_use_cases import DoubtDecided, resolve_doubt
 from yinqi.payment.model import (
     CANCEL_REASON_MAX,
     Cancellation,
@@ -24,6 +25,7 @@ from yinqi.payment.model import (
     EndToEndIdReused,
     NewPayment,
     Outcome,
+    Pacing,
     PaymentFilter,
     PaymentInstruction,
     PaymentMissing,
@@ -65,6 +67,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
 
     Args:
         wake: called after payments were recorded, so that a worker begins at once.
+        pacing: says how long evidence holds.
         lines_max: most lines in one call.
         coalesced_max: most unary calls in one use-case call.
     """
@@ -78,6 +81,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         check_digits: CheckDigits,
         telemetry: Telemetry,
         wake: Callable[[], None],
+        pacing: Pacing,
         lines_max: int = 10_000,
         coalesced_max: int = 256,
         queue_max: int = 10_000,
@@ -88,6 +92,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         self._check_digits = check_digits
         self._telemetry = telemetry
         self._wake = wake
+        self._pacing = pacing
         self._lines_max = lines_max
         self._coalescer: Coalescer[_Incoming, Outcome] = Coalescer(
             self._initiate_coalesced, batch_max=coalesced_max, queue_max=queue_max
@@ -203,7 +208,12 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
                 return None
             journal = store.journal(payment.instruction_id)
             return payment_service_pb2.GetPaymentResponse(
-                payment=mapping.payment_to(payment), journal=[mapping.journal_entry_to(entry) for entry in journal]
+                payment=mapping.payment_to(payment),
+                journal=[mapping.journal_entry_to(entry) for entry in journal],
+                # Only a payment with a second attempt ever had a permit.
+                resend_permits=[doubt_mapping.permit_to(one) for one in store.permits_of(payment.instruction_id)]
+                if any(entry.submission_attempts > 1 for entry in journal)
+                else [],
             )
 
         response = await self._database.read(read)
@@ -215,11 +225,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         self, request: payment_service_pb2.ListPaymentsRequest, context: Any
     ) -> payment_service_pb2.ListPaymentsResponse:
         filter_ = _checked_filter(request.filter)
-        page_size = request.page_size or PAGE_SIZE_DEFAULT
-        if not 1 <= page_size <= PAGE_SIZE_MAX:
-            raise _field_invalid(
-                "page_size", "OUT_OF_RANGE", f"page_size must be 1 to {PAGE_SIZE_MAX}, or 0 for {PAGE_SIZE_DEFAULT}."
-            )
+        page_size = _checked_page_size(request.page_size)
         position = _position_from(request.page_token, filter_) if request.page_token else None
         # One more than asked for tells whether there is a next page.
         found = await self._database.read(
@@ -267,6 +273,59 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         if outcome.previous is PaymentStatus.RECEIVED and outcome.payment.step_tries == 0:
             write_roots(self._telemetry, [outcome.payment])  # No worker will pick it up any more.
         return payment_service_pb2.CancelPaymentResponse(payment=mapping.payment_to(outcome.payment))
+
+    # --- the people's queue ---
+
+    async def ListDoubts(
+        self, request: payment_service_pb2.ListDoubtsRequest, context: Any
+    ) -> payment_service_pb2.ListDoubtsResponse:
+        page_size = _checked_page_size(request.page_size)
+        listed = ("doubts", request.include_closed)
+        after = _position_from(request.page_token, listed) if request.page_token else None
+        found = await self._database.read(
+            lambda connection: SqlPaymentStore(connection).list_doubts(
+                after, page_size + 1, with_closed=request.include_closed
+            )
+        )
+        page, now = found[:page_size], self._clock.now()
+        token = ""
+        if len(found) > page_size:
+            last = page[-1][1]
+            token = _token_of(Position(last.opened_at, last.instruction_id), listed)
+        doubts = [doubt_mapping.doubt_to(payment, doubt, now, self._pacing) for payment, doubt in page]
+        return payment_service_pb2.ListDoubtsResponse(doubts=doubts, next_page_token=token)
+
+    async def GetDoubt(
+        self, request: payment_service_pb2.GetDoubtRequest, context: Any
+    ) -> payment_service_pb2.GetDoubtResponse:
+        _require_id("id", request.end_to_end_id or request.instruction_id)
+
+        def read(connection: Connection) -> doubt_pb2.Doubt | None:
+            store = SqlPaymentStore(connection)
+            payment = store.get(instruction_id=request.instruction_id, end_to_end_id=request.end_to_end_id)
+            doubt = store.find_doubts([payment.instruction_id]).get(payment.instruction_id) if payment else None
+            if payment is None or doubt is None:
+                return None
+            return doubt_mapping.doubt_to(payment, doubt, self._clock.now(), self._pacing)
+
+        found = await self._database.read(read)
+        if found is None:
+            raise NotFound("DOUBT_NOT_FOUND", "That payment never was in the queue.", "该付款未曾进入待处理队列。")
+        return payment_service_pb2.GetDoubtResponse(doubt=found)
+
+    async def ResolveDoubt(
+        self, request: payment_service_pb2.ResolveDoubtRequest, context: Any
+    ) -> payment_service_pb2.ResolveDoubtResponse:
+        _require_id("end_to_end_id", request.end_to_end_id)
+        now = self._clock.now()
+        proposal = doubt_mapping.proposal_from(request, current_principal().name, now)
+
+        def resolve(connection: Connection) -> DoubtDecided:
+            return resolve_doubt(request.end_to_end_id, proposal, SqlPaymentStore(connection), pacing=self._pacing)
+
+        decided = await self._database.run(resolve)
+        doubt = doubt_mapping.doubt_to(decided.payment, decided.doubt, now, self._pacing)
+        return payment_service_pb2.ResolveDoubtResponse(doubt=doubt, has_effect=decided.has_effect)
 
     # --- feed ---
 
@@ -339,6 +398,15 @@ def _released_already(status: PaymentStatus) -> FailedPrecondition:
 # --- filters and pages ----------------------------------------------------------------------------------------------
 
 
+def _checked_page_size(asked: int) -> int:
+    page_size = asked or PAGE_SIZE_DEFAULT
+    if not 1 <= page_size <= PAGE_SIZE_MAX:
+        raise _field_invalid(
+            "page_size", "OUT_OF_RANGE", f"page_size must be 1 to {PAGE_SIZE_MAX}, or 0 for {PAGE_SIZE_DEFAULT}."
+        )
+    return page_size
+
+
 def _checked_filter(message: payment_service_pb2.PaymentFilter) -> PaymentFilter:
     for field in ("debtor_account", "payment_information_id", "creditor_name"):
         if len(getattr(message, field)) > _FILTER_TEXT_MAX or "\x00" in getattr(message, field):
@@ -349,12 +417,12 @@ def _checked_filter(message: payment_service_pb2.PaymentFilter) -> PaymentFilter
     return filter_
 
 
-def _token_of(position: Position, filter_: PaymentFilter) -> str:
+def _token_of(position: Position, filter_: object) -> str:
     text = f"{position.received_at.isoformat()}|{position.instruction_id}|{_digest(filter_)}"
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def _position_from(token: str, filter_: PaymentFilter) -> Position:
+def _position_from(token: str, filter_: object) -> Position:
     try:
         received_at, instruction_id, digest = base64.urlsafe_b64decode(token.encode()).decode().split("|")
         instant = datetime.fromisoformat(received_at).astimezone(UTC)
@@ -369,5 +437,5 @@ def _position_from(token: str, filter_: PaymentFilter) -> Position:
     return Position(instant, instruction_id)
 
 
-def _digest(filter_: PaymentFilter) -> str:
+def _digest(filter_: object) -> str:
     return sha256(repr(filter_).encode("utf-8", "surrogatepass")).hexdigest()[:16]

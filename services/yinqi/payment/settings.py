@@ -21,6 +21,15 @@ class PaymentSettings(Settings):
     payment_retry_delay_s: float = Field(1.0, gt=0)
     payment_retry_max_s: float = Field(300.0, gt=0)  # the longest pause while a bank is away
     payment_resends_max: int = Field(3, ge=0)
+    # How long an empty answer of the bank may make a resend permit.
+    payment_permit_lifetime_s: float = Field(900.0, gt=0)
+    # When a payment that nobody can prove goes to the people's queue: after so many questions, or so long after it was
+    # sent; and one that the bank has but never ends.
+    payment_doubt_queries: int = Field(10, ge=1)
+    payment_doubt_after_s: float = Field(1_800.0, gt=0)
+    payment_processing_doubt_after_s: float = Field(259_200.0, gt=0)
+    # Days after acceptance, or after the requested execution date, in which a payment may still be released.
+    payment_execution_window_days: int = Field(7, ge=0, le=366)
     payment_batch_max: int = Field(1_000, ge=1, le=1_000)
     payment_calls_max: int = Field(8, ge=1, le=64)
     payment_coalesced_max: int = Field(256, ge=1, le=1_000)

@@ -27,11 +27,23 @@ class PaymentStatus(StrEnum):
 
 
 class StatusEvent(StrEnum):
-    """What can happen to a payment. `BANK_…` are explicit words of the bank, verified by the gateway."""
+    """What can happen to a payment.
+
+    `BANK_…` are explicit words of the bank, verified by the gateway; `DECLARED_…` are decisions of two people on a
+    payment that is in their queue (`doubts.py`).
+    """
 
     SCREENING_PASSED = "SCREENING_PASSED"
     SCREENING_BLOCKED = "SCREENING_BLOCKED"
+    # A policy wants signatures; without one a screened payment goes on as it is.
+    APPROVAL_ASKED = "APPROVAL_ASKED"
+    APPROVAL_GIVEN = "APPROVAL_GIVEN"
+    APPROVAL_DENIED = "APPROVAL_DENIED"
+    # Everything is decided but its time: a requested execution date to come.
+    SCHEDULE = "SCHEDULE"
     CANCEL = "CANCEL"
+    # Its execution window passed before it was released.
+    EXPIRE = "EXPIRE"
     # The intention to send is about to be committed.
     RELEASE = "RELEASE"
     # The same again, under a resend permit.
@@ -47,18 +59,40 @@ class StatusEvent(StrEnum):
     BANK_SETTLED = "BANK_SETTLED"
     BANK_REJECTED = "BANK_REJECTED"
     BANK_RETURNED = "BANK_RETURNED"
+    DECLARED_SETTLED = "DECLARED_SETTLED"
+    DECLARED_FAILED = "DECLARED_FAILED"
 
 
 _S = PaymentStatus
 _E = StatusEvent
 
+# Nothing was ever sent. `RELEASABLE` are those among them that may go out once they are due.
+BEFORE_RELEASE = (_S.RECEIVED, _S.SCREENED, _S.AWAITING_APPROVAL, _S.APPROVED, _S.SCHEDULED)
+RELEASABLE = (_S.SCREENED, _S.APPROVED, _S.SCHEDULED)
+
 TRANSITIONS: dict[tuple[PaymentStatus, StatusEvent], PaymentStatus] = {
     (_S.RECEIVED, _E.SCREENING_PASSED): _S.SCREENED,
     (_S.RECEIVED, _E.SCREENING_BLOCKED): _S.BLOCKED,
     (_S.RECEIVED, _E.CANCEL): _S.CANCELLED,
-    (_S.SCREENED, _E.CANCEL): _S.CANCELLED,
+    (_S.RECEIVED, _E.EXPIRE): _S.EXPIRED,
+    (_S.SCREENED, _E.APPROVAL_ASKED): _S.AWAITING_APPROVAL,
+    (_S.SCREENED, _E.SCHEDULE): _S.SCHEDULED,
     (_S.SCREENED, _E.RELEASE): _S.SUBMITTING,
-    (_S.SUBMITTING, _E.NOT_SENT): _S.SCREENED,
+    (_S.SCREENED, _E.CANCEL): _S.CANCELLED,
+    (_S.SCREENED, _E.EXPIRE): _S.EXPIRED,
+    (_S.AWAITING_APPROVAL, _E.APPROVAL_GIVEN): _S.APPROVED,
+    (_S.AWAITING_APPROVAL, _E.APPROVAL_DENIED): _S.CANCELLED,
+    (_S.AWAITING_APPROVAL, _E.CANCEL): _S.CANCELLED,
+    (_S.AWAITING_APPROVAL, _E.EXPIRE): _S.EXPIRED,
+    (_S.APPROVED, _E.SCHEDULE): _S.SCHEDULED,
+    (_S.APPROVED, _E.RELEASE): _S.SUBMITTING,
+    (_S.APPROVED, _E.CANCEL): _S.CANCELLED,
+    (_S.APPROVED, _E.EXPIRE): _S.EXPIRED,
+    (_S.SCHEDULED, _E.RELEASE): _S.SUBMITTING,
+    (_S.SCHEDULED, _E.CANCEL): _S.CANCELLED,
+    (_S.SCHEDULED, _E.EXPIRE): _S.EXPIRED,
+    # Nothing left: all that was decided still holds, it waits for its next time and asks nobody again.
+    (_S.SUBMITTING, _E.NOT_SENT): _S.SCHEDULED,
     (_S.SUBMITTING, _E.RESEND_NOT_SENT): _S.UNKNOWN,
     (_S.SUBMITTING, _E.NO_ANSWER): _S.UNKNOWN,
     (_S.SUBMITTING, _E.BANK_SUSPICIOUS): _S.UNKNOWN,
@@ -71,7 +105,7 @@ TRANSITIONS: dict[tuple[PaymentStatus, StatusEvent], PaymentStatus] = {
     (_S.PROCESSING, _E.BANK_PROCESSING): _S.PROCESSING,
     (_S.PROCESSING, _E.BANK_SETTLED): _S.SETTLED,
     (_S.PROCESSING, _E.BANK_REJECTED): _S.REJECTED,
-    # UNKNOWN is left by an explicit word of the bank or with a resend permit, by nothing else.
+    # UNKNOWN is left by an explicit word of the bank, with a resend permit, or by two people's decision on documents.
     (_S.UNKNOWN, _E.NO_ANSWER): _S.UNKNOWN,
     (_S.UNKNOWN, _E.BANK_SUSPICIOUS): _S.UNKNOWN,
     (_S.UNKNOWN, _E.BANK_PROCESSING): _S.PROCESSING,
@@ -95,9 +129,23 @@ TRANSITIONS: dict[tuple[PaymentStatus, StatusEvent], PaymentStatus] = {
     (_S.RETURNED, _E.NO_ANSWER): _S.RETURNED,
     (_S.RETURNED, _E.BANK_SUSPICIOUS): _S.RETURNED,
     (_S.CANCELLED, _E.CANCEL): _S.CANCELLED,
+    # What two people may declare of a payment in their queue. SUBMITTING is not there: its call has an end.
+    **{
+        (status, _E.DECLARED_SETTLED): _S.SETTLED
+        for status in PaymentStatus
+        if status not in (_S.SUBMITTING, _S.RETURNED)
+    },
+    **{(status, _E.DECLARED_FAILED): _S.REJECTED for status in (*BEFORE_RELEASE, _S.PROCESSING, _S.UNKNOWN)},
+    # The books have paid it: their way back is a return.
+    (_S.SETTLED, _E.DECLARED_FAILED): _S.RETURNED,
+    # The contradiction is looked at, the status stands.
+    **{
+        (status, _E.DECLARED_FAILED): status
+        for status in (_S.REJECTED, _S.RETURNED, _S.CANCELLED, _S.BLOCKED, _S.EXPIRED)
+    },
 }
 
-# Nothing of ours moves these any more; SETTLED can still become RETURNED by the bank's word.
+# No step of ours moves these any more: only the bank's word that money came back, or two people after a contradiction.
 FINAL = frozenset({_S.SETTLED, _S.REJECTED, _S.RETURNED, _S.CANCELLED, _S.BLOCKED, _S.EXPIRED})
 # The intention to send was committed and the end is not known: money may have moved.
 IN_FLIGHT = frozenset({_S.SUBMITTING, _S.PROCESSING, _S.UNKNOWN})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, Dialect, Index, Integer, LargeBinary, MetaData, String, Table
 from sqlalchemy.types import TypeDecorator
 
 from yinqi.payment.status import PaymentStatus
 from yinqi.runtime import feed
-from yinqi.runtime.columns import UtcTimestamp
+from yinqi.runtime.columns import UtcTimestamp, big_integer
 
 _STATUS_OF = {str(status): status for status in PaymentStatus}
 
@@ -78,6 +78,59 @@ Index(
     payments.c.debtor_account,
     sqlite_where=_has_settled,
     postgresql_where=_has_settled,
+)
+
+# The people's queue: the last place of a payment in it. Only payments that ever got there have a row.
+payment_doubts = Table(
+    "payment_doubts",
+    metadata,
+    Column("instruction_id", String(30), primary_key=True),
+    Column("reason", String(35), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("opened_at", UtcTimestamp, nullable=False),
+    Column("closed_at", UtcTimestamp, nullable=True),
+    Column("closing", String(20), nullable=False),
+    # The bank's last empty answer; no queried_at, no answer.
+    Column("queried_at", UtcTimestamp, nullable=True),
+    Column("archive_id", String(64), nullable=False),
+    Column("control_reference", String(64), nullable=False),
+    Column("control_seen", Boolean, nullable=False),
+    Column("safe_window_ms", BigInteger, nullable=False),
+    # The first person's decision; no proposed_at, no decision.
+    Column("decision", String(20), nullable=False),
+    Column("document_reference", String(64), nullable=False),
+    Column("account_servicer_reference", String(64), nullable=False),
+    Column("booking_date", String(10), nullable=False),
+    Column("note", String(280), nullable=False),
+    Column("person", String(100), nullable=False),
+    Column("proposed_at", UtcTimestamp, nullable=True),
+    Column("resend_attempt", Integer, nullable=False),
+)
+_waits = payment_doubts.c.closed_at.is_(None)
+Index(
+    "payment_doubts_waiting",
+    payment_doubts.c.opened_at,
+    payment_doubts.c.instruction_id,
+    sqlite_where=_waits,
+    postgresql_where=_waits,
+)
+
+# Each resend's evidence, as data beside its journal line. Never changed.
+resend_permits = Table(
+    "resend_permits",
+    metadata,
+    Column("permit_number", big_integer(), primary_key=True, autoincrement=True),
+    Column("instruction_id", String(30), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("used_at", UtcTimestamp, nullable=False),
+    Column("expires_at", UtcTimestamp, nullable=False),
+    Column("queried_at", UtcTimestamp, nullable=False),
+    Column("archive_id", String(64), nullable=False),
+    Column("control_reference", String(64), nullable=False),
+    Column("safe_window_ms", BigInteger, nullable=False),
+    Column("actor", String(100), nullable=False),
+    Index("resend_permits_by_payment", "instruction_id", "permit_number"),
+    sqlite_autoincrement=True,
 )
 
 # Journal and feed in one: the state after each move, beside the fixed facts in `payments`.

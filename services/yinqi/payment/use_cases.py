@@ -9,6 +9,7 @@ from datetime import date, datetime, time
 from yinqi.kernel.clock import BANK_ZONE
 from yinqi.kernel.ids import IdSource
 from yinqi.payment.decisions import decide_repeat, decide_report
+from yinqi.payment.doubts import Doubt, closed, doubted_move, follow_doubt, may_be_in_queue, may_resend
 from yinqi.payment.model import (
     NO_REASON,
     BankWord,
@@ -32,7 +33,7 @@ from yinqi.payment.model import (
 )
 from yinqi.payment.ports import PaymentStore
 from yinqi.payment.resend import EvidenceInsufficient, ResendPermit, earliest_evidence_at
-from yinqi.payment.status import PaymentStatus, StatusEvent, advance, can_advance
+from yinqi.payment.status import RELEASABLE, PaymentStatus, StatusEvent, advance, can_advance
 
 INSTRUCTION_ID_PREFIX = "PI"
 
@@ -88,29 +89,39 @@ def release_claims(payments: Sequence[Payment], store: PaymentStore, *, now: dat
 def record_screenings(
     screenings: Sequence[Screening], store: PaymentStore, *, now: datetime, actor: str
 ) -> list[Payment]:
-    """Move screened payments to SCREENED (due on their execution date) or BLOCKED; return those that moved.
+    """Move screened payments to SCREENED, on to SCHEDULED if their day is to come, or to BLOCKED; return those that moved.
 
     Verdicts on payments that moved on meanwhile (cancelled, screened by another worker) change nothing.
     """
     locked = store.lock([screening.instruction_id for screening in screenings])
     moves: list[Move] = []
+    moved: list[Payment] = []
     for screening in screenings:
         payment = locked.get(screening.instruction_id)
         event = StatusEvent.SCREENING_PASSED if screening.passed else StatusEvent.SCREENING_BLOCKED
         if payment is None or not can_advance(payment.status, event):
             continue
-        status = advance(payment.status, event)
-        reason, next_action_at = NO_REASON, None
-        if screening.passed:
-            next_action_at = max(now, _start_of(payment.requested_execution_date) or now)
-        else:
-            text = f"{screening.description} {screening.description_zh}".strip()
-            reason = StatusReason(screening.rule or "SCREENING_BLOCKED", "", text).bounded()
-        after = payment.moved(status, now, reason=reason, next_action_at=next_action_at)
-        locked[payment.instruction_id] = after
-        moves.append(Move(f"payment.{status.lower()}", payment.status, after, reason, actor))
+        caused = _screened(payment, event, screening, now, actor)
+        locked[payment.instruction_id] = caused[-1].payment
+        moved.append(caused[-1].payment)
+        moves += caused
     store.save(moves)
-    return [move.payment for move in moves]
+    return moved
+
+
+def _screened(payment: Payment, event: StatusEvent, screening: Screening, now: datetime, actor: str) -> list[Move]:
+    status = advance(payment.status, event)
+    reason = NO_REASON
+    if not screening.passed:
+        text = f"{screening.description} {screening.description_zh}".strip()
+        reason = StatusReason(screening.rule or "SCREENING_BLOCKED", "", text).bounded()
+    after = payment.moved(status, now, reason=reason, next_action_at=now if screening.passed else None)
+    moves = [Move(f"payment.{status.lower()}", payment.status, after, reason, actor)]
+    begins_at = _start_of(payment.requested_execution_date)
+    if screening.passed and begins_at is not None and begins_at > now:
+        waiting = after.moved(advance(status, StatusEvent.SCHEDULE), now, next_action_at=begins_at)
+        moves.append(Move("payment.scheduled", status, waiting, NO_REASON, actor))
+    return moves
 
 
 def claim_for_submission(
@@ -126,23 +137,54 @@ def claim_for_submission(
 ) -> list[Submission]:
     """Commit the intention to send: due payments of at most `accounts_max` debtor accounts become SUBMITTING.
 
-    Those of `busy_accounts` wait for the next time.
+    Those of `busy_accounts` wait for the next time. Those whose execution window has passed become EXPIRED instead.
 
     It must be committed before the first byte leaves. From then on a crash means in doubt, never "not sent".
     """
-    due = store.claim_due([PaymentStatus.SCREENED], now, limit, due_date=today.isoformat(), busy_accounts=busy_accounts)
+    due = _releasable(store, now, today, limit, busy_accounts)
     accounts: set[str] = set()
     moves: list[Move] = []
+    expired: list[Move] = []
     for payment in due:
         if payment.contradiction:
             continue  # The bank said something about it that does not fit: a person must look first.
+        if _window_has_passed(payment, today, pacing):
+            expired.append(_expired(payment, now, pacing, actor))
+            continue
         if payment.debtor_account not in accounts:
             if len(accounts) == accounts_max:
                 continue
             accounts.add(payment.debtor_account)
         moves.append(_release(payment, StatusEvent.RELEASE, NO_REASON, now, pacing, actor))
-    store.save(moves)
+    store.save([*moves, *expired])
     return [Submission(m.payment, m.payment.submission_attempts, now + pacing.lease) for m in moves]
+
+
+def _releasable(
+    store: PaymentStore, now: datetime, today: date, limit: int, busy_accounts: Collection[str]
+) -> list[Payment]:
+    """Claim by status: each claim then walks its index in order, and what waits for a bank that is away (SCHEDULED
+    again and again) never takes the place of what is new."""
+    due: list[Payment] = []
+    for status in reversed(RELEASABLE):
+        room = limit - len(due) if status is RELEASABLE[0] else max(1, limit // len(RELEASABLE))
+        if room > 0:
+            due += store.claim_due([status], now, room, due_date=today.isoformat(), busy_accounts=busy_accounts)
+    return due
+
+
+def _window_has_passed(payment: Payment, today: date, pacing: Pacing) -> bool:
+    received = payment.received_at.astimezone(BANK_ZONE).date()
+    asked_for = payment.requested_execution_date
+    begins = max(received, date.fromisoformat(asked_for)) if asked_for else received
+    return (today - begins).days > pacing.execution_window_days
+
+
+def _expired(payment: Payment, now: datetime, pacing: Pacing, actor: str) -> Move:
+    text = f"It could not be released within {pacing.execution_window_days} days of its day; order it anew if it is wanted."
+    reason = StatusReason("EXECUTION_WINDOW_PASSED", "", text)
+    after = payment.moved(advance(payment.status, StatusEvent.EXPIRE), now, reason=reason)
+    return Move("payment.expired", payment.status, after, reason, actor)
 
 
 def resend_payments(
@@ -150,16 +192,18 @@ def resend_payments(
 ) -> list[Submission]:
     """Commit the intention to send again, under permits: same instruction_id, next attempt, evidence in the journal.
 
-    A permit whose payment moved on since it was made (an answer came after all) is void and skipped.
+    A permit that expired, or whose payment moved on since it was made (an answer came after all), is void and skipped.
     """
     locked = store.lock([permit.instruction_id for permit in permits])
+    doubts = store.find_doubts(list(locked))
     moves: list[Move] = []
+    used: list[ResendPermit] = []
     proofs = {}
     for permit in permits:
         payment = locked.pop(permit.instruction_id, None)  # A second permit for the same payment finds nothing.
         if payment is None or not can_advance(payment.status, StatusEvent.RESEND):
             continue
-        if permit.attempt != payment.submission_attempts + 1:
+        if not permit.still_holds(payment, now):
             continue
         proof = permit.proof
         text = (
@@ -169,7 +213,11 @@ def resend_payments(
         reason = StatusReason("RESEND_PERMIT", "", text).bounded()
         moves.append(_release(payment, StatusEvent.RESEND, reason, now, pacing, actor))
         proofs[payment.instruction_id] = proof
+        used.append(permit)
     store.save(moves)
+    store.add_permits(used, now, actor)
+    after = {move.payment.instruction_id: move.payment for move in moves}
+    store.save_doubts([closed(doubt, after[key], now) for key, doubt in doubts.items() if key in after])
     return [
         Submission(m.payment, m.payment.submission_attempts, now + pacing.lease, proofs[m.payment.instruction_id])
         for m in moves
@@ -225,6 +273,10 @@ def record_status_reports(
     locked = store.lock({report.instruction_id for report in reports} | {payment.instruction_id for payment in asked})
     moves: list[Move] = []
     permits: dict[str, ResendPermit] = {}
+    proofs: dict[str, NotFoundProof] = {}
+    contradicted: set[str] = set()
+    in_queue = [key for key, payment in locked.items() if may_be_in_queue(payment, now, pacing)]
+    doubts = store.find_doubts(in_queue) if in_queue else {}
     next_questions = {
         payment.instruction_id: now + pacing.query_delay(payment.step_tries + 1)
         for payment in asked
@@ -241,16 +293,44 @@ def record_status_reports(
             locked[report.instruction_id] = caused[-1].payment
             moves += caused
             permits.pop(report.instruction_id, None)
+            proofs.pop(report.instruction_id, None)
+            if any(move.type == "payment.contradicted" for move in caused):
+                contradicted.add(report.instruction_id)
             if caused[-1].payment.status is not payment.status:
                 next_questions.pop(report.instruction_id, None)
-        elif evidence := _evidence_in(payment, report, pacing):
+        elif evidence := _evidence_in(payment, report):
+            proofs[report.instruction_id] = evidence
+            if not may_resend(payment, doubts.get(report.instruction_id), pacing):
+                continue
             try:
-                permits[report.instruction_id] = ResendPermit.from_evidence(payment, evidence, now)
+                permits[report.instruction_id] = ResendPermit.from_evidence(
+                    payment, evidence, now, pacing.permit_lifetime
+                )
             except EvidenceInsufficient:  # It stays in doubt and is asked for again, as soon as that can help.
                 at = earliest_evidence_at(payment, evidence)
                 if at is not None and now < at < next_questions.get(report.instruction_id, at):
                     next_questions[report.instruction_id] = at
+    changed: list[Doubt] = []
+    asked_ids = {payment.instruction_id for payment in asked}
+    for key in dict.fromkeys((*in_queue, *sorted(contradicted | asked_ids))):
+        payment, earlier = locked[key], doubts.get(key)
+        if key in permits or not (earlier or may_be_in_queue(payment, now, pacing)):
+            continue
+        doubt = follow_doubt(
+            payment,
+            earlier,
+            proof=proofs.get(key),
+            queries=payment.step_tries + (key in asked_ids),
+            is_contradicted=key in contradicted,
+            now=now,
+            pacing=pacing,
+        )
+        if doubt is not None and doubt != earlier:
+            changed.append(doubt)
+            if doubt.is_open and (earlier is None or not earlier.is_open) and key not in contradicted:
+                moves.append(doubted_move(payment, doubt, actor))
     store.save(moves)
+    store.save_doubts(changed)
     by_instant: dict[datetime, list[Payment]] = {}
     for instruction_id, at in next_questions.items():
         by_instant.setdefault(at, []).append(locked[instruction_id])
@@ -259,13 +339,11 @@ def record_status_reports(
     return RecordedReports(moves, list(permits.values()), unknown)
 
 
-def _evidence_in(payment: Payment, report: StatusReport, pacing: Pacing) -> NotFoundProof | None:
-    """Return the report's evidence that the present attempt never counted, if it speaks of that and may be used."""
+def _evidence_in(payment: Payment, report: StatusReport) -> NotFoundProof | None:
+    """Return the report's evidence that the present attempt never counted, if it speaks of that."""
     if report.word is not BankWord.NOT_FOUND or payment.status is not PaymentStatus.UNKNOWN:
         return None
-    if report.attempt != payment.submission_attempts or payment.submission_attempts > pacing.resends_max:
-        return None
-    return report.proof
+    return report.proof if report.attempt == payment.submission_attempts else None
 
 
 def claim_for_query(store: PaymentStore, *, now: datetime, limit: int, pacing: Pacing) -> list[Payment]:

@@ -17,12 +17,12 @@ from sqlalchemy import Connection
 
 from yinqi.api.gateway.v1 import gateway_pb2
 from yinqi.kernel.clock import Clock, epoch_ns
-from yinqi.kernel.errors import YinqiError
+from yinqi.kernel.errors import Unavailable, YinqiError
 from yinqi.payment import mapping, use_cases
 from yinqi.payment.model import Pacing, Payment, StatusReport, Submission
 from yinqi.payment.ports import BankGateway, Screener
 from yinqi.payment.repository import SqlPaymentStore
-from yinqi.payment.status import PaymentStatus
+from yinqi.payment.status import RELEASABLE, PaymentStatus
 from yinqi.payment.tracing import untraced, write_roots, write_steps
 from yinqi.payment.use_cases import RecordedReports
 from yinqi.runtime import attributes
@@ -119,11 +119,14 @@ class PaymentWorker:
 
     async def screen(self) -> bool:
         """Screen due payments; if monitoring is away they wait. Return whether there may be more."""
-        payments = await self._claim(
-            (PaymentStatus.RECEIVED,),
+        if not await self._is_due((PaymentStatus.RECEIVED,)):
+            return False
+        if not await self._screener.is_reachable():
+            raise Unavailable("MONITORING_AWAY", "Monitoring cannot be reached; payments wait to be screened.")
+        payments = await self._run(
             lambda store, now: use_cases.claim_for_screening(
                 store, now=now, limit=self._limits.batch_max, pacing=self._pacing
-            ),
+            )
         )
         if not payments:
             return False
@@ -155,7 +158,7 @@ class PaymentWorker:
         if free <= 0:
             await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
             return True
-        if not await self._is_due((PaymentStatus.SCREENED,)) or not await self._gateway.is_reachable():
+        if not await self._is_due(RELEASABLE) or not await self._gateway.is_reachable():
             return False
         today, calls = self._clock.today(), Counter(self._sending.values())
         # A bank that answers slowly must not take all calls from the others.
@@ -316,11 +319,6 @@ class PaymentWorker:
         return len(recovered) == _RECOVERY_LIMIT
 
     # --- small parts ---
-
-    async def _claim(
-        self, statuses: Sequence[PaymentStatus], claim: Callable[[SqlPaymentStore, datetime], T]
-    ) -> T | None:
-        return await self._run(claim) if await self._is_due(statuses) else None
 
     async def _is_due(self, statuses: Sequence[PaymentStatus], at: datetime | None = None) -> bool:
         """Look with a reader first: an idle worker must not write."""

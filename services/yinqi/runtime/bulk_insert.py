@@ -7,6 +7,7 @@ which costs more than the store itself (measured: 1,000 rows of 13 columns 25 ms
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,9 +16,12 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Column, Connection, Dialect, LargeBinary, String, Table
+from sqlalchemy.exc import DBAPIError
+
+from yinqi.runtime.database_engine import driver_of
 
 Row = Mapping[str, Any]
-_Processor = Callable[[Any], Any] | None
+_Processor = Callable[[Any], Any]
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
@@ -29,9 +33,9 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> No
     if not rows:
         return
     plan = _plan(table, tuple(rows[0]), connection.dialect)
-    columns = [
-        _column_values(name, processor, rows) for name, processor in zip(plan.names, plan.processors, strict=True)
-    ]
+    columns: list[Sequence[Any]] = list(zip(*map(plan.values_of, rows), strict=True))
+    for index, processor in plan.processors:
+        columns[index] = _processed(columns[index], processor)
     if connection.dialect.name == "postgresql":
         _insert_document(connection, plan, columns)
     else:
@@ -43,12 +47,14 @@ class _Plan:
     """What is the same for every insert of these columns.
 
     Attributes:
+        values_of: takes a row's values in the order of the columns.
+        processors: of the columns, by index, whose values the store takes in another form.
         head: "INSERT INTO t (a, b)".
         transports: per column, for the document: its type there, how a value gets in, how it gets out, its own type.
     """
 
-    names: tuple[str, ...]
-    processors: tuple[_Processor, ...]
+    values_of: Callable[[Row], tuple[Any, ...]]
+    processors: tuple[tuple[int, _Processor], ...]
     head: str
     transports: tuple[tuple[str, Callable[[Any], Any] | None, str, str], ...]
 
@@ -57,24 +63,22 @@ class _Plan:
 def _plan(table: Table, names: tuple[str, ...], dialect: Dialect) -> _Plan:
     columns = [table.c[name] for name in names]
     head = f"INSERT INTO {table.name} ({', '.join(names)})"
+    processors = [(index, _processor(column, dialect)) for index, column in enumerate(columns)]
     return _Plan(
-        names,
-        tuple(_processor(column, dialect) for column in columns),
+        itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],),
+        tuple((index, processor) for index, processor in processors if processor is not None),
         head,
         tuple(_transport(column, dialect) for column in columns),
     )
 
 
-def _processor(column: Column[Any], dialect: Dialect) -> _Processor:
+def _processor(column: Column[Any], dialect: Dialect) -> _Processor | None:
     if isinstance(column.type, LargeBinary):
         return None  # Its processor only wraps bytes for drivers that cannot tell them from text; ours can.
     return column.type.dialect_impl(dialect).bind_processor(dialect)
 
 
-def _column_values(name: str, processor: _Processor, rows: Sequence[Row]) -> list[Any]:
-    values = list(map(itemgetter(name), rows))
-    if processor is None:
-        return values
+def _processed(values: Sequence[Any], processor: _Processor) -> list[Any]:
     first = values[0]
     # One instant or status for all rows is the usual case.
     if all(value is first for value in values):
@@ -82,24 +86,25 @@ def _column_values(name: str, processor: _Processor, rows: Sequence[Row]) -> lis
     return [processor(value) for value in values]
 
 
-# SQLite allows 32,766 parameters in a statement; a power of two, so that few different statements stay prepared.
+# SQLite allows 32,766 parameters in a statement. The driver keeps one prepared per table and number of rows.
 _ROWS_PER_STATEMENT = 64
 
 
-def _insert_in_steps(connection: Connection, plan: _Plan, columns: Sequence[list[Any]]) -> None:
-    """Insert in statements of 64, 32, … 1 rows.
+def _insert_in_steps(connection: Connection, plan: _Plan, columns: Sequence[Sequence[Any]]) -> None:
+    """Insert up to 64 rows with a statement.
 
     The driver gives the interpreter lock away at every step of a statement and must win it back from a busy event loop: with a row
     a step, a writer thread spent more time on that than on writing.
     """
     rows = list(zip(*columns, strict=True))
-    start, size = 0, _ROWS_PER_STATEMENT
-    while start < len(rows):
-        while size > len(rows) - start:
-            size //= 2
-        parameters = tuple(chain.from_iterable(rows[start : start + size]))
-        connection.exec_driver_sql(_values_statement(plan.head, len(columns), size), parameters)
-        start += size
+    driver = driver_of(connection)
+    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+        some = rows[start : start + _ROWS_PER_STATEMENT]
+        statement = _values_statement(plan.head, len(columns), len(some))
+        try:
+            driver.execute(statement, tuple(chain.from_iterable(some)))
+        except sqlite3.Error as error:
+            raise DBAPIError.instance(plan.head, None, error, sqlite3.Error) from error
 
 
 @lru_cache(maxsize=1024)
@@ -107,7 +112,7 @@ def _values_statement(head: str, columns: int, rows: int) -> str:
     return f"{head} VALUES " + ", ".join([f"({', '.join('?' * columns)})"] * rows)
 
 
-def _insert_document(connection: Connection, plan: _Plan, columns: Sequence[list[Any]]) -> None:
+def _insert_document(connection: Connection, plan: _Plan, columns: Sequence[Sequence[Any]]) -> None:
     """One statement with one JSON document: one round trip, no parsing of a thousand inserts.
 
     Columns with one value for all rows travel once. (The driver's own arrays are written in Python: three times slower.)

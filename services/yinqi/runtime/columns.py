@@ -16,6 +16,11 @@ def big_integer() -> TypeEngine[int]:
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
+def utc_instant(microseconds: int) -> datetime:
+    """Return the instant that `UtcTimestamp` stores as this number."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
 class UtcTimestamp(TypeDecorator[datetime]):
     """An instant with time zone in Python, microseconds since 1970 (64-bit integer) in the store.
 
@@ -29,4 +34,4 @@ class UtcTimestamp(TypeDecorator[datetime]):
         return None if value is None else (value - _EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        return None if value is None else utc_instant(value)

@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine
 from yinqi.kernel.clock import epoch_ns
 from yinqi.kernel.errors import FailedPrecondition, Overloaded, Unavailable
 from yinqi.runtime import attributes, pending_events
-from yinqi.runtime.database_engine import open_engines, with_password_hidden
+from yinqi.runtime.database_engine import driver_of, open_engines, with_password_hidden
 from yinqi.runtime.database_errors import Fault, fault_of, storage_error
 from yinqi.runtime.fail_stop import end_process
 from yinqi.runtime.telemetry import Telemetry, format_traceparent
@@ -89,9 +89,26 @@ class _Group:
         self.ended = False
 
 
-def _driver(connection: Connection) -> Any:
-    """Return the driver's connection: SQLAlchemy compiles every savepoint anew, which costs more than the savepoint."""
-    return connection.connection.driver_connection
+class _Held:
+    """A writer thread's connection, kept from commit to commit: taking it from the pool costs as much as two statements."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    def get(self) -> Connection:
+        """Return the connection, a new one after `drop`."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
+
+    def drop(self, *, is_broken: bool = False) -> None:
+        """Give the connection back; a broken one is thrown away."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if is_broken:
+                connection.invalidate()
+            connection.close()
 
 
 def _settle_all(jobs: Sequence[_Job[Any]]) -> None:
@@ -252,31 +269,32 @@ class Database:
             ) from None
 
     def _write_loop(self) -> None:
-        while True:
-            job = self._queue.get()
-            if job is None:
-                return
-            started_ns = epoch_ns()
-            group = _Group(job)
-            try:
-                self._run_group(group)
-            except BaseException as error:  # noqa: BLE001 (a writer must never die with callers waiting)
-                _log.error("writer failed", exc_info=error)
-                for waiting in group.jobs:
-                    waiting.error = waiting.error or storage_error(error)
-            self._after_group(group.jobs, started_ns)
-            if group.ended:
-                return
+        held = _Held(self.write_engine)
+        try:
+            while (job := self._queue.get()) is not None:
+                started_ns = epoch_ns()
+                group = _Group(job)
+                try:
+                    self._run_group(held, group)
+                except BaseException as error:  # noqa: BLE001 (a writer must never die with callers waiting)
+                    _log.error("writer failed", exc_info=error)
+                    for waiting in group.jobs:
+                        waiting.error = waiting.error or storage_error(error)
+                self._after_group(group.jobs, started_ns)
+                if group.ended:
+                    return
+        finally:
+            held.drop()
 
-    def _run_group(self, group: _Group) -> None:
+    def _run_group(self, held: _Held, group: _Group) -> None:
         """Run the group's first use case and whatever else waits in one transaction."""
         try:
-            with self.write_engine.connect() as connection:
-                self._fill_group(connection, group)
+            self._fill_group(held.get(), group)
         except Exception as error:  # noqa: BLE001 (classified; each caller gets an answer)
             # The whole transaction is gone, not just one use case.
             self._end_if_broken(error)
             fault = fault_of(error)
+            held.drop(is_broken=fault is Fault.DISCONNECTED)
             if fault in (Fault.FULL, Fault.COMMIT_UNKNOWN):
                 for job in group.jobs:
                     job.error = storage_error(error)
@@ -343,13 +361,13 @@ class Database:
         for attempt in range(1, attempts_max + 1):
             mark = pending.mark()
             if savepoint:
-                _driver(connection).execute("SAVEPOINT use_case")
+                driver_of(connection).execute("SAVEPOINT use_case")
             try:
                 job.value = job.use_case(connection)
                 if not connection.in_transaction():
                     raise _TransactionEnded("a use case ended the transaction it was given")
                 if savepoint:
-                    _driver(connection).execute("RELEASE SAVEPOINT use_case")
+                    driver_of(connection).execute("RELEASE SAVEPOINT use_case")
             except BaseException as error:
                 fault = fault_of(error)
                 if fault.spoils_transaction or (fault is Fault.LOST_RACE and not savepoint):
@@ -358,8 +376,8 @@ class Database:
                 job.error = error
                 if not savepoint or not connection.in_transaction():
                     return False
-                _driver(connection).execute("ROLLBACK TO SAVEPOINT use_case")
-                _driver(connection).execute("RELEASE SAVEPOINT use_case")
+                driver_of(connection).execute("ROLLBACK TO SAVEPOINT use_case")
+                driver_of(connection).execute("RELEASE SAVEPOINT use_case")
                 if fault is Fault.LOST_RACE and attempt < attempts_max:
                     job.error = None
                     continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 
 from google.protobuf import descriptor_pool
 
@@ -69,6 +70,7 @@ def roles_from_proto(method: str) -> frozenset[str] | None:
     return frozenset(descriptor.GetOptions().Extensions[access_pb2.allowed_roles])
 
 
+@lru_cache(maxsize=1024)  # The same few callers come again and again.
 def principal_from(identity: str, roles: str, *, dev_identity_enabled: bool) -> Principal:
     """Return the caller from its metadata (name; roles separated by commas).
 

@@ -16,8 +16,9 @@ import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
+from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Status, StatusCode
 
 from yinqi.kernel.errors import InvalidRequest, Overloaded, Unavailable, YinqiError
 from yinqi.runtime import attributes
@@ -30,7 +31,7 @@ from yinqi.runtime.identity import (
     set_current_principal,
 )
 from yinqi.runtime.settings import Settings
-from yinqi.runtime.telemetry import Telemetry, context_from_traceparent
+from yinqi.runtime.telemetry import Telemetry
 
 _log = structlog.get_logger(__name__)
 Context = grpc.aio.ServicerContext
@@ -152,15 +153,13 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 return await self._serve(method, allowed, inner, request, context, metadata, streaming, None)
             # A long stream is its own story; tied to its opener's trace it would leave that trace open for days.
             parent = "" if streaming else metadata.get(attributes.TRACEPARENT_KEY, "")
-            with self._telemetry.tracer.start_as_current_span(
-                span_name,
-                context=context_from_traceparent(parent),
-                kind=SpanKind.SERVER,
-                attributes=span_attributes,
-                record_exception=False,
-                set_status_on_exception=False,
-            ) as span:
+            span = self._telemetry.start_server_span(span_name, parent, span_attributes)
+            token = otel_context.attach(trace.set_span_in_context(span))
+            try:
                 return await self._serve(method, allowed, inner, request, context, metadata, streaming, span)
+            finally:
+                otel_context.detach(token)
+                span.end()
 
         return call
 

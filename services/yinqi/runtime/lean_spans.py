@@ -33,6 +33,13 @@ _KINDS = {kind: kind.value + 1 for kind in SpanKind}  # protobuf counts from 1
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200  # opentelemetry.proto.trace.v1.SpanFlags
 
 
+_SPAN_ID_MASK = (1 << 64) - 1
+
+
+def _random_int(size: int) -> int:
+    return int.from_bytes(secrets.token_bytes(size))
+
+
 class LeanSpan(trace.Span):
     """A span being made. It keeps no exception texts: they may quote an account number."""
 
@@ -131,13 +138,26 @@ class LeanTracer(trace.Tracer):
         set_status_on_exception: bool = True,
     ) -> trace.Span:
         parent = trace.get_current_span(context).get_span_context()
+        return self.start_child(parent, name, kind, attributes, links or (), start_time)
+
+    def start_child(
+        self,
+        parent: SpanContext,
+        name: str,
+        kind: SpanKind,
+        attributes: Mapping[str, Any] | None,
+        links: Sequence[Link] = (),
+        start_ns: int | None = None,
+    ) -> trace.Span:
+        """Return a new span below `parent`, or a root if that is not valid; without any context being built for it."""
         if not parent.is_valid:
-            own = SpanContext(secrets.randbits(128) or 1, secrets.randbits(64) or 1, False, _SAMPLED)
-            return LeanSpan(name, own, None, self._processor, self._resource, kind, attributes, links or (), start_time)
+            random = _random_int(24)
+            own = SpanContext(random >> 64 or 1, random & _SPAN_ID_MASK or 1, False, _SAMPLED)
+            return LeanSpan(name, own, None, self._processor, self._resource, kind, attributes, links, start_ns)
         if not parent.trace_flags & TraceFlags.SAMPLED:
             return trace.NonRecordingSpan(parent)
-        own = SpanContext(parent.trace_id, secrets.randbits(64) or 1, False, parent.trace_flags)
-        return LeanSpan(name, own, parent, self._processor, self._resource, kind, attributes, links or (), start_time)
+        own = SpanContext(parent.trace_id, _random_int(8) or 1, False, parent.trace_flags)
+        return LeanSpan(name, own, parent, self._processor, self._resource, kind, attributes, links, start_ns)
 
     @contextmanager
     def start_as_current_span(  # type: ignore[override]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import socket
 
 import psutil
 
 from yinqi.kernel.errors import FailedPrecondition
+
+_FREE_PORTS = range(15_000, 32_000)
 
 
 class PortInUse(FailedPrecondition):
@@ -49,7 +52,12 @@ def is_free(host: str, port: int) -> bool:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """Return a port nobody listens on at this moment.
+
+    It lies below the range from which systems give ports to outgoing connections: one of those could take it before its
+    owner has started.
+    """
+    while True:
+        port = _FREE_PORTS.start + secrets.randbelow(len(_FREE_PORTS))
+        if is_free(host, port):
+            return port

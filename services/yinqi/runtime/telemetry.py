@@ -99,6 +99,13 @@ class Telemetry:
         """Whether spans are recorded."""
         return self._processor is not None
 
+    def start_server_span(self, name: str, parent_traceparent: str, attributes: Attributes) -> Span:
+        """Return the span of a call that came in, not yet the current one; one that records nothing if tracing is off."""
+        if not isinstance(self.tracer, LeanTracer):
+            return trace.INVALID_SPAN
+        parent = parse_traceparent(parent_traceparent) if parent_traceparent else trace.INVALID_SPAN_CONTEXT
+        return self.tracer.start_child(parent, name, SpanKind.SERVER, attributes)
+
     def new_traceparent(self, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> str:
         """Return the traceparent of a new root span; its sampled flag says whether tracing is on."""
         material = random_bytes(24).hex()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import sqlite3
 import zlib
-from collections.abc import Mapping
 from typing import Any
 
+from yinqi.sandbox_bank.asked import Asked
 from yinqi.sandbox_bank.clock import china_date, china_time
+from yinqi.sandbox_bank.day_view import Shown, booked, is_rewritten, rewritten
 from yinqi.sandbox_bank.errors import MessageRefused
 from yinqi.sandbox_bank.fields import (
     CURRENCY_CODES,
@@ -26,10 +27,14 @@ PAGE_SIZE = 200
 STATEMENT_MONTHS = 13
 
 
-def balances(connection: sqlite3.Connection, body: Mapping[str, Any], now_ms: int, member: str) -> Records:
+def balances(connection: sqlite3.Connection, asked_of: Asked, member: str) -> Records:
     """NTQADINF and NTQACINF: balances in the order asked; an account not ours carries its own error."""
-    asked = [text(record, "accNbr") for record in records(body, member, ACCOUNTS_MAX)]
-    return [_balance(connection, account, now_ms) for account in asked]
+    accounts = [text(record, "accNbr") for record in records(asked_of.body, member, ACCOUNTS_MAX)]
+    found = [_balance(connection, account, asked_of.now_ms) for account in accounts]
+    for record in found:
+        if record["errCod"] == "SUC0000":
+            record["onlBal"] = Amount(record["onlBal"] + asked_of.off_by("balance"))
+    return found
 
 
 def rights(connection: sqlite3.Connection, *, may_pay: bool, may_query: bool) -> Records:
@@ -47,33 +52,51 @@ def rights(connection: sqlite3.Connection, *, may_pay: bool, may_query: bool) ->
     ]
 
 
-def statement(connection: sqlite3.Connection, body: Mapping[str, Any], now_ms: int) -> dict[str, Records]:
+def statement(connection: sqlite3.Connection, asked_of: Asked) -> dict[str, Records]:
     """trsQryByBreakPoint: one page of an account's day with its totals, the day's balances and the next cursor."""
-    asked = records(body, "trsqryx1", 1)[0]
-    day, today = parse_date("trxDat", asked.get("trxDat")), china_date(now_ms)
+    asked = records(asked_of.body, "trsqryx1", 1)[0]
+    day, today = parse_date("trxDat", asked.get("trxDat")), china_date(asked_of.now_ms)
     if not months_before(today, STATEMENT_MONTHS) <= day <= today:
         raise MessageRefused("NTF0006", "trxDat must lie within the last 13 months 查询日期超限")
     account = _company_account(connection, text(asked, "accNbr"))
-    after = _read_cursor(body.get("trsqryy1"), account["account"], day)
-    rows = connection.execute(
-        "SELECT * FROM entries WHERE account = ? AND booking_date = ? AND serial > ? ORDER BY serial LIMIT ?",
-        (account["account"], day.isoformat(), after, PAGE_SIZE + 1),
-    ).fetchall()
-    page = rows[:PAGE_SIZE]
-    last = page[-1]["serial"] if page else after
-    more = "Y" if len(rows) > PAGE_SIZE else "N"
+    after = _read_cursor(asked_of.body.get("trsqryy1"), account["account"], day)
+    opening = _balance_at_end(connection, account, day - dt.timedelta(days=1))
+    listed = _listed(connection, asked_of, account["account"], day, opening, after)
+    page = listed[:PAGE_SIZE]
+    last = page[-1].serial if page else after
+    more = "Y" if len(listed) > PAGE_SIZE else "N"
+    if asked_of.faults.get("misorder_pages", {}).get("how") == "within":
+        page.reverse()
     return {
-        "trsqryz1": [_entry(row, account["currency"]) for row in page],
+        "trsqryz1": _entries(page, account["currency"], asked_of.off_by("entry")),
         "trsqryz2": [_page_totals(page)],
         "trsqryz3": [
             {
-                "opnBal": Amount(_balance_at_end(connection, account, day - dt.timedelta(days=1))),
-                "clsBal": Amount(_balance_at_end(connection, account, day)),
+                "opnBal": Amount(opening + asked_of.off_by("opening")),
+                "clsBal": Amount(_balance_at_end(connection, account, day) + asked_of.off_by("closing")),
                 "dayEnd": "Y" if day < today else "N",
             }
         ],
         "trsqryy1": [_cursor(account["account"], day, last, more)],
     }
+
+
+def _listed(
+    connection: sqlite3.Connection, asked_of: Asked, account: str, day: dt.date, opening: int, after: int
+) -> list[Shown]:
+    """What follows the cursor: one entry more than a page when there is more."""
+    backwards = asked_of.faults.get("misorder_pages", {}).get("how") == "across"
+    hidden_from = asked_of.hidden_from_ms
+    if not backwards and hidden_from is None and not is_rewritten(connection):
+        return booked(connection, account, day.isoformat(), after, PAGE_SIZE + 1)
+    closed = day < china_date(asked_of.now_ms)
+    entries = rewritten(connection, account, day.isoformat(), opening, closed=closed)
+    if hidden_from is not None:
+        entries = [one for one in entries if one.booked_at < hidden_from]
+    if backwards:
+        entries.reverse()
+    place = next((n for n, one in enumerate(entries, 1) if one.serial == after), 0)
+    return entries[place : place + PAGE_SIZE + 1]
 
 
 def _company_account(connection: sqlite3.Connection, account: str) -> sqlite3.Row:
@@ -116,30 +139,38 @@ def _balance_at_end(connection: sqlite3.Connection, account: sqlite3.Row, day: d
     return int(account["opening"] if row is None else row[0])
 
 
-def _entry(row: sqlite3.Row, currency: str) -> dict[str, Any]:
+def _entries(page: list[Shown], currency: str, off_by: int) -> Records:
+    written = [entry_record(one, currency) for one in page]
+    if written:
+        written[-1]["acctBal"] = Amount(written[-1]["acctBal"] + off_by)
+    return written
+
+
+def entry_record(entry: Shown, currency: str) -> dict[str, Any]:
+    """One entry as the statement and the notice show it."""
     return {
-        "trxSeq": format_serial(row["serial"]),
-        "trxDat": format_date(row["booking_date"]),
-        "valDat": format_date(row["booking_date"]),
-        "trxTim": china_time(row["booked_at"]).strftime("%H%M%S"),
-        "trxDir": "D" if row["amount"] < 0 else "C",
-        "trsAmt": Amount(row["amount"]),
+        "trxSeq": format_serial(entry.serial),
+        "trxDat": format_date(entry.booking_date),
+        "valDat": format_date(entry.booking_date),
+        "trxTim": china_time(entry.booked_at).strftime("%H%M%S"),
+        "trxDir": "D" if entry.amount < 0 else "C",
+        "trsAmt": Amount(entry.amount),
         "ccyNbr": CURRENCY_CODES[currency],
-        "acctBal": Amount(row["balance_after"]),
-        "yurRef": row["reference"],
-        "reqNbr": "" if row["request_number"] is None else format_request_number(row["request_number"]),
-        "rvsFlg": row["reversal"],
-        "oppsiteName": row["counterparty_name"],
-        "oppAcc": row["counterparty_account"],
-        "trxTxt": row["text"],
-        "trxCod": row["kind"],
-        "orgSeq": format_serial(row["original_serial"]),
+        "acctBal": Amount(entry.balance_after),
+        "yurRef": entry.reference,
+        "reqNbr": "" if entry.request_number is None else format_request_number(entry.request_number),
+        "rvsFlg": entry.reversal,
+        "oppsiteName": entry.counterparty_name,
+        "oppAcc": entry.counterparty_account,
+        "trxTxt": entry.text,
+        "trxCod": entry.kind,
+        "orgSeq": format_serial(entry.original_serial),
     }
 
 
-def _page_totals(page: list[sqlite3.Row]) -> dict[str, Any]:
-    debits = [-row["amount"] for row in page if row["amount"] < 0]
-    credits = [row["amount"] for row in page if row["amount"] > 0]
+def _page_totals(page: list[Shown]) -> dict[str, Any]:
+    debits = [-one.amount for one in page if one.amount < 0]
+    credits = [one.amount for one in page if one.amount > 0]
     return {
         "debNum": str(len(debits)),
         "debAmt": Amount(sum(debits)),

@@ -1,7 +1,8 @@
-"""The bank's book: one SQLite file, one writer, double entry, an answer only after the commit."""
+"""The bank's book: one SQLite file (or memory), one writer, double entry, an answer only after the commit."""
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from yinqi.sandbox_bank.schema import SCHEMA
+from yinqi.sandbox_bank.schema import create_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,17 @@ class Posting:
 class Book:
     """Connections to the book. A failed commit leaves the last committed state, also after kill -9."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
+        """Open the book in a file, or in memory when there is no path: quick to make, gone when closed."""
+        if path is None:
+            self._writer = self._reader = _in_memory()
+            self._writer_lock = self._reader_lock = threading.Lock()
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = _connect(path)
+        self._writer = _durable(_connect(path))
         self._writer_lock, self._reader_lock = threading.Lock(), threading.Lock()
-        self._writer.executescript(SCHEMA)
-        self._reader = _connect(path)
+        create_schema(self._writer)
+        self._reader = _durable(_connect(path))
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -49,15 +55,16 @@ class Book:
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view of what is committed; does not wait for the writer."""
+        """One consistent view of what is committed; does not wait for the writer of a file."""
         with self._reader_lock, _transaction(self._reader, "BEGIN"):
             yield self._reader
 
     def close(self) -> None:
         """Wait for running transactions, then close."""
-        with self._writer_lock, self._reader_lock:
-            self._reader.close()
+        with self._writer_lock:
             self._writer.close()
+        with self._reader_lock:
+            self._reader.close()
 
 
 def get_setting(connection: sqlite3.Connection, name: str) -> str | None:
@@ -119,12 +126,30 @@ def post(connection: sqlite3.Connection, postings: Sequence[Posting], booking_da
     return serials
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path | str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
     connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _durable(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+def _in_memory() -> sqlite3.Connection:
+    connection = _connect(":memory:")
+    connection.deserialize(_empty_book())
+    return connection
+
+
+@functools.cache
+def _empty_book() -> bytes:
+    """An empty book as bytes: a simulation opens thousands, and making the tables is the slow part."""
+    connection = _connect(":memory:")
+    create_schema(connection)
+    return connection.serialize()
 
 
 @contextmanager

@@ -17,6 +17,8 @@ _MORNING_MS = 9 * 3_600_000
 
 def roll_to(connection: sqlite3.Connection, now_ms: int) -> None:
     """Close every day before today, then book what is due today. Each day's entries carry that day's date."""
+    if not something_due(connection, now_ms):
+        return
     today = china_date(now_ms)
     stored = get_setting(connection, _LAST_DAY)
     day = today if stored is None else dt.date.fromisoformat(stored)
@@ -40,6 +42,16 @@ def something_due(connection: sqlite3.Connection, now_ms: int) -> bool:
         {"setting": _LAST_DAY, "today": today},
     ).fetchone()
     return bool(row[0])
+
+
+def next_day_work_at(connection: sqlite3.Connection) -> int | None:
+    """When a later business day has work: a return, or a scheduled entry; business milliseconds."""
+    row = connection.execute(
+        """SELECT min(day) FROM (SELECT min(return_due_on) AS day FROM payments WHERE return_due_on IS NOT NULL
+        UNION ALL SELECT min(date(due_on, at_day_end || ' days')) FROM scheduled_entries WHERE serial IS NULL
+          AND account IN (SELECT account FROM accounts))"""
+    ).fetchone()
+    return None if row[0] is None else start_of_day_ms(dt.date.fromisoformat(row[0]))
 
 
 def schedule(connection: sqlite3.Connection, entries: tuple[ScheduledEntry, ...], today: dt.date) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import time
 from collections.abc import Callable
 
 CHINA = dt.timezone(dt.timedelta(hours=8), "UTC+8")
 DAY_MS = 86_400_000
+RATE_MAX = 100_000
 
 WallClock = Callable[[], int]
 
@@ -33,32 +35,42 @@ def start_of_day_ms(day: dt.date) -> int:
 
 
 class BusinessClock:
-    """Real time plus an offset that only grows, or a frozen instant. Its state is kept in the book by the caller."""
+    """Business time: a straight line through (wall, business) with a slope; slope 0 is frozen, 60 a minute a second.
 
-    def __init__(self, wall_ms: WallClock, offset_ms: int = 0, frozen_at_ms: int | None = None) -> None:
+    Its state (`line`) is kept in the book by the caller.
+    """
+
+    def __init__(self, wall_ms: WallClock, line: tuple[int, int, float] | None = None) -> None:
         self.wall_ms = wall_ms
-        self.offset_ms = offset_ms
-        self.frozen_at_ms = frozen_at_ms
+        self.line = line or (0, 0, 1.0)
+
+    @property
+    def rate(self) -> float:
+        """Business milliseconds per real one."""
+        return self.line[2]
 
     def now_ms(self) -> int:
         """Business time in milliseconds since 1970."""
-        return self.wall_ms() + self.offset_ms if self.frozen_at_ms is None else self.frozen_at_ms
+        wall, business, rate = self.line
+        # A rate of one is exact; floats would lose milliseconds over decades.
+        return business + (self.wall_ms() - wall if rate == 1 else int((self.wall_ms() - wall) * rate))
+
+    def wall_ms_until(self, at_ms: int) -> int | None:
+        """Real milliseconds until a business instant; 0 when it is past, None when it never comes."""
+        left = at_ms - self.now_ms()
+        if left <= 0:
+            return 0
+        return math.ceil(left / self.rate) if self.rate else None
 
     def advance(self, by_ms: int) -> None:
-        """Move business time forward; it never goes back because booked days are closed."""
+        """Jump forward; business time never goes back because booked days are closed."""
         if by_ms < 0:
             raise ValueError("the business clock only moves forward")
-        if self.frozen_at_ms is None:
-            self.offset_ms += by_ms
-        else:
-            self.frozen_at_ms += by_ms
+        wall, business, rate = self.line
+        self.line = (wall, business + by_ms, rate)
 
-    def freeze(self) -> None:
-        """Stop business time at this instant."""
-        self.frozen_at_ms = self.now_ms()
-
-    def unfreeze(self) -> None:
-        """Let business time run again from where it stands."""
-        if self.frozen_at_ms is not None:
-            self.offset_ms = self.frozen_at_ms - self.wall_ms()
-            self.frozen_at_ms = None
+    def run(self, rate: float) -> None:
+        """Let business time run at this rate from where it stands; 0 freezes it."""
+        if not 0 <= rate <= RATE_MAX:
+            raise ValueError(f"rate must be from 0 to {RATE_MAX}")
+        self.line = (self.wall_ms(), self.now_ms(), rate)

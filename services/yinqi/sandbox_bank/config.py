@@ -38,7 +38,7 @@ class BankConfig:
     """Settings of one sandbox bank. Times in milliseconds of business time; sizes in bytes."""
 
     listen: str = "127.0.0.1:7106"
-    database: Path = Path("var/sandbox_bank.db")
+    database: Path | None = Path("var/sandbox_bank.db")  # None: in memory, gone with the process
     keys_dir: Path = Path("var/bank_keys")
     script: Path | None = None
     execution_delay_ms: int = 300
@@ -47,6 +47,7 @@ class BankConfig:
     queries_max: int = 20
     body_bytes_max: int = 4 * 1024 * 1024
     otlp_endpoint: str = ""
+    notice_url: str = ""
     accounts: tuple[Account, ...] = field(default=DEFAULT_ACCOUNTS)
 
     @property
@@ -67,7 +68,7 @@ def read_config(path: Path | None, flags: Mapping[str, Any]) -> BankConfig:
     tree = tomllib.loads(path.read_text("utf-8")) if path else {}
     accounts = tree.pop("account", None)
     known = {"listen", "database", "keys_dir", "script", "execution_delay_ms", "loose_answers", "submits_max",
-             "queries_max", "body_bytes_max"}  # fmt: skip
+             "queries_max", "body_bytes_max", "notice_url"}  # fmt: skip
     if unknown := sorted(set(tree) - known):
         raise ControlRefused(
             f"{path}: {', '.join(unknown)} is not known; allowed: {', '.join(sorted(known))}, [[account]]"
@@ -76,6 +77,8 @@ def read_config(path: Path | None, flags: Mapping[str, Any]) -> BankConfig:
     for name in ("database", "keys_dir", "script"):
         if name in values:
             values[name] = Path(values[name])
+    if str(values.get("database")) == ":memory:":
+        values["database"] = None
     if accounts is not None:
         values["accounts"] = tuple(read_account(raw) for raw in accounts)
     return BankConfig(**values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +13,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from yinqi.sandbox_bank.bank import Bank
-from yinqi.sandbox_bank.book import Posting, create_account, post, put_setting
-from yinqi.sandbox_bank.business_day import roll_to
-from yinqi.sandbox_bank.clock import DAY_MS, BusinessClock, china_date, china_time
+from yinqi.sandbox_bank.book import Posting, create_account, post
+from yinqi.sandbox_bank.clock import china_date, china_time
+from yinqi.sandbox_bank.clock_moves import read_move
 from yinqi.sandbox_bank.config import read_account
 from yinqi.sandbox_bank.errors import ControlRefused
 from yinqi.sandbox_bank.fields import format_serial, parse_amount
-from yinqi.sandbox_bank.judge import book_report
 
 Handler = Callable[[Bank, Request, bytes], dict[str, Any]]
 
@@ -43,7 +43,9 @@ def control_routes(bank: Bank, changed: Callable[[], None]) -> list[Route]:
     return [
         route("/control/book", _book, "GET"),
         route("/control/clock", _clock, "GET", "POST"),
-        route("/control/script", _script, "POST"),
+        route("/control/script", _script, "GET", "POST"),
+        route("/control/faults", _faults, "GET"),
+        route("/control/notices", _notices, "GET", "POST"),
         route("/control/accounts", _accounts, "POST"),
         route("/control/entries", _entries, "POST"),
         route("/control/permissions", _permissions, "POST"),
@@ -52,28 +54,35 @@ def control_routes(bank: Bank, changed: Callable[[], None]) -> list[Route]:
 
 def _book(bank: Bank, request: Request, content: bytes) -> dict[str, Any]:
     with_payments = request.query_params.get("payments", "true") != "false"
-    with bank.book.read() as connection:
-        return {"clock": _now(bank), **book_report(connection, with_payments=with_payments)}
+    return {"clock": _now(bank), **bank.judge(with_payments=with_payments)}
 
 
 def _clock(bank: Bank, request: Request, content: bytes) -> dict[str, Any]:
     if request.method == "POST":
-        asked = _object(content)
-        moves = {
-            "advance_days": lambda clock: clock.advance(_whole(asked, "advance_days") * DAY_MS),
-            "advance_seconds": lambda clock: clock.advance(_whole(asked, "advance_seconds") * 1000),
-            "freeze": lambda clock: clock.freeze() if asked["freeze"] is True else clock.unfreeze(),
-        }  # fmt: skip
-        if len(asked) != 1 or not set(asked) <= set(moves):
-            raise ControlRefused(f"exactly one of {', '.join(moves)} is needed")
-        move: Callable[[BusinessClock], None] = moves[next(iter(asked))]
-        bank.move_clock(move)
+        bank.move_clock(read_move(_object(content)))
     return _now(bank)
 
 
 def _script(bank: Bank, request: Request, content: bytes) -> dict[str, Any]:
-    script = bank.load_script(content.decode("utf-8", "replace"))
-    return {"rules": len(script.rules), "entries": len(script.entries)}
+    if request.method == "POST":
+        bank.load_script(content.decode("utf-8", "replace"))
+    return {"rules": len(bank.script.rules), "entries": len(bank.script.entries)}
+
+
+def _faults(bank: Bank, request: Request, content: bytes) -> dict[str, Any]:
+    limit = request.query_params.get("limit", "100")
+    if not re.fullmatch(r"[0-9]{1,6}", limit):
+        raise ControlRefused("limit must be a whole number")
+    return dict(bank.fired(limit=int(limit)))
+
+
+def _notices(bank: Bank, request: Request, content: bytes) -> dict[str, Any]:
+    if request.method == "POST":
+        url = _object(content).get("url")
+        if not isinstance(url, str) or not re.fullmatch(r"(https?://\S+)?", url):
+            raise ControlRefused('url must be an http or https address, or "" for no notices')
+        bank.notify(url)
+    return dict(bank.notice_counts())
 
 
 def _accounts(bank: Bank, request: Request, content: bytes) -> dict[str, Any]:
@@ -91,9 +100,7 @@ def _entries(bank: Bank, request: Request, content: bytes) -> dict[str, Any]:
     kind = asked.get("kind")
     if amount is None or kind not in ("fee", "credit"):
         raise ControlRefused('kind must be fee or credit, amount a text with two decimals like "12.50"')
-    with bank.book.write() as connection:
-        now_ms = bank.clock.now_ms()
-        roll_to(connection, now_ms)
+    with bank.at_one_instant() as (connection, now_ms):
         known = connection.execute(
             "SELECT 1 FROM accounts WHERE account = ? AND owner = 'company'", (asked.get("account"),)
         )
@@ -115,9 +122,8 @@ def _permissions(bank: Bank, request: Request, content: bytes) -> dict[str, Any]
     asked = _object(content)
     if not asked or not set(asked) <= {"pay", "query"} or any(not isinstance(value, bool) for value in asked.values()):
         raise ControlRefused("pay and query, each true or false, are allowed")
-    with bank.book.write() as connection:
-        for name, granted in asked.items():
-            put_setting(connection, f"permission.{name}", "Y" if granted else "N")
+    for name, granted in asked.items():
+        bank.grant(name, granted=granted)
     return {name: bank.permission(name) for name in ("pay", "query")}
 
 
@@ -127,7 +133,8 @@ def _now(bank: Bank) -> dict[str, Any]:
         "now": china_time(now_ms).isoformat(timespec="milliseconds"),
         "business_date": china_date(now_ms).isoformat(),
         "offset_seconds": (now_ms - bank.clock.wall_ms()) // 1000,
-        "frozen": bank.clock.frozen_at_ms is not None,
+        "frozen": bank.clock.rate == 0,
+        "rate": bank.clock.rate,
     }
 
 
@@ -139,10 +146,3 @@ def _object(content: bytes) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise ControlRefused("a JSON object is needed")
     return asked
-
-
-def _whole(asked: dict[str, Any], name: str) -> int:
-    value = asked[name]
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 366 * 86_400:
-        raise ControlRefused(f"{name} must be a whole number, not negative, at most a year")
-    return value

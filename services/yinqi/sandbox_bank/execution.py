@@ -28,6 +28,7 @@ class Due:
     memo: str
     status: str
     debit_serial: int | None
+    due_at: int
     plan: Mapping[str, Mapping[str, Any]]
 
 
@@ -82,6 +83,8 @@ def decide(due: Sequence[Due], booked: Mapping[str, int], now_ms: int, today: dt
 def _execute(payment: Due, left: dict[str, int], step: Step, now_ms: int, today: dt.date) -> Change:
     if refuse := payment.plan.get("refuse"):
         return Change(payment.request_number, "FIN", refuse["flag"], refuse["code"], refuse["text"])
+    if late := payment.plan.get("late_reject"):
+        return _reject_late(payment, late, left, step)
     suspicious = payment.plan.get("suspicious")
     if suspicious is None:
         return _settle(payment, left, step, today)
@@ -97,10 +100,25 @@ def _resolve(payment: Due, left: dict[str, int], step: Step, now_ms: int, today:
     suspicious = payment.plan["suspicious"]
     if suspicious["then"] == "S":
         return _settle(payment, left, step, today)
+    _give_back(payment, left, step)
+    return Change(payment.request_number, "FIN", "F", suspicious["code"], suspicious["text"])
+
+
+def _reject_late(payment: Due, late: Mapping[str, Any], left: dict[str, int], step: Step) -> Change:
+    if late["debited"] == "before" and payment.debit_serial is None:
+        if left[payment.debtor_account] < payment.amount:
+            return _no_funds(payment)
+        due_at = payment.due_at + int(late["after_seconds"] * 1000)
+        return Change(payment.request_number, "BNK", due_at=due_at, debit=_debit(payment, left, step))
+    _give_back(payment, left, step)
+    return Change(payment.request_number, "FIN", late["flag"], late["code"], late["text"])
+
+
+def _give_back(payment: Due, left: dict[str, int], step: Step) -> None:
+    """Reverse the debit where there was one."""
     if payment.debit_serial is not None:
         left[payment.debtor_account] += payment.amount
         step.postings.append(_posting(payment, payment.amount, "冲正 reversal", "*", payment.debit_serial))
-    return Change(payment.request_number, "FIN", "F", suspicious["code"], suspicious["text"])
 
 
 def _settle(payment: Due, left: dict[str, int], step: Step, today: dt.date) -> Change:
@@ -109,6 +127,8 @@ def _settle(payment: Due, left: dict[str, int], step: Step, today: dt.date) -> C
         if left[payment.debtor_account] < payment.amount:
             return _no_funds(payment)
         change.debit = _debit(payment, left, step)
+    if "double_debit" in payment.plan:
+        _debit(payment, left, step)
     if give_back := payment.plan.get("return"):
         change.return_due_on = (today + dt.timedelta(days=int(give_back["after_days"]))).isoformat()
     if fee := payment.plan.get("fee"):
@@ -153,7 +173,7 @@ def _posting(payment: Due, amount: int, text: str, reversal: str = "", original:
 def _load_due(connection: sqlite3.Connection, now_ms: int) -> list[Due]:
     rows = connection.execute(
         """SELECT request_number, reference, debtor_account, amount, creditor_account, creditor_name, memo, status,
-        debit_serial, plan FROM payments WHERE due_at <= ? ORDER BY due_at, request_number LIMIT ?""",
+        debit_serial, due_at, plan FROM payments WHERE due_at <= ? ORDER BY due_at, request_number LIMIT ?""",
         (now_ms, EXECUTE_MAX),
     )
     return [Due(**{**dict(row), "plan": json.loads(row["plan"] or "{}")}) for row in rows]
@@ -172,6 +192,8 @@ def _store(connection: sqlite3.Connection, step: Step, serials: Sequence[int], t
         "UPDATE payments SET debit_serial = ?, debited_on = ? WHERE request_number = ?",
         [(serials[c.debit], today, c.request_number) for c in step.changes if c.debit is not None],
     )
+    if not step.day_end_fees:
+        return
     connection.executemany(
         "INSERT OR IGNORE INTO scheduled_entries VALUES (?, ?, ?, 'FEE', ?, 1, '', '', ?, NULL)",
         [(identity, account, amount, today, text) for identity, account, amount, text in step.day_end_fees],

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from yinqi.sandbox_bank.bank import Bank
@@ -19,8 +19,9 @@ _log = logging.getLogger(__name__)
 class ExecutionLoop:
     """Runs `Bank.tick` whenever something may be due."""
 
-    def __init__(self, bank: Bank, workers: ThreadPoolExecutor) -> None:
-        self._bank, self._workers = bank, workers
+    def __init__(self, bank: Bank, workers: ThreadPoolExecutor, happened: Callable[[], None]) -> None:
+        """`happened` is called on the event loop after each step that may have something to tell."""
+        self._bank, self._workers, self._happened = bank, workers, happened
         self._wake = asyncio.Event()
         self._stopping = False
 
@@ -47,13 +48,18 @@ class ExecutionLoop:
             # A book that cannot be written (full disk) must not end executions for good: say so and try again.
             try:
                 executed = await loop.run_in_executor(self._workers, self._bank.tick)
-                wait_ms = 0 if executed else await loop.run_in_executor(self._workers, self._bank.wait_ms)
+                self._happened()
+                wait_ms = 0 if executed else await loop.run_in_executor(self._workers, self._wait_ms)
             except sqlite3.Error:
                 _log.exception("the book cannot be written, trying again 账簿写入失败")
                 wait_ms = _IDLE_MS_MAX
             limit_ms = _IDLE_MS_MAX if wait_ms is None else min(wait_ms, _IDLE_MS_MAX)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), limit_ms / 1000)
+
+    def _wait_ms(self) -> int | None:
+        """Notices have a loop of their own: one that waits for the company must not keep this one awake."""
+        return self._bank.wait_ms(notices=False)
 
 
 def _stop_on_failure(task: asyncio.Task[None]) -> None:

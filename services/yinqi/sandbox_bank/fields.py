@@ -76,3 +76,13 @@ def months_before(day: dt.date, months: int) -> dt.date:
 def has_control_characters(text: str) -> bool:
     """Whether a text carries characters that no bank form can print."""
     return _CONTROL.search(text) is not None
+
+
+def is_encodable(text: str) -> bool:
+    """Whether a text has a UTF-8 form: lone surrogates have none."""
+    return text.isascii() or encodable(text) == text
+
+
+def encodable(text: str) -> str:
+    """The text with lone surrogates replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -13,17 +13,18 @@ _OPEN = ("AUT", "NTE", "OPR", "BNK", "APW")
 def book_report(connection: sqlite3.Connection, *, with_payments: bool) -> dict[str, Any]:
     """Accounts, totals, integrity and (on request) every reference. Debits are counted from entries, never from statuses."""
     references = _references(connection)
+    double = [one["reference"] for one in references if one["times_debited"] - one["times_credited"] > 1]
     report: dict[str, Any] = {
         "accounts": _accounts(connection),
         "totals": _totals(connection),
-        "double_debits": sum(1 for one in references if one["times_debited"] - one["times_credited"] > 1),
-        "double_debited_references": [
-            one["reference"] for one in references if one["times_debited"] - one["times_credited"] > 1
-        ],
+        "double_debits": len(double),
+        "double_debited_references": double,
+        "never_debited": sum(one["times_debited"] == 0 for one in references),
         "integrity": integrity(connection),
     }
     if with_payments:
         report["payments"] = references
+        report["never_debited_references"] = [one["reference"] for one in references if one["times_debited"] == 0]
     return report
 
 
@@ -88,11 +89,13 @@ def _references(connection: sqlite3.Connection) -> list[dict[str, Any]]:
     """One record per reference: the newest payment's state, and money movements over all payments of it."""
     rows = connection.execute(
         """WITH moved AS (
-          SELECT request_number, sum(amount < 0) AS debits, sum(amount > 0) AS credits, sum(amount) AS net
+          SELECT request_number, sum(amount < 0) AS debits, sum(amount > 0) AS credits,
+            sum(min(amount, 0)) AS debited, sum(max(amount, 0)) AS credited
           FROM entries WHERE request_number IS NOT NULL AND account NOT LIKE 'CLEARING-%' GROUP BY request_number),
         refused AS (SELECT user_id, reference, count(*) AS times FROM duplicates GROUP BY 1, 2)
         SELECT p.*, max(p.request_number) AS newest, count(*) AS times_received,
-          coalesce(sum(m.debits), 0) AS debits, coalesce(sum(m.credits), 0) AS credits, coalesce(sum(m.net), 0) AS net,
+          coalesce(sum(m.debits), 0) AS debits, coalesce(sum(m.credits), 0) AS credits, coalesce(sum(m.debited), 0) AS debited,
+          coalesce(sum(m.credited), 0) AS credited,
           coalesce((SELECT times FROM refused r WHERE r.user_id = p.user_id AND r.reference = p.reference), 0) AS refusals
         FROM payments p LEFT JOIN moved m USING (request_number)
         GROUP BY p.user_id, p.reference ORDER BY newest"""
@@ -112,7 +115,9 @@ def _references(connection: sqlite3.Connection) -> list[dict[str, Any]]:
             "duplicates_refused": row["refusals"],
             "times_debited": row["debits"],
             "times_credited": row["credits"],
-            "net_debited": format_amount(-row["net"]),
+            "debited": format_amount(-row["debited"]),
+            "credited": format_amount(row["credited"]),
+            "net_debited": format_amount(-row["debited"] - row["credited"]),
         }
         for row in rows
     ]

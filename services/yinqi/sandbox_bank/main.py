@@ -8,21 +8,25 @@ import logging
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 import uvicorn
 import uvloop
+from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from yinqi.sandbox_bank import commands
 from yinqi.sandbox_bank.bank import Bank
 from yinqi.sandbox_bank.clock import WallClock, system_wall_ms
 from yinqi.sandbox_bank.config import BankConfig, read_config
 from yinqi.sandbox_bank.errors import ControlRefused
 from yinqi.sandbox_bank.http_app import ABORT, build_app
+from yinqi.sandbox_bank.keys import KeyRing
+from yinqi.sandbox_bank.sealed import SealedBank
 from yinqi.sandbox_bank.telemetry import Telemetry
 
 _log = logging.getLogger("yinqi.sandbox_bank")
@@ -38,10 +42,15 @@ class AbortableProtocol(HttpToolsProtocol):
         app = self.app
 
         async def with_abort(scope: Scope, receive: Receive, send: Send) -> None:
-            scope[ABORT] = cast(asyncio.Transport, transport).abort
+            scope[ABORT] = lambda *, drain: _close(cast(asyncio.Transport, transport), drain=drain)
             await app(scope, receive, send)
 
         self.app = cast("uvicorn._types.ASGI3Application", with_abort)
+
+
+def _close(transport: asyncio.Transport, *, drain: bool) -> None:
+    """End a connection: at once, or once what was written has left."""
+    transport.close() if drain else transport.abort()
 
 
 class Server(uvicorn.Server):
@@ -51,6 +60,11 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Handle nothing here."""
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End slow answers and half-open connections first, then what uvicorn does."""
+        cast(Starlette, self.config.app).state.close_door()
+        await super().shutdown(sockets)
 
 
 def run(config: BankConfig) -> None:
@@ -71,7 +85,7 @@ def run(config: BankConfig) -> None:
 def build_server(config: BankConfig, wall_ms: WallClock) -> Server:
     """A server that is not started yet; `await server.serve(sockets=[...])` runs it, `should_exit` ends it."""
     bank = Bank(config, wall_ms, lambda: secrets.token_hex(6))
-    app = build_app(bank, Telemetry(config.otlp_endpoint))
+    app = build_app(SealedBank(bank, KeyRing(config.keys_dir)), Telemetry(config.otlp_endpoint))
     return Server(
         uvicorn.Config(
             app,
@@ -111,13 +125,30 @@ def listen(config: BankConfig) -> socket.socket:
     return listening
 
 
+app = typer.Typer(
+    help="A pretend bank that speaks the cdc dialect (沙箱银行). Without a command it is started.",
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("check")(commands.check)
+app.command("faults")(commands.faults)
+app.command("fired")(commands.fired)
+app.command("judge")(commands.judge)
+app.command("load")(commands.load)
+app.add_typer(commands.clock_app, name="clock")
+
+
+@app.callback(invoke_without_command=True)
 def command(
+    context: typer.Context,
     config: Annotated[Path | None, typer.Option(help="TOML settings; flags overrule them. 配置文件")] = None,
     listen: Annotated[str | None, typer.Option(help="HOST:PORT, default 127.0.0.1:7106. 监听地址")] = None,
-    database: Annotated[Path | None, typer.Option(help="The bank's book, SQLite. 银行账簿")] = None,
+    database: Annotated[Path | None, typer.Option(help="The bank's book, SQLite, or :memory:. 银行账簿")] = None,
     keys_dir: Annotated[Path | None, typer.Option(help="Key exchange directory. 密钥交换目录")] = None,
     script: Annotated[Path | None, typer.Option(help="Fault script, TOML. 故障脚本")] = None,
     execution_delay_ms: Annotated[int | None, typer.Option(min=0, help="From receipt to debit. 执行延迟")] = None,
+    notice_url: Annotated[str | None, typer.Option(help="Where notices are posted. 通知地址")] = None,
     otlp_endpoint: Annotated[
         str,
         typer.Option(
@@ -125,19 +156,23 @@ def command(
         ),
     ] = "",
 ) -> None:
-    """Run a pretend bank that speaks the cdc dialect (沙箱银行). Contract: docs/bank-dialect-cdc.md."""
+    """Run a pretend bank that speaks the cdc dialect (沙箱银行), or one of its commands. Manual: docs/sandbox-bank.md."""
+    if context.invoked_subcommand is not None:
+        return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # It would write a line for every notice.
     flags = {"listen": listen, "database": database, "keys_dir": keys_dir, "script": script,
-             "execution_delay_ms": execution_delay_ms, "otlp_endpoint": otlp_endpoint}  # fmt: skip
+             "execution_delay_ms": execution_delay_ms, "notice_url": notice_url, "otlp_endpoint": otlp_endpoint}  # fmt: skip
+    run(read_config(config, flags))
+
+
+def main() -> None:
+    """Entry point of `python -m` and of `yinqi sandbox-bank`; what cannot be done is said in words, exit code 2."""
     try:
-        run(read_config(config, flags))
-    except ControlRefused as refused:
-        raise typer.BadParameter(str(refused)) from None
-
-
-def main(run_command: Callable[..., None] = command) -> None:
-    """Entry point of `python -m`."""
-    typer.run(run_command)
+        app()
+    except (ControlRefused, OSError) as refused:
+        typer.echo(f"Error 错误: {refused}", err=True)
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from yinqi.sandbox_bank.asked import Asked
+from yinqi.sandbox_bank.clock import china_date
 from yinqi.sandbox_bank.errors import MessageRefused
 from yinqi.sandbox_bank.fields import (
     CURRENCY_CODES,
@@ -29,40 +31,42 @@ RETURN_DAYS_MAX = 7
 Page = tuple[Records, dict[str, Any]]
 
 
-def by_reference(connection: sqlite3.Connection, user_id: str, body: Mapping[str, Any]) -> Records:
+_NEVER = 2**62  # Later than every business time: nothing is hidden.
+
+
+def by_reference(connection: sqlite3.Connection, asked_of: Asked) -> Records:
     """BB1PAYQR: all records of the asked references received in the date range."""
+    body = asked_of.body
     begin, end = _range(records(body, "bb1payqrx1", 1)[0], QUERY_DAYS_MAX)
     references = [reference(record, "yurRef") for record in records(body, "bb1payqrx2", REFERENCES_MAX)]
     rows = connection.execute(
         """SELECT * FROM payments WHERE user_id = ? AND reference IN (SELECT value FROM json_each(?))
-        AND received_on BETWEEN ? AND ? ORDER BY request_number DESC""",
-        (user_id, json.dumps(references), begin.isoformat(), end.isoformat()),
+        AND received_on BETWEEN ? AND ? AND received_at < ? ORDER BY request_number DESC""",
+        (asked_of.user_id, json.dumps(references), begin.isoformat(), end.isoformat(), _hidden_from(asked_of)),
     )
     return [payment_record(row) for row in rows]
 
 
-def by_batch(connection: sqlite3.Connection, user_id: str, body: Mapping[str, Any]) -> Page:
+def by_batch(connection: sqlite3.Connection, asked_of: Asked) -> Page:
     """BB1QRYBD: one page of a batch, oldest line first."""
-    asked = records(body, "bb1qrybdx1", 1)[0]
+    asked = records(asked_of.body, "bb1qrybdx1", 1)[0]
     batch_number = reference(asked, "batNbr")
     after = read_page_key(text(asked, "ctnKey"), f"BB1QRYBD/{batch_number}")
     rows = connection.execute(
         """SELECT * FROM payments WHERE user_id = ? AND batch_number = ? AND request_number > ?
-        ORDER BY request_number LIMIT ?""",
-        (user_id, batch_number, after, PAGE_SIZE + 1),
+        AND received_at < ? ORDER BY request_number LIMIT ?""",
+        (asked_of.user_id, batch_number, after, _hidden_from(asked_of), PAGE_SIZE + 1),
     ).fetchall()
     page = rows[:PAGE_SIZE]
     last = page[-1]["request_number"] if page else after
     return [payment_record(row) for row in page], _more(rows, f"BB1QRYBD/{batch_number}", last)
 
 
-def returned(
-    connection: sqlite3.Connection, user_id: str, body: Mapping[str, Any], today: dt.date, member: str
-) -> Page:
+def returned(connection: sqlite3.Connection, asked_of: Asked, member: str) -> Page:
     """BB1QRYOB and BB1PAYQB: one page of returned payments by return date, in order of the return booking."""
-    asked = records(body, member, 1)[0]
+    asked = records(asked_of.body, member, 1)[0]
     begin, end = _range(asked, RETURN_DAYS_MAX - 1)
-    if begin < months_before(today, 2):
+    if begin < months_before(china_date(asked_of.now_ms), 2):
         raise MessageRefused("NTF0006", "begDat is more than two months back 起始日期超过两个月")
     account = text(asked, "accNbr")
     by_account = member == "bb1payqbx1"
@@ -72,12 +76,28 @@ def returned(
     after = read_page_key(text(asked, "ctnKey"), scope)
     rows = connection.execute(
         """SELECT * FROM payments WHERE user_id = ? AND returned_on BETWEEN ? AND ? AND return_serial > ?
-        AND (? = '' OR debtor_account = ?) AND NOT (? AND channel = 'R') ORDER BY return_serial LIMIT ?""",
-        (user_id, begin.isoformat(), end.isoformat(), after, account, account, by_account, PAGE_SIZE + 1),
+        AND (? = '' OR debtor_account = ?) AND NOT (? AND channel = 'R') AND received_at < ?
+        ORDER BY return_serial LIMIT ?""",
+        (
+            asked_of.user_id,
+            begin.isoformat(),
+            end.isoformat(),
+            after,
+            account,
+            account,
+            by_account,
+            _hidden_from(asked_of),
+            PAGE_SIZE + 1,
+        ),
     ).fetchall()
     page = rows[:PAGE_SIZE]
     last = page[-1]["return_serial"] if page else after
     return [_return_record(row) for row in page], _more(rows, scope, last)
+
+
+def _hidden_from(asked_of: Asked) -> int:
+    hidden_from = asked_of.hidden_from_ms
+    return _NEVER if hidden_from is None else hidden_from
 
 
 def payment_record(row: sqlite3.Row) -> dict[str, Any]:

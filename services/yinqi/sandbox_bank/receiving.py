@@ -11,8 +11,8 @@ from typing import Any
 from yinqi.sandbox_bank import fields
 from yinqi.sandbox_bank.clock import china_date
 from yinqi.sandbox_bank.errors import MessageRefused
-from yinqi.sandbox_bank.fault_counters import load_counters, store_counters
-from yinqi.sandbox_bank.faults import Rule, take_line_actions
+from yinqi.sandbox_bank.fault_tally import load_tally, store_tally
+from yinqi.sandbox_bank.faults import Moment, Rule, Tally, take_line_faults
 from yinqi.sandbox_bank.submission import PaymentLine, Submission, line_error, visible_line
 
 DUPLICATE_WINDOW_MONTHS = 13
@@ -35,9 +35,14 @@ class Reception:
     """Everything that is passed in for receiving: whose message, when, the rules, and how long execution takes."""
 
     user_id: str
-    now_ms: int
+    moment: Moment
     delay_ms: int
     rules: Sequence[Rule]
+
+    @property
+    def now_ms(self) -> int:
+        """Business time of the reception."""
+        return self.moment.now_ms
 
 
 def receive(connection: sqlite3.Connection, submission: Submission, reception: Reception) -> list[LineAnswer]:
@@ -55,34 +60,38 @@ def receive(connection: sqlite3.Connection, submission: Submission, reception: R
         raise MessageRefused("NTF0003", "debtor account is not yours 付款账户无权限")
     _record_batch(connection, submission, reception, today.isoformat(), window_start)
     taken = _taken_references(connection, submission, reception.user_id, window_start)
-    counters = load_counters(connection)
+    tally = load_tally(connection) if reception.rules else Tally()
     number = connection.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'payments'").fetchone()[
         0
     ]
     rows: list[tuple[Any, ...]] = []
     answers: list[LineAnswer] = []
     for line in submission.lines:
-        if line.reference in taken:
+        again, visible = line.reference in taken, visible_line(submission, line)
+        plan = take_line_faults(reception.rules, tally, visible, reception.moment, again=again)
+        if again and "accept_duplicate" not in plan:
             answers.append(
                 LineAnswer(line.reference, None, "", "", "DUP0001", "业务参考号重复 reference was used before")
             )
             continue
         taken.add(line.reference)
-        plan = take_line_actions(reception.rules, counters, visible_line(submission, line))
         number += 1
         answers.append(_answer(line, number, currencies[line.debtor_account], plan))
         rows.append(_row(submission, line, answers[-1], plan, reception, today.isoformat()))
-    store_counters(connection, counters)
+    if reception.rules:
+        store_tally(connection, tally, reception.now_ms)
     connection.executemany(_INSERT, rows)
     duplicates = [(reception.user_id, a.reference, reception.now_ms) for a in answers if a.request_number is None]
-    connection.executemany("INSERT INTO duplicates VALUES (?, ?, ?)", duplicates)
+    if duplicates:
+        connection.executemany("INSERT INTO duplicates VALUES (?, ?, ?)", duplicates)
     return answers
 
 
 _INSERT = """
 INSERT INTO payments (request_number, user_id, reference, batch_number, debtor_account, currency, amount, amount_text,
-  creditor_account, creditor_name, channel, memo, received_on, status, return_flag, error_code, error_text, due_at, plan)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  creditor_account, creditor_name, channel, memo, received_on, status, return_flag, error_code, error_text, due_at, plan,
+  received_at, noticed)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -139,6 +148,9 @@ def _row(
     today: str,
 ) -> tuple[Any, ...]:
     due_at = reception.now_ms + reception.delay_ms + int(plan.get("delay", {}).get("milliseconds", 0))
+    late = plan.get("late_reject")
+    if late and late["debited"] == "never":
+        due_at = reception.now_ms + int(late["after_seconds"] * 1000)
     return (
         answer.request_number, reception.user_id, line.reference, submission.batch_number, line.debtor_account,
         fields.CURRENCIES.get(line.currency_code, ""), line.amount, line.amount_text,
@@ -146,4 +158,6 @@ def _row(
         answer.status, answer.return_flag, answer.error_code, answer.error_text,
         due_at if answer.status == "BNK" else None,
         json.dumps(plan, ensure_ascii=False) if plan else None,
+        reception.now_ms,
+        f"{answer.status}/{answer.return_flag}" if answer.status == "FIN" else "",  # The answer itself has told.
     )  # fmt: skip

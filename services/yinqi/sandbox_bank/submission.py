@@ -76,7 +76,7 @@ def records(body: Mapping[str, Any], name: str, records_max: int) -> list[Mappin
 def text(record: Mapping[str, Any], name: str) -> str:
     """A text member, empty when absent."""
     value = record.get(name, "")
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not fields.is_encodable(value):
         raise MessageRefused("NTF0001", f"{name} must be a text {name}应为字符串")
     return value
 
@@ -128,7 +128,7 @@ def _line(raw: Mapping[str, Any], number: int, debtor_account: str | None) -> Pa
         reference=reference(raw, "yurRef"),
         debtor_account=text(raw, "dbtAcc") if debtor_account is None else debtor_account,
         amount=fields.parse_amount(raw.get("trsAmt")) or 0,
-        amount_text=str(raw.get("trsAmt", ""))[:40],
+        amount_text=fields.encodable(str(raw.get("trsAmt", ""))[:40]),
         currency_code=text(raw, "ccyNbr"),
         creditor_account=text(raw, "crtAcc"),
         creditor_name=text(raw, "crtNam"),

@@ -19,7 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from yinqi.api.account.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
 from yinqi.api.common.v1 import money_pb2, party_pb2
 from yinqi.api.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc
-from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2, payment_service_pb2_grpc
+from yinqi.api.payment.v1 import doubt_pb2, payment_pb2, payment_service_pb2, payment_service_pb2_grpc
 from yinqi.api.reconciliation.v1 import (
     reconciliation_pb2,
     reconciliation_service_pb2,
@@ -230,6 +230,34 @@ class PaymentOfAnOrdinaryDay(payment_service_pb2_grpc.PaymentServiceServicer):
                 )
         await context.abort(grpc.StatusCode.NOT_FOUND, "no such payment")
         return None
+
+    def _doubt(self) -> doubt_pb2.Doubt:
+        """The one payment that is UNKNOWN; the bank's user may not look."""
+        payment = self._books.payment_of("INV-202611-00400")
+        return doubt_pb2.Doubt(
+            payment=payment,
+            reason=doubt_pb2.DOUBT_REASON_QUERIES_EXHAUSTED,
+            attempt=1,
+            opened_at=timestamp(self._books.now - timedelta(hours=3)),
+            evidence=doubt_pb2.AbsenceEvidence(
+                queried_at=timestamp(self._books.now),
+                archive_id="ARC-77",
+                control_reference="YQCONTROL",
+                safe_window_ms=30_000,
+            ),
+            missing_for_permit=["CONTROL_NOT_SEEN"],
+            allowed_decisions=[doubt_pb2.DOUBT_DECISION_DECLARE_SETTLED, doubt_pb2.DOUBT_DECISION_DECLARE_FAILED],
+            proposal=doubt_pb2.DoubtProposal(
+                decision=doubt_pb2.DOUBT_DECISION_DECLARE_FAILED, document_reference="函-2026-17", person="wang.fang"
+            ),
+            queries=10,
+        )
+
+    async def ListDoubts(self, request: Any, context: Any) -> Any:
+        return payment_service_pb2.ListDoubtsResponse(doubts=[self._doubt()])
+
+    async def GetDoubt(self, request: Any, context: Any) -> Any:
+        return payment_service_pb2.GetDoubtResponse(doubt=self._doubt())
 
     async def FollowPayments(self, request: Any, context: Any) -> AsyncIterator[Any]:
         after = request.after_sequence

@@ -12,7 +12,7 @@ from tests.e2e.console.fake_sisters import MAIN_ACCOUNT, TRACE_ID
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=40_000)  # A busy machine is not a broken page.
-PATHS = ("/", "/payments", "/accounts", "/reconciliation", "/alerts")
+PATHS = ("/", "/payments", "/doubts", "/accounts", "/reconciliation", "/alerts")
 
 
 def test_the_overview_shows_counts_money_alerts_and_the_latest_reconciliation(look: Callable[..., Look]) -> None:
@@ -136,6 +136,24 @@ def test_an_alert_is_acknowledged_with_a_note_and_moves_to_its_list(look: Callab
     expect(page.get_by_text("已联系银行")).to_be_visible()
     expect(page.get_by_text("li.na")).to_be_visible()
     seen.shot("alerts")
+
+
+def test_what_waits_for_people_shows_what_is_missing_and_what_each_decision_needs(look: Callable[..., Look]) -> None:
+    seen = look("/doubts")
+    page = seen.page
+    row = page.locator("tbody tr")
+    expect(row).to_have_count(1)
+    expect(row).to_contain_text("多次查询仍未知")
+    expect(row).to_contain_text("无法证明查询权限有效")
+    expect(row).to_contain_text("wang.fang")
+    seen.shot("doubts")
+    row.click()
+    expect(page).to_have_url(re.compile("/doubts/YQ"))
+    expect(page.locator("[data-missing=CONTROL_NOT_SEEN]")).to_be_visible()
+    expect(page.locator("[data-decision]")).to_have_count(2)
+    expect(page.locator("[data-decision=DECLARE_SETTLED]")).to_contain_text("需银行凭证或对账单条目")
+    expect(page.locator("[data-panel='story.messages']")).to_contain_text("BB1PAYQR")
+    seen.shot("doubt")
 
 
 def test_the_language_is_switched_and_remembered(look: Callable[..., Look]) -> None:

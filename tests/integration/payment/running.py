@@ -37,6 +37,7 @@ class House:
     task: asyncio.Task[None]
     telemetry: Telemetry | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    channel_address: str = ""
 
     @property
     def stub(self) -> Any:
@@ -114,7 +115,9 @@ async def run_house(
         task.result()
     channel = open_channel(f"127.0.0.1:{started.result().port}", service_name="", settings=own)
     try:
-        yield House(gateway, monitoring, own, channel, sisters, stop, task, telemetry)
+        house = House(gateway, monitoring, own, channel, sisters, stop, task, telemetry)
+        house.channel_address = f"127.0.0.1:{started.result().port}"
+        yield house
     finally:
         await channel.close()
         stop.set()

@@ -427,7 +427,7 @@ def test_resends_have_a_limit(payment_database: Database):
 def test_a_payment_that_never_left_is_sent_later_with_the_same_attempt(payment_database: Database):
     key = submitted(payment_database).instruction_id
     hear(payment_database, [report(W.NOT_SENT, key)])
-    assert get(payment_database).status is S.SCREENED
+    assert get(payment_database).status is S.SCHEDULED
     assert claim(payment_database) == []  # not at once
     (again,) = claim(payment_database, NOW + timedelta(seconds=1))
     assert (again.payment.instruction_id, again.attempt) == (key, 1)

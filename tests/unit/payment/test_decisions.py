@@ -72,9 +72,9 @@ def test_silence_of_a_bank_that_has_the_payment_leaves_it_processing_but_its_own
     assert move.payment.next_action_at is not None
 
 
-def test_nothing_left_takes_the_first_attempt_back_to_screened_and_does_not_count_it():
+def test_nothing_left_puts_the_first_attempt_back_to_wait_and_does_not_count_it():
     (move,) = moves(payment(S.SUBMITTING), report(W.NOT_SENT))
-    assert (move.type, move.payment.status, move.payment.submission_attempts) == ("payment.not_sent", S.SCREENED, 0)
+    assert (move.type, move.payment.status, move.payment.submission_attempts) == ("payment.not_sent", S.SCHEDULED, 0)
     assert move.payment.next_action_at is not None
     assert move.payment.next_action_at > NOW + timedelta(seconds=3)
 

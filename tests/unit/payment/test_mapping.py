@@ -7,6 +7,8 @@ from payment_builders import NOW, instruction_message, payment
 
 from yinqi.api.gateway.v1 import gateway_pb2
 from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2
+from yinqi.intake import read_payment_file
+from yinqi.intake.handover import to_instruction
 from yinqi.kernel.errors import InvalidRequest
 from yinqi.payment import mapping
 from yinqi.payment.model import BankWord
@@ -77,3 +79,14 @@ def test_a_timestamp_outside_the_calendar_is_refused():
     message.received_from.seconds = 2**60
     with pytest.raises(InvalidRequest):
         mapping.filter_from(message)
+
+
+def test_the_digest_is_of_values_so_1_5_is_1_50():
+    def digest_of(amount: str) -> bytes:
+        head = "业务参考号,付款人,付款账号,收款人,收款账号,收款行联行号,币种,金额"
+        line = f"A-1,甲公司,755915678910001,乙公司,1102020219000012345,102100099996,CNY,{amount}"
+        (found,) = read_payment_file(f"{head}\n{line}\n".encode(), "list.csv").lines
+        return mapping.request_hash(mapping.instruction_from(to_instruction(found)))
+
+    assert digest_of("1.5") == digest_of("1.50")
+    assert digest_of("1.5") != digest_of("1.51")

@@ -33,7 +33,17 @@ def test_permits_are_made_from_evidence_only():
 
 
 def test_the_rules_know_no_framework_and_no_clock():
-    for name in ("status.py", "model.py", "rules.py", "decisions.py", "resend.py", "ports.py", "use_cases.py"):
+    for name in (
+        "status.py",
+        "model.py",
+        "rules.py",
+        "decisions.py",
+        "resend.py",
+        "doubts.py",
+        "ports.py",
+        "use_cases.py",
+        "doubt_use_cases.py",
+    ):
         imported = {
             (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name) or ""
             for node in ast.walk(ast.parse(SOURCES[name]))

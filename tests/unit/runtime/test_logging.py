@@ -58,17 +58,6 @@ def test_named_fields_are_masked_whatever_they_hold() -> None:
     assert event["trace_id"] == "1" * 32
 
 
-@pytest.fixture
-def _restored() -> object:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-
-
-@pytest.mark.usefixtures("_restored")
 def test_exceptions_are_masked_too_and_every_line_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("payment")
     try:

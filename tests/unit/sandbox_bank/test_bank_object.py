@@ -12,7 +12,8 @@ import pytest
 
 from yinqi.sandbox_bank.bank import Bank
 from yinqi.sandbox_bank.config import BankConfig
-from yinqi.sandbox_bank.judge import book_report
+from yinqi.sandbox_bank.keys import KeyRing
+from yinqi.sandbox_bank.sealed import Delivery, SealedBank
 
 from .wire_client import CHINA, WireClient, batch, line
 
@@ -38,16 +39,25 @@ class ClientInVirtualTime(WireClient):
         return dt.datetime.fromtimestamp(self.time() / 1000, CHINA)
 
 
-def open_bank(directory: Path, time: VirtualTime) -> tuple[Bank, ClientInVirtualTime]:
-    bank = Bank(BankConfig(database=directory / "bank.db", keys_dir=directory / "keys"), time, lambda: "token")
+class BankWithDoor(Bank):
+    """The bank with its envelope around it."""
+
+    door: SealedBank
+
+    def exchange(self, form: dict[str, str]) -> Delivery:
+        return self.door.exchange(form)
+
+
+def open_bank(directory: Path, time: VirtualTime) -> tuple[BankWithDoor, ClientInVirtualTime]:
+    bank = BankWithDoor(BankConfig(database=directory / "bank.db"), time, lambda: "token")
+    bank.door = SealedBank(bank, KeyRing(directory / "keys"))
     client = ClientInVirtualTime(directory / "keys", time)
     client.install_keys()
     return bank, client
 
 
 def report_of(bank: Bank) -> dict[str, Any]:
-    with bank.book.read() as connection:
-        return book_report(connection, with_payments=True)
+    return bank.judge()
 
 
 def test_nothing_is_executed_before_its_time_and_midnight_decides_the_booking_date(tmp_path: Path) -> None:

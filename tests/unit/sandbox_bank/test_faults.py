@@ -207,10 +207,10 @@ def test_chance_is_decided_by_seed_and_reference_alone(bank: BankThread, client:
     ("script", "words"),
     [
         ("[[rule]]\nrefuze = true", "refuze is not known"),
-        ("[[rule]]\nname = 'a'", "a: no action"),
+        ("[[rule]]\nname = 'a'", "a: no fault"),
         ("[[rule]]\nrefuse = { at = 'never' }", "refuse.at must be one of receipt, execution"),
         ("[[rule]]\nwhen = { chance = 2 }\nslow = true", "chance must be"),
-        ("[[rule]]\nslow = true\nrefuse = true", "rules of their own"),
+        ("[[rule]]\nslow = true\nrefuse = true", "a rule of its own"),
         ("[[entry]]\naccount = '1'\namount = '5'", "two decimals"),
         ("[rule]\nslow = true", "[[rule]]"),
         ("= nonsense", "neither TOML nor JSON"),

@@ -19,6 +19,7 @@ from yinqi.kernel.errors import NotFound
 from yinqi.monitoring.console import (
     view_accounts,
     view_alerts,
+    view_doubts,
     view_overview,
     view_payments,
     view_reconciliation,
@@ -70,6 +71,14 @@ def add_pages(console: Console) -> None:
     @ui.page("/payments/{instruction_id}", response_timeout=15)
     async def story(request: Request, instruction_id: str) -> None:
         await _story(console, request, Reader.of(request), instruction_id)
+
+    @ui.page("/doubts", response_timeout=15)
+    async def doubts(request: Request) -> None:
+        await _doubts(console, request, Reader.of(request))
+
+    @ui.page("/doubts/{instruction_id}", response_timeout=15)
+    async def doubt(request: Request, instruction_id: str) -> None:
+        await _doubt(console, request, Reader.of(request), instruction_id)
 
     @ui.page("/accounts", response_timeout=15)
     async def accounts(request: Request) -> None:
@@ -385,6 +394,67 @@ async def _matches_of(sisters: Sisters, payment: payment_pb2.Payment, words: Wor
         if own:
             found.append(view_story.match_line(own, run, words))
     return join(found) if found else div(words("story.no_match"), cls="yq-empty")
+
+
+# --- what waits for people --------------------------------------------------------------------------------------------
+
+
+async def _doubts(console: Console, request: Request, reader: Reader) -> None:
+    sisters, words = console.sisters, reader.words
+    pager, live = _Pager(), Live(words)
+
+    async def listed() -> Safe:
+        found, pager.next_token = await sisters.list_doubts(_PAGE_SIZE, pager.token)
+        return join((view_doubts.doubts_table(found, console.clock.now(), words), pager.buttons(words)))
+
+    async def turn(action: str, step: str) -> None:
+        if action == "page" and pager.move(1 if step == "next" else -1):
+            await live.refresh()
+
+    with frame(request, reader, "doubts", console.assets_version):
+        _title("doubts.title", words)
+        with ui.element("section").classes("yq-panel yq-panel-flush"):
+            live.part(listed)
+        on_action(turn)
+        await live.start()
+
+
+async def _doubt(console: Console, request: Request, reader: Reader, instruction_id: str) -> None:
+    sisters, words = console.sisters, reader.words
+    live = Live(words)
+
+    async def headline() -> Safe:
+        return view_story.headline((await sisters.get_doubt(instruction_id)).payment, words)
+
+    async def known() -> Safe:
+        return view_doubts.doubt_facts(await sisters.get_doubt(instruction_id), console.clock.now(), words)
+
+    async def evidence() -> Safe:
+        return view_doubts.evidence_facts(await sisters.get_doubt(instruction_id), words)
+
+    async def decisions() -> Safe:
+        return view_doubts.decisions_list(await sisters.get_doubt(instruction_id), words)
+
+    async def timeline() -> Safe:
+        return view_story.timeline((await sisters.get_payment(instruction_id=instruction_id)).journal, words)
+
+    async def messages() -> Safe:
+        return view_story.messages_table(await sisters.list_messages(instruction_id), words)
+
+    with frame(request, reader, "doubts", console.assets_version):
+        ui.html(link("/doubts", "← ", words("nav.doubts"), cls="yq-link yq-back"), sanitize=False)
+        _title("doubts.title", words)
+        with ui.element("section").classes("yq-panel"):
+            live.part(headline)
+        with ui.element("div").classes("yq-two"):
+            with ui.element("div").classes("yq-stack"):
+                _panel(live, "doubts.why", known, words)
+                _panel(live, "doubts.evidence", evidence, words)
+            _panel(live, "doubts.decisions", decisions, words)
+        _panel(live, "story.timeline", timeline, words)
+        _panel(live, "story.messages", messages, words)
+        ui.html(link(payment_path(instruction_id), words("alerts.story"), " →"), sanitize=False)
+        await live.start()
 
 
 # --- accounts ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import grpc
 from yinqi.api.account.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
 from yinqi.api.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc
 from yinqi.api.monitoring.v1 import monitoring_pb2, monitoring_service_pb2, monitoring_service_pb2_grpc
-from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2, payment_service_pb2_grpc
+from yinqi.api.payment.v1 import doubt_pb2, payment_pb2, payment_service_pb2, payment_service_pb2_grpc
 from yinqi.api.reconciliation.v1 import (
     reconciliation_pb2,
     reconciliation_service_pb2,
@@ -98,6 +98,18 @@ class Sisters:
             self._live, "payment", self._payment.GetPayment, request
         )
         return response
+
+    async def list_doubts(self, page_size: int, page_token: str) -> tuple[Sequence[doubt_pb2.Doubt], str]:
+        """Return one page of what waits for people, longest waiting first, and the next page's token."""
+        request = payment_service_pb2.ListDoubtsRequest(page_size=page_size, page_token=page_token)
+        response = await self._read(self._live, "payment", self._payment.ListDoubts, request)
+        return list(response.doubts), response.next_page_token
+
+    async def get_doubt(self, instruction_id: str) -> doubt_pb2.Doubt:
+        """Return a payment's place in the queue. Raises NotFound."""
+        request = payment_service_pb2.GetDoubtRequest(instruction_id=instruction_id)
+        doubt: doubt_pb2.Doubt = (await self._read(self._live, "payment", self._payment.GetDoubt, request)).doubt
+        return doubt
 
     async def list_messages(self, instruction_id: str) -> Sequence[gateway_service_pb2.ArchivedMessage]:
         """Return what was said to the bank about a payment, and what it answered."""

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from yinqi.api.common.v1 import outcome_pb2 as _outcome_pb2
+from yinqi.api.payment.v1 import doubt_pb2 as _doubt_pb2
 from yinqi.api.payment.v1 import payment_pb2 as _payment_pb2
 import builtins as _builtins
 import sys
@@ -224,6 +225,7 @@ class GetPaymentResponse(_message.Message):
 
     PAYMENT_FIELD_NUMBER: _builtins.int
     JOURNAL_FIELD_NUMBER: _builtins.int
+    RESEND_PERMITS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def payment(self) -> _payment_pb2.Payment:
         """The payment as it stands."""
@@ -232,15 +234,20 @@ class GetPaymentResponse(_message.Message):
     def journal(self) -> _containers.RepeatedCompositeFieldContainer[_payment_pb2.PaymentEvent]:
         """Its journal, oldest first; events carry no payment."""
 
+    @_builtins.property
+    def resend_permits(self) -> _containers.RepeatedCompositeFieldContainer[_doubt_pb2.ResendPermit]:
+        """The permits it was sent again under, oldest first, with their evidence."""
+
     def __init__(
         self,
         *,
         payment: _payment_pb2.Payment | None = ...,
         journal: _abc.Iterable[_payment_pb2.PaymentEvent] | None = ...,
+        resend_permits: _abc.Iterable[_doubt_pb2.ResendPermit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["journal", b"journal", "payment", b"payment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["journal", b"journal", "payment", b"payment", "resend_permits", b"resend_permits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -535,3 +542,183 @@ class FollowPaymentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FollowPaymentsResponse: _TypeAlias = FollowPaymentsResponse  # noqa: Y015
+
+@_typing.final
+class ListDoubtsRequest(_message.Message):
+    """Request of ListDoubts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCLUDE_CLOSED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    include_closed: _builtins.bool
+    """Also those that have left the queue."""
+    page_size: _builtins.int
+    """1 to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        include_closed: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_closed", b"include_closed", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDoubtsRequest: _TypeAlias = ListDoubtsRequest  # noqa: Y015
+
+@_typing.final
+class ListDoubtsResponse(_message.Message):
+    """Response of ListDoubts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOUBTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty when this is the last page."""
+    @_builtins.property
+    def doubts(self) -> _containers.RepeatedCompositeFieldContainer[_doubt_pb2.Doubt]:
+        """Longest waiting first."""
+
+    def __init__(
+        self,
+        *,
+        doubts: _abc.Iterable[_doubt_pb2.Doubt] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["doubts", b"doubts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDoubtsResponse: _TypeAlias = ListDoubtsResponse  # noqa: Y015
+
+@_typing.final
+class GetDoubtRequest(_message.Message):
+    """Request of GetDoubt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    END_TO_END_ID_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_ID_FIELD_NUMBER: _builtins.int
+    end_to_end_id: _builtins.str
+    """The caller's id."""
+    instruction_id: _builtins.str
+    """Ours."""
+    def __init__(
+        self,
+        *,
+        end_to_end_id: _builtins.str = ...,
+        instruction_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_to_end_id", b"end_to_end_id", "id", b"id", "instruction_id", b"instruction_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_to_end_id", b"end_to_end_id", "id", b"id", "instruction_id", b"instruction_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_id: _TypeAlias = _typing.Literal["end_to_end_id", "instruction_id"]  # noqa: Y015
+    _WhichOneofArgType_id: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_id) -> _WhichOneofReturnType_id | None: ...
+
+Global___GetDoubtRequest: _TypeAlias = GetDoubtRequest  # noqa: Y015
+
+@_typing.final
+class GetDoubtResponse(_message.Message):
+    """Response of GetDoubt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOUBT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def doubt(self) -> _doubt_pb2.Doubt:
+        """Its place in the queue."""
+
+    def __init__(
+        self,
+        *,
+        doubt: _doubt_pb2.Doubt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["doubt", b"doubt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["doubt", b"doubt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDoubtResponse: _TypeAlias = GetDoubtResponse  # noqa: Y015
+
+@_typing.final
+class ResolveDoubtRequest(_message.Message):
+    """Request of ResolveDoubt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    END_TO_END_ID_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    DOCUMENT_REFERENCE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_SERVICER_REFERENCE_FIELD_NUMBER: _builtins.int
+    BOOKING_DATE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    end_to_end_id: _builtins.str
+    """The caller's id of the payment."""
+    decision: _doubt_pb2.DoubtDecision.ValueType
+    """What is decided."""
+    document_reference: _builtins.str
+    """The bank's letter or the statement's entry it stands on, 1 to 64 characters; always needed."""
+    account_servicer_reference: _builtins.str
+    """The bank's serial, at most 64 characters; needed for DECLARE_SETTLED."""
+    booking_date: _builtins.str
+    """The bank's booking date, ISO 8601; needed for DECLARE_SETTLED, and for DECLARE_FAILED of a SETTLED payment."""
+    note: _builtins.str
+    """For the journal, at most 280 characters."""
+    def __init__(
+        self,
+        *,
+        end_to_end_id: _builtins.str = ...,
+        decision: _doubt_pb2.DoubtDecision.ValueType = ...,
+        document_reference: _builtins.str = ...,
+        account_servicer_reference: _builtins.str = ...,
+        booking_date: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_servicer_reference", b"account_servicer_reference", "booking_date", b"booking_date", "decision", b"decision", "document_reference", b"document_reference", "end_to_end_id", b"end_to_end_id", "note", b"note"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveDoubtRequest: _TypeAlias = ResolveDoubtRequest  # noqa: Y015
+
+@_typing.final
+class ResolveDoubtResponse(_message.Message):
+    """Response of ResolveDoubt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOUBT_FIELD_NUMBER: _builtins.int
+    HAS_EFFECT_FIELD_NUMBER: _builtins.int
+    has_effect: _builtins.bool
+    """Two people have said the same: it holds. Else it waits for a second person."""
+    @_builtins.property
+    def doubt(self) -> _doubt_pb2.Doubt:
+        """The payment's place in the queue after this."""
+
+    def __init__(
+        self,
+        *,
+        doubt: _doubt_pb2.Doubt | None = ...,
+        has_effect: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["doubt", b"doubt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["doubt", b"doubt", "has_effect", b"has_effect"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveDoubtResponse: _TypeAlias = ResolveDoubtResponse  # noqa: Y015

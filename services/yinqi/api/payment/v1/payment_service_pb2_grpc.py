@@ -73,6 +73,21 @@ class PaymentServiceStub:
                 request_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.FollowPaymentsRequest.SerializeToString,
                 response_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.FollowPaymentsResponse.FromString,
                 _registered_method=True)
+        self.ListDoubts = channel.unary_unary(
+                '/yinqi.api.payment.v1.PaymentService/ListDoubts',
+                request_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListDoubtsRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListDoubtsResponse.FromString,
+                _registered_method=True)
+        self.GetDoubt = channel.unary_unary(
+                '/yinqi.api.payment.v1.PaymentService/GetDoubt',
+                request_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetDoubtRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetDoubtResponse.FromString,
+                _registered_method=True)
+        self.ResolveDoubt = channel.unary_unary(
+                '/yinqi.api.payment.v1.PaymentService/ResolveDoubt',
+                request_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ResolveDoubtRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ResolveDoubtResponse.FromString,
+                _registered_method=True)
 
 
 class PaymentServiceServicer:
@@ -136,6 +151,33 @@ class PaymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDoubts(self, request, context):
+        """Lists payments that wait for people, longest waiting first (待人工处理列表).
+        INVALID_ARGUMENT: the page size or the page token is wrong.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDoubt(self, request, context):
+        """Returns one payment's place in the queue, also when it has left it (存疑付款详情).
+        NOT_FOUND: the payment never was in the queue.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveDoubt(self, request, context):
+        """Records a person's decision (处理存疑付款). The first person's waits; the same decision by a second person takes
+        effect, all in the journal. Idempotent: saying the same again changes nothing. Nothing is ever sent by this call.
+        NOT_FOUND: the payment is not in the queue. INVALID_ARGUMENT: the decision lacks what it must stand on.
+        FAILED_PRECONDITION: DOUBT_CLOSED it has left the queue; DECISION_NOT_ALLOWED its status does not allow it;
+        EVIDENCE_INSUFFICIENT nobody may allow a resend without recorded proof, metadata "missing" says what.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PaymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -173,6 +215,21 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.FollowPayments,
                     request_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.FollowPaymentsRequest.FromString,
                     response_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.FollowPaymentsResponse.SerializeToString,
+            ),
+            'ListDoubts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDoubts,
+                    request_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListDoubtsRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListDoubtsResponse.SerializeToString,
+            ),
+            'GetDoubt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDoubt,
+                    request_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetDoubtRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetDoubtResponse.SerializeToString,
+            ),
+            'ResolveDoubt': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveDoubt,
+                    request_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ResolveDoubtRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ResolveDoubtResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -368,6 +425,87 @@ class PaymentService:
             '/yinqi.api.payment.v1.PaymentService/FollowPayments',
             yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.FollowPaymentsRequest.SerializeToString,
             yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.FollowPaymentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDoubts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.payment.v1.PaymentService/ListDoubts',
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListDoubtsRequest.SerializeToString,
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListDoubtsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDoubt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.payment.v1.PaymentService/GetDoubt',
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetDoubtRequest.SerializeToString,
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetDoubtResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveDoubt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.payment.v1.PaymentService/ResolveDoubt',
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ResolveDoubtRequest.SerializeToString,
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ResolveDoubtResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,21 @@ class PaymentServiceStub:
     """
     FollowPayments: _grpc.UnaryStreamMultiCallable[_payment_service_pb2.FollowPaymentsRequest, _payment_service_pb2.FollowPaymentsResponse]
     """Streams every event after a cursor, then goes on live (订阅付款事件). Reconnect with the last sequence seen."""
+    ListDoubts: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ListDoubtsRequest, _payment_service_pb2.ListDoubtsResponse]
+    """Lists payments that wait for people, longest waiting first (待人工处理列表).
+    INVALID_ARGUMENT: the page size or the page token is wrong.
+    """
+    GetDoubt: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetDoubtRequest, _payment_service_pb2.GetDoubtResponse]
+    """Returns one payment's place in the queue, also when it has left it (存疑付款详情).
+    NOT_FOUND: the payment never was in the queue.
+    """
+    ResolveDoubt: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ResolveDoubtRequest, _payment_service_pb2.ResolveDoubtResponse]
+    """Records a person's decision (处理存疑付款). The first person's waits; the same decision by a second person takes
+    effect, all in the journal. Idempotent: saying the same again changes nothing. Nothing is ever sent by this call.
+    NOT_FOUND: the payment is not in the queue. INVALID_ARGUMENT: the decision lacks what it must stand on.
+    FAILED_PRECONDITION: DOUBT_CLOSED it has left the queue; DECISION_NOT_ALLOWED its status does not allow it;
+    EVIDENCE_INSUFFICIENT nobody may allow a resend without recorded proof, metadata "missing" says what.
+    """
 
 @_typing.type_check_only
 class PaymentServiceAsyncStub(PaymentServiceStub):
@@ -91,6 +106,21 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """
     FollowPayments: _aio.UnaryStreamMultiCallable[_payment_service_pb2.FollowPaymentsRequest, _payment_service_pb2.FollowPaymentsResponse]  # type: ignore[assignment]
     """Streams every event after a cursor, then goes on live (订阅付款事件). Reconnect with the last sequence seen."""
+    ListDoubts: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ListDoubtsRequest, _payment_service_pb2.ListDoubtsResponse]  # type: ignore[assignment]
+    """Lists payments that wait for people, longest waiting first (待人工处理列表).
+    INVALID_ARGUMENT: the page size or the page token is wrong.
+    """
+    GetDoubt: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetDoubtRequest, _payment_service_pb2.GetDoubtResponse]  # type: ignore[assignment]
+    """Returns one payment's place in the queue, also when it has left it (存疑付款详情).
+    NOT_FOUND: the payment never was in the queue.
+    """
+    ResolveDoubt: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ResolveDoubtRequest, _payment_service_pb2.ResolveDoubtResponse]  # type: ignore[assignment]
+    """Records a person's decision (处理存疑付款). The first person's waits; the same decision by a second person takes
+    effect, all in the journal. Idempotent: saying the same again changes nothing. Nothing is ever sent by this call.
+    NOT_FOUND: the payment is not in the queue. INVALID_ARGUMENT: the decision lacks what it must stand on.
+    FAILED_PRECONDITION: DOUBT_CLOSED it has left the queue; DECISION_NOT_ALLOWED its status does not allow it;
+    EVIDENCE_INSUFFICIENT nobody may allow a resend without recorded proof, metadata "missing" says what.
+    """
 
 class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes payments, decides what may be sent and when, and follows each to its end.
@@ -162,5 +192,38 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_payment_service_pb2.FollowPaymentsResponse], _abc.AsyncIterator[_payment_service_pb2.FollowPaymentsResponse]]:
         """Streams every event after a cursor, then goes on live (订阅付款事件). Reconnect with the last sequence seen."""
+
+    @_abc_1.abstractmethod
+    def ListDoubts(
+        self,
+        request: _payment_service_pb2.ListDoubtsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.ListDoubtsResponse, _abc.Awaitable[_payment_service_pb2.ListDoubtsResponse]]:
+        """Lists payments that wait for people, longest waiting first (待人工处理列表).
+        INVALID_ARGUMENT: the page size or the page token is wrong.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDoubt(
+        self,
+        request: _payment_service_pb2.GetDoubtRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.GetDoubtResponse, _abc.Awaitable[_payment_service_pb2.GetDoubtResponse]]:
+        """Returns one payment's place in the queue, also when it has left it (存疑付款详情).
+        NOT_FOUND: the payment never was in the queue.
+        """
+
+    @_abc_1.abstractmethod
+    def ResolveDoubt(
+        self,
+        request: _payment_service_pb2.ResolveDoubtRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.ResolveDoubtResponse, _abc.Awaitable[_payment_service_pb2.ResolveDoubtResponse]]:
+        """Records a person's decision (处理存疑付款). The first person's waits; the same decision by a second person takes
+        effect, all in the journal. Idempotent: saying the same again changes nothing. Nothing is ever sent by this call.
+        NOT_FOUND: the payment is not in the queue. INVALID_ARGUMENT: the decision lacks what it must stand on.
+        FAILED_PRECONDITION: DOUBT_CLOSED it has left the queue; DECISION_NOT_ALLOWED its status does not allow it;
+        EVIDENCE_INSUFFICIENT nobody may allow a resend without recorded proof, metadata "missing" says what.
+        """
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
