@@ -302,6 +302,12 @@ def _is_the_same(record: PaymentRecord, reference: PaymentReference, attempts: S
     )
 
 
+def paced(report: StatusReport, wait: timedelta) -> StatusReport:
+    """Return the report of an open payment with the earliest moment at which the bank wants to be asked."""
+    is_open = report.status in (BankStatus.PROCESSING, BankStatus.UNKNOWN, BankStatus.NOT_FOUND)
+    return replace(report, ask_after=report.reported_at + wait) if is_open else report
+
+
 _RANK = {
     BankStatus.PROCESSING: 0,
     BankStatus.UNKNOWN: 1,

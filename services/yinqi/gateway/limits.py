@@ -23,6 +23,7 @@ from yinqi.kernel.clock import Clock
 from yinqi.kernel.errors import Overloaded, YinqiError
 from yinqi.kernel.ids import IdSource
 from yinqi.runtime.database import Database
+from yinqi.runtime.worker import pause
 
 T = TypeVar("T")
 CLASSES = ("submit", "payroll", "query", "statement", "other")
@@ -61,6 +62,7 @@ class Limits:
         self._tickets: dict[str, Ticket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
+        self._reserved = asyncio.Event()
 
     async def reserve(self, call_class: str, companies: Sequence[str]) -> list[Ticket]:
         """Return a ticket per company named; each must be used or given back.
@@ -161,6 +163,7 @@ class Limits:
         task.add_done_callback(self._tasks.discard)
 
     def _keep(self) -> None:
+        self._reserved.set()
         if self._keeper is None or self._keeper.done():
             self._keeper = asyncio.get_running_loop().create_task(self._keep_tickets())
 
@@ -170,7 +173,11 @@ class Limits:
         renewed_at = time.monotonic()
         while self._tickets:
             waits = any(not ticket._turn.is_set() for ticket in self._tickets.values())
-            await asyncio.sleep(self._poll_s if waits else min(renew_s, 1.0))
+            if waits:
+                await asyncio.sleep(self._poll_s)
+            else:
+                self._reserved.clear()  # a call that has to wait must not wait for the end of our rest as well
+                await pause(min(renew_s, 1.0), self._reserved)
             try:
                 if time.monotonic() - renewed_at >= renew_s:
                     renewed_at = time.monotonic()

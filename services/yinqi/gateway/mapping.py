@@ -134,6 +134,8 @@ def report_to(report: StatusReport) -> gateway_pb2.PaymentStatusReport:
     )
     if report.not_found_proof is not None:
         message.not_found_proof.CopyFrom(_proof_to(report.not_found_proof))
+    if report.ask_after is not None:
+        message.ask_after.FromDatetime(report.ask_after)
     return message
 
 

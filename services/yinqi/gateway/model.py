@@ -151,7 +151,7 @@ class PaymentReference:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """One status of one payment (状态报告); fields as in the proto."""
+    """One status of one payment (状态报告); fields as in the proto. `ask_after`: the bank's manners, while it is open."""
 
     instruction_id: str
     status: BankStatus
@@ -163,6 +163,7 @@ class StatusReport:
     booking_date: date | None = None
     archive_id: str = ""
     not_found_proof: NotFoundProof | None = None
+    ask_after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

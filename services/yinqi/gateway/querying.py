@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 
 from yinqi.gateway import use_cases
-from yinqi.gateway.decisions import QueryPlan, accounts_without_control, conclude, plan_queries
+from yinqi.gateway.decisions import QueryPlan, accounts_without_control, conclude, paced, plan_queries
 from yinqi.gateway.exchange import Bank, BankCaller, Exchange, Failure, Step
 from yinqi.gateway.limits import run_all
 from yinqi.gateway.model import (
@@ -56,8 +57,9 @@ class Querier:
             else:
                 by_bank.setdefault(account.profile, {})[reference.instruction_id] = reference
         found = [self._query_bank(self._banks[name], list(its.values())) for name, its in by_bank.items()]
-        for part in await run_all(found):
-            reports |= part
+        for name, part in zip(by_bank, await run_all(found), strict=True):
+            spacing = timedelta(milliseconds=self._profiles.profile(name).in_doubt.query_interval_ms)
+            reports |= {instruction_id: paced(report, spacing) for instruction_id, report in part.items()}
         return [reports[reference.instruction_id] for reference in references]
 
     async def _query_bank(self, bank: Bank, references: Sequence[PaymentReference]) -> dict[str, StatusReport]:

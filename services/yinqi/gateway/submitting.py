@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
 
 from yinqi.gateway import use_cases
 from yinqi.gateway.batching import Lines, by_kind, check_totals, parts, trains
-from yinqi.gateway.decisions import ALREADY_SUBMITTED
+from yinqi.gateway.decisions import ALREADY_SUBMITTED, paced
 from yinqi.gateway.exchange import Bank, BankCaller, Exchange, Step
 from yinqi.gateway.limits import Ticket, run_all
 from yinqi.gateway.model import (
@@ -301,12 +301,18 @@ class Submitter:
         seen: set[str] = set()
         ordered = []
         for submission in submissions:
-            is_repeated = submission.instruction_id in seen
-            seen.add(submission.instruction_id)
-            ordered.append(
-                self._already(submission.instruction_id) if is_repeated else reports[submission.instruction_id]
-            )
+            instruction_id = submission.instruction_id
+            report = self._already(instruction_id) if instruction_id in seen else reports[instruction_id]
+            seen.add(instruction_id)
+            ordered.append(self._paced(report, submission))
         return ordered
+
+    def _paced(self, report: StatusReport, submission: Submission) -> StatusReport:
+        account = self._profiles.account(submission.instruction.debtor_account)
+        if account is None:
+            return report
+        delay_ms = self._profiles.profile(account.profile).in_doubt.first_query_delay_ms
+        return paced(report, timedelta(milliseconds=delay_ms))
 
 
 def _claim(batch: _Batch, counts: Mapping[str, int], message: ArchivedMessage, store: Store) -> None:

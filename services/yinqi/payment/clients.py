@@ -83,7 +83,8 @@ class GrpcBankGateway:
 
     async def _submit_until(self, submissions: Sequence[Submission], end_at: float) -> list[StatusReport]:
         request = gateway_service_pb2.SubmitPaymentsRequest(
-            submissions=[mapping.submission_to(submission) for submission in submissions]
+            submissions=[mapping.submission_to(submission) for submission in submissions],
+            control_totals=mapping.control_totals_to([submission.payment for submission in submissions]),
         )
         remaining_s = max(0.0, end_at - asyncio.get_running_loop().time())
         try:

@@ -10,7 +10,7 @@ from hashlib import sha256
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from yinqi.api.common.v1 import outcome_pb2, party_pb2
+from yinqi.api.common.v1 import money_pb2, outcome_pb2, party_pb2
 from yinqi.api.gateway.v1 import gateway_pb2
 from yinqi.api.monitoring.v1 import monitoring_pb2
 from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2
@@ -301,6 +301,21 @@ def submission_to(submission: Submission) -> gateway_pb2.Submission:
         traceparent=payment.traceparent,
         resend_proof=_proof_to(submission.proof) if submission.proof else None,
     )
+
+
+def control_totals_to(payments: Sequence[Payment]) -> list[gateway_pb2.ControlTotal]:
+    """Return what payments come to, by account and currency, from our own columns: the gateway reads the orders' bytes."""
+    sums: dict[tuple[str, str], list[int]] = {}
+    for payment in payments:
+        sums.setdefault((payment.debtor_account, payment.currency), []).append(payment.amount_minor_units)
+    return [
+        gateway_pb2.ControlTotal(
+            debtor_account=account,
+            count=len(amounts),
+            amount=money_pb2.Money(currency=currency, minor_units=sum(amounts)),
+        )
+        for (account, currency), amounts in sums.items()
+    ]
 
 
 def _proof_to(proof: NotFoundProof) -> gateway_pb2.NotFoundProof:

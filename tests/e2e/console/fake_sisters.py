@@ -461,6 +461,11 @@ class GatewayWithAnArchive(gateway_service_pb2_grpc.GatewayServiceServicer):
     def __init__(self, books: Books) -> None:
         self._books = books
 
+    async def FollowNotices(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """This bank never calls."""
+        await asyncio.Event().wait()
+        yield gateway_service_pb2.FollowNoticesResponse()
+
     async def ListMessages(self, request: Any, context: Any) -> Any:
         at = self._books.now.isoformat(timespec="milliseconds")
         sent = gateway_service_pb2.ArchivedMessage(

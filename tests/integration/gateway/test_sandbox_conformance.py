@@ -11,6 +11,7 @@ import pytest
 
 from yinqi.api.gateway.v1 import gateway_pb2
 from yinqi.api.gateway.v1 import gateway_service_pb2 as pb
+from yinqi.api.payment.v1 import payment_pb2
 
 CNY, CNY_2, EUR = "755915678910001", "755915678910002", "755915678932001"
 PROCESSING, SETTLED = gateway_pb2.BANK_STATUS_PROCESSING, gateway_pb2.BANK_STATUS_SETTLED
@@ -99,6 +100,21 @@ async def test_a_single_payment_goes_out_and_settles(bank: Any, run_gateway: Any
         messages = await gateway.messages(submission.instruction_id)
         assert [m.function for m in messages][:3] == ["BB1PAYOP", "BB1PAYOP", "BB1PAYQR"]
         assert all(m.is_verified for m in messages if m.direction == pb.MESSAGE_DIRECTION_RECEIVED)
+
+
+async def test_wages_and_taxes_go_in_batches_of_their_own_and_settle(bank: Any, run_gateway: Any) -> None:
+    async with run_gateway(bank.address) as gateway:
+        wage, tax, supplies = (gateway.submission() for _ in range(3))
+        wage.instruction.category_purpose = payment_pb2.CATEGORY_PURPOSE_SALA
+        tax.instruction.category_purpose = payment_pb2.CATEGORY_PURPOSE_TAXS
+        assert {report.status for report in await gateway.submit(wage, tax, supplies)} == {PROCESSING}
+        assert {report.status for report in await until_final(gateway, [wage, tax, supplies])} == {SETTLED}
+        sent = [(await gateway.messages(one.instruction_id))[0] for one in (wage, tax, supplies)]
+        assert [message.function for message in sent] == ["BB1PAYBH", "BB1PAYBH", "BB1PAYOP"]
+        assert len({message.archive_id for message in sent}) == 3
+        waiting = (await gateway.query(wage))[0]
+        assert waiting.status == SETTLED
+        assert not waiting.HasField("ask_after")  # nothing is open any more
 
 
 async def test_balances_come_per_account_in_order(bank: Any, run_gateway: Any) -> None:

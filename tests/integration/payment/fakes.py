@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -66,6 +66,11 @@ class FakeGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
         self.proofs_refused = 0
         self.text = "账户已销户"
         self.before_answer: Callable[[str], Any] | None = None
+
+    async def FollowNotices(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """This bank never calls."""
+        await asyncio.Event().wait()
+        yield gateway_service_pb2.FollowNoticesResponse()
 
     async def SubmitPayments(self, request: Any, context: Any) -> Any:
         accounts = {s.instruction.debtor_account.identification for s in request.submissions}

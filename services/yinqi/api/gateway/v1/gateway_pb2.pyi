@@ -197,6 +197,7 @@ class PaymentStatusReport(_message.Message):
     REPORTED_AT_FIELD_NUMBER: _builtins.int
     ARCHIVE_ID_FIELD_NUMBER: _builtins.int
     NOT_FOUND_PROOF_FIELD_NUMBER: _builtins.int
+    ASK_AFTER_FIELD_NUMBER: _builtins.int
     instruction_id: _builtins.str
     """Which payment."""
     status: Global___BankStatus.ValueType
@@ -223,6 +224,10 @@ class PaymentStatusReport(_message.Message):
     def not_found_proof(self) -> Global___NotFoundProof:
         """With NOT_FOUND: the evidence."""
 
+    @_builtins.property
+    def ask_after(self) -> _timestamp_pb2.Timestamp:
+        """The bank does not want to be asked for this payment before; set while it is open."""
+
     def __init__(
         self,
         *,
@@ -236,10 +241,11 @@ class PaymentStatusReport(_message.Message):
         reported_at: _timestamp_pb2.Timestamp | None = ...,
         archive_id: _builtins.str = ...,
         not_found_proof: Global___NotFoundProof | None = ...,
+        ask_after: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["not_found_proof", b"not_found_proof", "reported_at", b"reported_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask_after", b"ask_after", "not_found_proof", b"not_found_proof", "reported_at", b"reported_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_servicer_reference", b"account_servicer_reference", "archive_id", b"archive_id", "booking_date", b"booking_date", "instruction_id", b"instruction_id", "not_found_proof", b"not_found_proof", "proprietary_code", b"proprietary_code", "reason_code", b"reason_code", "reason_text", b"reason_text", "reported_at", b"reported_at", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_servicer_reference", b"account_servicer_reference", "archive_id", b"archive_id", "ask_after", b"ask_after", "booking_date", b"booking_date", "instruction_id", b"instruction_id", "not_found_proof", b"not_found_proof", "proprietary_code", b"proprietary_code", "reason_code", b"reason_code", "reason_text", b"reason_text", "reported_at", b"reported_at", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
