@@ -18,7 +18,6 @@ KNOWN_ROLES = {
     "payment_initiator",
     "payment_resolver",
     "payment_viewer",
-    "payment_resolver",
     "account_viewer",
     "account_operator",
     "reconciler",
