@@ -4,6 +4,7 @@
 //! `comb` are the portable tier; `ifma` computes eight lanes at a time with the same formulas, and `engine` chooses.
 
 mod cache;
+mod ciphertext;
 mod comb;
 mod der;
 mod encryption;
@@ -19,6 +20,7 @@ mod signing;
 mod verifying;
 mod words;
 
+pub use ciphertext::{ciphertext_from_der, ciphertext_to_der};
 pub use der::{from_der, to_der};
 pub use encryption::Order;
 pub use engine::warm_up;
