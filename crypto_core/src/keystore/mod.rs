@@ -82,6 +82,14 @@ pub fn open_pkcs8(data: &[u8], password: Option<&[u8]>) -> Result<Zeroizing<Vec<
     }
 }
 
+/// The PBKDF2 iterations that an encrypted PKCS#8 file in PEM or DER asks for; no password is needed.
+pub fn iterations_of(data: &[u8]) -> Result<u32> {
+    match data.trim_ascii_start().starts_with(PEM_BEGIN) {
+        true => pbes2::iterations(&from_pem(data)?.1),
+        false => pbes2::iterations(data),
+    }
+}
+
 /// PrivateKeyInfo in DER, unencrypted: for another keystore only.
 pub fn to_pkcs8(key: &SigningKey) -> Result<Zeroizing<Vec<u8>>> {
     encode_key(key)

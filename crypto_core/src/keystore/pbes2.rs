@@ -116,14 +116,24 @@ pub fn seal(key: &[u8], password: &[u8], iterations: u32, suite: Suite) -> Resul
         .map_err(|_| CryptoError::InvalidKey("key cannot be encoded".into()))
 }
 
+/// The iterations that the file asks for, as far as its algorithms are known.
+pub fn iterations(der: &[u8]) -> Result<u32> {
+    let envelope = read(der)?;
+    Scheme::read(&envelope.algorithm).map(|scheme| scheme.iterations)
+}
+
+fn read(der: &[u8]) -> Result<EncryptedKey<'_>> {
+    EncryptedKey::from_der(der).map_err(|_| {
+        CryptoError::InvalidKey(format!("key file: not an \"{PBES2_LABEL}\" of PKCS#8"))
+    })
+}
+
 /// Open an EncryptedPrivateKeyInfo in DER: the PrivateKeyInfo inside, not looked at yet.
 ///
 /// `InvalidKey` when the file is malformed, uses another algorithm or too few iterations; `DecryptionFailed` for a
 /// wrong password or damaged contents, without saying which.
 pub fn open(der: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-    let envelope = EncryptedKey::from_der(der).map_err(|_| {
-        CryptoError::InvalidKey(format!("key file: not an \"{PBES2_LABEL}\" of PKCS#8"))
-    })?;
+    let envelope = read(der)?;
     let scheme = Scheme::read(&envelope.algorithm)?;
     check_password_and_iterations(password, scheme.iterations)?;
     scheme.open(password, envelope.data.as_bytes())

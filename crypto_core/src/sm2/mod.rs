@@ -13,6 +13,8 @@ mod field;
 mod identity;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
+#[doc(hidden)]
+pub mod measured;
 mod nonce;
 mod point;
 mod scalar;
