@@ -71,6 +71,7 @@ from yinqi.crypto.errors import (
     UnknownAlgorithm,
     WrongPin,
 )
+from yinqi.crypto.sealing import SealedMessage, Signs, sign_then_seal
 
 DEFAULT_IDENTITY: Final = b"1234567812345678"
 """The signer identity of GM/T 0009, used wherever none is agreed with the bank."""
@@ -91,8 +92,10 @@ __all__ = [
     "InvalidSignature",
     "KeyNotFound",
     "PreparedVerifyKey",
+    "SealedMessage",
     "Signer",
     "SigningKey",
+    "Signs",
     "Sm3",
     "UnknownAlgorithm",
     "VerifyKey",
@@ -121,6 +124,7 @@ __all__ = [
     "pbkdf2_sha2",
     "set_threads",
     "sha2",
+    "sign_then_seal",
     "signature_from_der",
     "signature_to_der",
     "sm3",
