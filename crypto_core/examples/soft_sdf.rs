@@ -1,7 +1,7 @@
 //! A software device with the interface of GM/T 0018-2012, for tests of the SDF loader. Never for production.
 //!
 //! The folder named by SOFT_SDF_DIR is the device: `<index>.key` holds d in hexadecimal, `pin` the PIN of all keys. Files put there
-//! make it fail: `away` (it cannot be reached), `reboot` (every session is lost, once), `slow` (a signature takes 2 s),
+//! make it fail: `away` (it cannot be reached), `reboot` (every session is lost, once), `slow` (a signature takes a minute),
 //! `broken` (signatures are wrong). `opened` and `pins` count openings and PINs tried, one byte each.
 
 #![allow(unsafe_code, missing_docs, clippy::not_unsafe_ptr_arg_deref)] // a C interface, documented in GM/T 0018
@@ -172,7 +172,7 @@ pub extern "C" fn SDF_InternalSign_ECC(
         return HARDWARE;
     }
     if file("slow").exists() {
-        std::thread::sleep(std::time::Duration::from_secs(2));
+        std::thread::sleep(std::time::Duration::from_secs(60));
     }
     let Ok(digest) = data.try_into() else {
         return WRONG_ARGUMENT;

@@ -128,6 +128,7 @@ impl Worker {
             Err(_) => false,
         };
         if !sent {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(fault(
                 DeviceFault::Away,
                 "the device's thread has ended; open it again",
@@ -188,7 +189,8 @@ impl<D: Device, O: Fn() -> Result<D>> Session<'_, D, O> {
         let mut may_reopen = true;
         while let Some(digest) = request.digests.get(signatures.len()) {
             if Instant::now() >= request.deadline {
-                return Err(too_late(Duration::ZERO));
+                // The caller has gone; nobody reads this.
+                return Err(fault(DeviceFault::TimedOut, "the time was over"));
             }
             match self.device()?.sign(digest) {
                 Ok(signature) => signatures.push(signature),
@@ -240,10 +242,9 @@ mod tests {
             match act {
                 Some('l') => Err(Trouble::Lost(fault(DeviceFault::Away, "lost"))),
                 Some('f') => Err(Trouble::Final(fault(DeviceFault::Failed, "refused"))),
-                Some('h') => {
-                    thread::sleep(Duration::from_millis(300));
-                    Ok(digest.to_vec())
-                }
+                Some('h') => loop {
+                    thread::park();
+                },
                 _ => Ok(digest.to_vec()),
             }
         }
@@ -309,21 +310,21 @@ mod tests {
 
     #[test]
     fn nobody_waits_longer_than_asked() {
-        let (worker, _) = worker("h.", 50);
+        let (worker, _) = worker("h.", 2_000);
         assert_eq!(
             kind(worker.sign(vec![vec![1]])),
             Some(DeviceFault::TimedOut)
         );
-        assert!(Worker::start(Duration::ZERO, || Ok(Scripted(Arc::default_script()))).is_err());
     }
 
-    trait DefaultScript {
-        fn default_script() -> Self;
-    }
-
-    impl DefaultScript for Arc<Mutex<std::str::Chars<'static>>> {
-        fn default_script() -> Self {
-            Arc::new(Mutex::new("".chars()))
+    #[test]
+    fn a_time_out_of_nothing_or_of_hours_is_refused() {
+        for timeout in [Duration::ZERO, TIMEOUT_LONGEST + Duration::from_millis(1)] {
+            let open = || Ok(Scripted(Arc::new(Mutex::new("".chars()))));
+            assert!(matches!(
+                Worker::start(timeout, open),
+                Err(CryptoError::InvalidLength(_))
+            ));
         }
     }
 }
