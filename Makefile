@@ -13,7 +13,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up test test-python test-rust check bench bench-crypto protos clean
+.PHONY: help setup setup-dev demo up test test-python test-rust check bench bench-crypto evidence protos clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ bench: setup-dev ## Measure acceptance and the whole path on SQLite and PostgreS
 
 bench-crypto: setup-dev ## Measure signing and verifying beside other packages
 	@$(BIN)/python -m tests.bench.crypto
+
+evidence: setup-dev ## Print the long evidence: make evidence PARTS="timing memory" (all by default)
+	@$(BIN)/python -m tests.evidence $(PARTS)
 
 protos: setup-dev ## Generate services/yinqi/api from protos/
 	@.ci/generate-protos

@@ -19,6 +19,23 @@ pub enum CryptoError {
     Overflow(String),
     /// The operating system gave no random bytes.
     NoEntropy,
+    /// The module that holds a signing key; the text never holds its PIN.
+    Device(DeviceFault, String),
+}
+
+/// What a signing device said, or failed to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceFault {
+    /// No library, no device, no token, or the line to it is broken. Nothing was signed; later may work.
+    Away,
+    /// The PIN is wrong or locked. It is not tried again: a device counts.
+    WrongPin,
+    /// No key, more than one, or one of another kind.
+    KeyNotFound,
+    /// No answer in time; the device may still be working.
+    TimedOut,
+    /// The device refused, or gave a signature that does not verify.
+    Failed,
 }
 
 impl CryptoError {
@@ -43,7 +60,8 @@ impl fmt::Display for CryptoError {
             Self::InvalidKey(text)
             | Self::InvalidLength(text)
             | Self::UnknownAlgorithm(text)
-            | Self::Overflow(text) => f.write_str(text),
+            | Self::Overflow(text)
+            | Self::Device(_, text) => f.write_str(text),
         }
     }
 }

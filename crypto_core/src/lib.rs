@@ -13,8 +13,10 @@ pub mod general;
 pub mod identifiers;
 #[forbid(unsafe_code)]
 pub mod keystore;
+pub mod memory;
 #[forbid(unsafe_code)]
 pub mod random;
+pub mod signer;
 pub mod sm2;
 pub mod sm3;
 pub mod sm4;

@@ -1,6 +1,7 @@
 //! Signatures by Ed25519 (RFC 8032), ECDSA over P-256 (FIPS 186-5) and RSA (RFC 8017).
 
 use crate::errors::{CryptoError, Result};
+use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
@@ -62,6 +63,39 @@ impl Algorithm {
                 names.join(", ")
             ))
         })
+    }
+
+    /// The name by which it is chosen.
+    pub fn name(self) -> &'static str {
+        let found = Self::NAMES.iter().find(|(_, known)| *known == self);
+        found.map_or("", |(name, _)| name)
+    }
+
+    /// The digest that is signed; `None` for Ed25519, which takes the message twice.
+    fn digest(self) -> Option<&'static digest::Algorithm> {
+        match self {
+            Ed25519 => None,
+            RsaPkcs1Sha384 | RsaPssSha384 => Some(&digest::SHA384),
+            RsaPkcs1Sha512 | RsaPssSha512 => Some(&digest::SHA512),
+            _ => Some(&digest::SHA256),
+        }
+    }
+
+    /// Length of that digest in bytes. Ed25519 has none: `UnknownAlgorithm`.
+    pub fn digest_length(self) -> Result<usize> {
+        let digest = self.digest().map(|digest| digest.output_len());
+        digest.ok_or_else(|| {
+            CryptoError::UnknownAlgorithm(format!("{} signs messages, not digests", self.name()))
+        })
+    }
+
+    /// Read a digest that was taken elsewhere.
+    fn import(self, bytes: &[u8]) -> Result<Digest> {
+        let expected = format!("{} bytes", self.digest_length()?);
+        let imported = self
+            .digest()
+            .and_then(|algorithm| Digest::import_less_safe(bytes, algorithm).ok());
+        imported.ok_or_else(|| CryptoError::length("digest", &expected, bytes.len()))
     }
 
     fn verification(self) -> &'static dyn VerificationAlgorithm {
@@ -193,6 +227,27 @@ impl SigningKey {
         })
     }
 
+    /// The scheme this key signs by.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Sign a digest of the scheme, taken by the caller. Ed25519 has none: `UnknownAlgorithm`.
+    pub fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>> {
+        let failed = |_| CryptoError::NoEntropy;
+        let digest = self.algorithm.import(digest)?;
+        match &self.pair {
+            Pair::Ecdsa(pair) => Ok(pair.sign_digest(&digest).map_err(failed)?.as_ref().to_vec()),
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign_digest(self.algorithm.rsa_encoding(), &digest, &mut signature)
+                    .map_err(failed)?;
+                Ok(signature)
+            }
+            Pair::Ed25519(_) => Err(CryptoError::InvalidSignature),
+        }
+    }
+
     /// Sign each message, in order.
     pub fn sign_many<T: AsRef<[u8]>>(&self, messages: &[T]) -> Result<Vec<Vec<u8>>> {
         messages
@@ -241,6 +296,13 @@ impl VerifyKey {
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<()> {
         self.key
             .verify_sig(message, signature)
+            .map_err(|_| CryptoError::InvalidSignature)
+    }
+
+    /// Check a signature against a digest of the scheme, taken by the caller.
+    pub fn verify_digest(&self, digest: &[u8], signature: &[u8]) -> Result<()> {
+        self.key
+            .verify_digest_sig(&self.algorithm.import(digest)?, signature)
             .map_err(|_| CryptoError::InvalidSignature)
     }
 

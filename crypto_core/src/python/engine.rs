@@ -1,4 +1,4 @@
-//! Threads of batches, and the two forms of a signature.
+//! Threads of batches, and the two forms of signatures and ciphertexts.
 
 use crate::sm2;
 use crate::threads;
@@ -33,4 +33,20 @@ pub fn signature_from_der<'py>(
     der: PyBackedBytes,
 ) -> PyResult<Bound<'py, PyBytes>> {
     Ok(PyBytes::new(py, &sm2::from_der(&der)?))
+}
+
+#[pyfunction]
+pub fn ciphertext_to_der<'py>(
+    py: Python<'py>,
+    ciphertext: PyBackedBytes,
+) -> PyResult<Bound<'py, PyBytes>> {
+    Ok(PyBytes::new(py, &sm2::ciphertext_to_der(&ciphertext)?))
+}
+
+#[pyfunction]
+pub fn ciphertext_from_der<'py>(
+    py: Python<'py>,
+    der: PyBackedBytes,
+) -> PyResult<Bound<'py, PyBytes>> {
+    Ok(PyBytes::new(py, &sm2::ciphertext_from_der(&der)?))
 }

@@ -2,12 +2,14 @@
 
 use super::arguments::{array_of_32, list_of_bytes, list_of_digests, order_of, slices};
 use crate::errors::CryptoError;
-use crate::keystore;
+use crate::keystore::{self, LockedKey, Suite};
+use crate::memory::Locked;
 use crate::sm2;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList};
+use std::sync::Arc;
 
 // The signature below repeats the number, so that Python's help shows it.
 const _: () = assert!(keystore::ITERATIONS_DEFAULT == 600_000);
@@ -17,18 +19,20 @@ fn identity_or_default(identity: &Option<PyBackedBytes>) -> &[u8] {
 }
 
 #[pyclass(frozen, module = "yinqi.crypto")]
-pub struct SigningKey(sm2::SigningKey);
+pub struct SigningKey(pub Arc<LockedKey>);
 
 #[pymethods]
 impl SigningKey {
     #[staticmethod]
     fn generate(py: Python<'_>) -> PyResult<Self> {
-        Ok(Self(py.detach(sm2::SigningKey::generate)?))
+        let key = py.detach(|| sm2::SigningKey::generate().map(Locked::new))?;
+        Ok(Self(Arc::new(key)))
     }
 
     #[staticmethod]
     fn from_bytes(py: Python<'_>, d: PyBackedBytes) -> PyResult<Self> {
-        Ok(Self(py.detach(|| sm2::SigningKey::from_bytes(&d))?))
+        let key = py.detach(|| sm2::SigningKey::from_bytes(&d).map(Locked::new))?;
+        Ok(Self(Arc::new(key)))
     }
 
     #[staticmethod]
@@ -37,19 +41,41 @@ impl SigningKey {
         pem: PyBackedBytes,
         password: PyBackedBytes,
     ) -> PyResult<Self> {
-        Ok(Self(py.detach(|| {
-            keystore::from_encrypted_pem(&pem, &password)
-        })?))
+        let key = py.detach(|| keystore::from_encrypted_pem(&pem, &password))?;
+        Ok(Self(Arc::new(key)))
     }
 
-    #[pyo3(signature = (password, iterations = 600_000))]
+    #[staticmethod]
+    #[pyo3(signature = (data, password = None))]
+    fn from_pkcs8(
+        py: Python<'_>,
+        data: PyBackedBytes,
+        password: Option<PyBackedBytes>,
+    ) -> PyResult<Self> {
+        let key = py.detach(|| keystore::read_private_key(&data, password.as_deref()))?;
+        Ok(Self(Arc::new(key)))
+    }
+
+    fn to_pkcs8<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &keystore::to_pkcs8(&self.0)?))
+    }
+
+    #[getter]
+    fn is_memory_locked(&self) -> bool {
+        self.0.is_locked()
+    }
+
+    #[pyo3(signature = (password, iterations = 600_000, cipher = "sm4-cbc"))]
     fn to_encrypted_pem<'py>(
         &self,
         py: Python<'py>,
         password: PyBackedBytes,
         iterations: u32,
+        cipher: &str,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let pem = py.detach(|| keystore::to_encrypted_pem(&self.0, &password, iterations))?;
+        let suite = Suite::from_name(cipher)?;
+        let pem =
+            py.detach(|| keystore::to_encrypted_pem(&self.0, &password, iterations, suite))?;
         Ok(PyBytes::new(py, pem.as_bytes()))
     }
 
@@ -164,6 +190,20 @@ impl VerifyKey {
 
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.0.to_bytes())
+    }
+
+    #[staticmethod]
+    fn from_spki(py: Python<'_>, data: PyBackedBytes) -> PyResult<Self> {
+        Ok(Self(py.detach(|| keystore::read_public_key(&data))?))
+    }
+
+    fn to_der<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &keystore::public_key_to_der(&self.0)?))
+    }
+
+    fn to_pem<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let pem = keystore::public_key_to_pem(&self.0)?;
+        Ok(PyBytes::new(py, pem.as_bytes()))
     }
 
     #[pyo3(signature = (message, signature, identity = None))]

@@ -8,6 +8,7 @@ mod errors;
 mod general;
 mod identifiers;
 mod keys;
+mod signers;
 mod tiers;
 
 use pyo3::prelude::*;
@@ -29,7 +30,9 @@ mod _core {
         sm3_many,
     };
     #[pymodule_export]
-    use super::engine::{set_threads, signature_from_der, signature_to_der};
+    use super::engine::{
+        ciphertext_from_der, ciphertext_to_der, set_threads, signature_from_der, signature_to_der,
+    };
     #[pymodule_export]
     use super::general::{GeneralSigningKey, GeneralVerifyKey};
     #[pymodule_export]
@@ -39,6 +42,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::keys::{PreparedVerifyKey, SigningKey, VerifyKey};
+    #[pymodule_export]
+    use super::signers::Signer;
 
     #[pymodule_export]
     use super::tiers::{force_tier, tier};

@@ -4,6 +4,7 @@
 //! `comb` are the portable tier; `ifma` computes eight lanes at a time with the same formulas, and `engine` chooses.
 
 mod cache;
+mod ciphertext;
 mod comb;
 mod der;
 mod encryption;
@@ -12,6 +13,8 @@ mod field;
 mod identity;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
+#[doc(hidden)]
+pub mod measured;
 mod nonce;
 mod point;
 mod scalar;
@@ -19,6 +22,7 @@ mod signing;
 mod verifying;
 mod words;
 
+pub use ciphertext::{ciphertext_from_der, ciphertext_to_der};
 pub use der::{from_der, to_der};
 pub use encryption::Order;
 pub use engine::warm_up;

@@ -84,6 +84,15 @@ impl VerifyKey {
         self.identities.bind(&self.bytes, identity)
     }
 
+    /// e = SM3(Z_A ‖ message) of each message, in order: what a device is given to sign.
+    pub fn digests<M: AsRef<[u8]>>(
+        &self,
+        messages: &[M],
+        identity: &[u8],
+    ) -> Result<Vec<[u8; 32]>> {
+        Ok(self.bind(identity)?.digests(messages))
+    }
+
     /// Check one raw signature r‖s. Not constant-time; all its inputs are public.
     pub fn verify(&self, message: &[u8], signature: &[u8], identity: &[u8]) -> Result<()> {
         self.verify_digest(&self.bind(identity)?.digest(message), signature)

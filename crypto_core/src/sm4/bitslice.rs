@@ -6,6 +6,7 @@
 
 use super::Block;
 use super::constants::{POST_HIGH, POST_LOW, PRE_HIGH, PRE_LOW};
+use std::hint::black_box;
 use std::ops::{BitAnd, BitXor, Not};
 
 /// Bits of many blocks that go through the same operations.
@@ -213,10 +214,12 @@ pub fn substitute_word(word: u32) -> u32 {
 
 fn rounds<P: Plane>(round_keys: &[u32; 32], blocks: &mut [Block]) {
     let mut x = P::load(blocks);
+    // A number that the compiler does not know: told that a bit is 0 or 1, it made a mask of it by branching on the key.
+    let one = black_box(1u32);
     for (i, key) in round_keys.iter().enumerate() {
         let mixed = std::array::from_fn(|bit| {
             let key_bits =
-                std::array::from_fn(|byte| u64::from(key >> (8 * byte + bit) & 1).wrapping_neg());
+                std::array::from_fn(|byte| u64::from(key >> (8 * byte + bit) & one).wrapping_neg());
             x[(i + 1) % 4][bit] ^ x[(i + 2) % 4][bit] ^ x[(i + 3) % 4][bit] ^ P::of_bytes(key_bits)
         });
         let s = substitute(mixed);

@@ -5,6 +5,7 @@ without a copy while the interpreter lock is released); single arguments may als
 A wrong item of a list raises `TypeError` naming its index. Lengths are in bytes.
 """
 
+from os import PathLike
 from typing import Literal, Self, final
 
 from typing_extensions import disjoint_base
@@ -14,6 +15,7 @@ __all__ = [
     "GeneralSigningKey",
     "GeneralVerifyKey",
     "PreparedVerifyKey",
+    "Signer",
     "SigningKey",
     "Sm3",
     "VerifyKey",
@@ -29,6 +31,8 @@ __all__ = [
     "check_lei",
     "check_resident_id",
     "check_uscc",
+    "ciphertext_from_der",
+    "ciphertext_to_der",
     "control_sum",
     "crc32c",
     "envelope_key_id",
@@ -86,16 +90,41 @@ class SigningKey:
             InvalidLength: empty password.
         """
 
-    def to_encrypted_pem(self, password: bytes | bytearray, iterations: int = 600_000) -> bytes:
-        """Seal the key in a PKCS#8 PEM file under a password (PBKDF2-HMAC-SM3, SM4-CBC), as GmSSL reads it.
+    @staticmethod
+    def from_pkcs8(data: bytes | bytearray, password: bytes | bytearray | None = None) -> SigningKey:
+        """Read a PKCS#8 file in PEM or DER: plain without a password, encrypted with one.
+
+        Raises:
+            InvalidKey: not such a file, another kind of key, an encryption that is unknown or too weak, or a password where
+                the file is not encrypted.
+            DecryptionFailed: wrong password, or damaged contents.
+            InvalidLength: empty password.
+        """
+
+    def to_pkcs8(self) -> bytes:
+        """Give the key away unencrypted, PKCS#8 in DER, for another keystore only. Python cannot wipe the result."""
+
+    def to_encrypted_pem(
+        self,
+        password: bytes | bytearray,
+        iterations: int = 600_000,
+        cipher: Literal["sm4-cbc", "aes-256-cbc"] = "sm4-cbc",
+    ) -> bytes:
+        """Seal the key in a PKCS#8 PEM file under a password.
 
         Args:
             password: at least 1 byte; its strength is the caller's duty.
             iterations: 10,000 to 10,000,000. The default takes a good fraction of a second, on purpose.
+            cipher: SM4-CBC goes with PBKDF2-HMAC-SM3 (GmSSL reads it), AES-256-CBC with PBKDF2-HMAC-SHA-256 (OpenSSL does).
         Raises:
             InvalidKey: iterations out of range.
             InvalidLength: empty password.
+            UnknownAlgorithm: another cipher.
         """
+
+    @property
+    def is_memory_locked(self) -> bool:
+        """Whether the key's pages are locked in memory; False where RLIMIT_MEMLOCK forbids it, and all else works."""
 
     def to_bytes(self) -> bytes:
         """Give the private number away, 32 bytes, for a keystore only. Python cannot wipe the result."""
@@ -179,6 +208,20 @@ class VerifyKey:
 
     def to_bytes(self) -> bytes:
         """Return 04‖x‖y, 65 bytes."""
+
+    @staticmethod
+    def from_spki(data: bytes | bytearray) -> VerifyKey:
+        """Read a SubjectPublicKeyInfo of SM2 in PEM or DER.
+
+        Raises:
+            InvalidKey: not such a file, another kind of key, or a point off the curve.
+        """
+
+    def to_der(self) -> bytes:
+        """Return the SubjectPublicKeyInfo in DER, 91 bytes."""
+
+    def to_pem(self) -> bytes:
+        """Return the SubjectPublicKeyInfo in PEM."""
 
     def verify(
         self,
@@ -276,6 +319,134 @@ def signature_from_der(der: bytes | bytearray) -> bytes:
     Raises:
         InvalidSignature: anything but the one shortest encoding: trailing bytes, long lengths, needless zeros included.
     """
+
+def ciphertext_to_der(ciphertext: bytes | bytearray) -> bytes:
+    """Write an SM2 ciphertext C1C3C2 as DER: SEQUENCE of x, y, hash, ciphertext (GM/T 0009).
+
+    Raises:
+        InvalidLength: shorter than 98 bytes, or not beginning with 04.
+    """
+
+def ciphertext_from_der(der: bytes | bytearray) -> bytes:
+    """Read DER as an SM2 ciphertext C1C3C2. It says nothing about the point; `decrypt` does.
+
+    Raises:
+        DecryptionFailed: anything but the one shortest encoding.
+    """
+
+@final
+class Signer:
+    """A signing key by its interface, wherever it lies (签名机): in memory, in a PKCS#11 token, in an SDF device.
+
+    Messages are digested here, digests are signed there. A batch is all or nothing. A device is used by one thread of its own, one
+    signature at a time; a session that is lost is opened again once per call; what a device signs is verified before it is given out.
+    Cannot be pickled or copied; a device must be opened again after a fork. May be shared between threads.
+
+    Errors of devices: DeviceUnavailable, WrongPin, KeyNotFound, DeviceTimedOut, DeviceFailed; all are DeviceError.
+    """
+
+    @staticmethod
+    def from_key(key: SigningKey, key_id: str | None = None) -> Signer:
+        """Sign with an SM2 key in memory.
+
+        Args:
+            key_id: what to call it; by default 8 bytes of SHA-256 over the public key, in hexadecimal.
+        """
+
+    @staticmethod
+    def from_pkcs8(
+        algorithm: str,
+        data: bytes | bytearray,
+        password: bytes | bytearray | None = None,
+        key_id: str | None = None,
+    ) -> Signer:
+        """Sign with a key from a PKCS#8 file in PEM or DER, plain or encrypted, kept in memory.
+
+        Args:
+            algorithm: "sm2-sm3", or a name that `GeneralSigningKey` takes.
+        Raises:
+            UnknownAlgorithm: another name; the text lists them.
+            InvalidKey, DecryptionFailed, InvalidLength: as `SigningKey.from_pkcs8`.
+        """
+
+    @staticmethod
+    def open_pkcs11(
+        algorithm: str,
+        *,
+        module: str | PathLike[str],
+        token: str,
+        pin: bytes | bytearray,
+        label: str | None = None,
+        id: bytes | bytearray | None = None,
+        timeout_ms: int = 10_000,
+    ) -> Signer:
+        """Sign with a key of a PKCS#11 token: P-256 or RSA. (SM2 has no standard mechanism there; use `open_sdf`.)
+
+        Args:
+            module: the vendor's library.
+            token: label of the token.
+            pin: the user's; kept in memory, wiped with the signer, shown nowhere. The login is the process's: while another
+                signer of the same token is open, a module does not look at the PIN.
+            label, id: CKA_LABEL and CKA_ID of the key; one of them at least.
+            timeout_ms: what this call and each batch may take at most, 1 to 600,000.
+        Raises:
+            DeviceError: see the class.
+            UnknownAlgorithm: Ed25519, SM2, or no algorithm.
+        """
+
+    @staticmethod
+    def open_sdf(
+        *, library: str | PathLike[str], key_index: int, pin: bytes | bytearray, timeout_ms: int = 10_000
+    ) -> Signer:
+        """Sign with an SM2 key of a device that speaks GM/T 0018-2012 (SDF).
+
+        Args:
+            library: the vendor's library; loaded once per process and never unloaded.
+            key_index: number of the signing key.
+            pin: of the key (SDF_GetPrivateKeyAccessRight); kept as for `open_pkcs11`.
+            timeout_ms: as for `open_pkcs11`.
+        Raises:
+            DeviceError: see the class.
+        """
+
+    @property
+    def algorithm(self) -> str:
+        """The scheme's name, as it was asked for."""
+
+    @property
+    def backend(self) -> Literal["software", "pkcs11", "sdf"]:
+        """Where the key lies."""
+
+    @property
+    def key_id(self) -> str:
+        """What to call the key in logs; no secret. A PKCS#11 key by its URI (RFC 7512) without the PIN."""
+
+    def public_key(self) -> bytes:
+        """Return the SubjectPublicKeyInfo in DER."""
+
+    def sign(self, message: bytes | bytearray, identity: bytes | bytearray | None = None) -> bytes:
+        """Sign one message, as `sign_many`."""
+
+    def sign_many(self, messages: list[bytes], identity: bytes | bytearray | None = None) -> list[bytes]:
+        """Sign each message, in order, all or nothing; at most 100,000.
+
+        Args:
+            identity: the signer's identity for SM2, None means `DEFAULT_IDENTITY`; other schemes have none.
+        Returns:
+            Per message: r‖s for SM2; otherwise as `GeneralSigningKey.sign`.
+        Raises:
+            InvalidLength: identity too long, or where the scheme has none; too many messages.
+            DeviceError: see the class; nothing was given out.
+        """
+
+    def sign_digests(self, digests: list[bytes]) -> list[bytes]:
+        """Sign each digest of the scheme, taken by the caller: e = SM3(Z_A ‖ message) for SM2.
+
+        Raises:
+            InvalidLength: an item of the wrong length; names its index, and nothing was signed.
+            UnknownAlgorithm: Ed25519, which signs messages only.
+            DeviceError: see the class.
+        """
 
 def sm3(data: bytes | bytearray) -> bytes:
     """Return the SM3 digest, 32 bytes. Source: GB/T 32905-2016. Its time depends on the length of data only."""

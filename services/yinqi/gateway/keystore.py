@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from yinqi.crypto import CryptoError, SigningKey, VerifyKey
+from yinqi.crypto import CryptoError, SigningKey, Signs, VerifyKey
 from yinqi.gateway.profile import Profile
 from yinqi.kernel.errors import FailedPrecondition, Unavailable
 
@@ -35,7 +35,7 @@ class BankKeys:
         bank_key_file: read when first needed, and again until it is there.
     """
 
-    def __init__(self, signing_key: SigningKey, sm4_key: bytes, bank_key_file: Path) -> None:
+    def __init__(self, signing_key: Signs, sm4_key: bytes, bank_key_file: Path) -> None:
         self.signing_key = signing_key
         self.sm4_key = sm4_key
         self._bank_key_file = bank_key_file

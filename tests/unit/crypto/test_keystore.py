@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import base64
+import resource
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from yinqi.crypto import DecryptionFailed, InvalidKey, InvalidLength, SigningKey
+from yinqi.crypto import (
+    DecryptionFailed,
+    GeneralSigningKey,
+    InvalidKey,
+    InvalidLength,
+    SigningKey,
+    UnknownAlgorithm,
+    VerifyKey,
+    ciphertext_from_der,
+    ciphertext_to_der,
+)
 
 ITERATIONS = 10_000  # The least allowed; the default is meant to be slow.
 
@@ -123,3 +136,83 @@ def test_a_key_that_openssl_sealed_weakly_is_refused_with_the_way_out(tmp_path: 
             pytest.skip("this openssl has no SM2")
     with pytest.raises(InvalidKey, match=r"2048 PBKDF2 iterations.*seal it again with more"):
         SigningKey.from_encrypted_pem(sealed.read_bytes(), b"pw")
+
+
+# --- other forms ----------------------------------------------------------------------------------------------------
+
+
+def test_a_plain_key_file_is_read_but_never_taken_for_a_protected_one(key: SigningKey) -> None:
+    der = key.to_pkcs8()
+    body = base64.encodebytes(der)
+    pem = b"-----BEGIN PRIVATE KEY-----\n" + body.replace(b"\n", b"") + b"\n-----END PRIVATE KEY-----\n"
+    assert SigningKey.from_pkcs8(der).to_bytes() == key.to_bytes()
+    with pytest.raises(InvalidKey, match="no encrypted PKCS#8"):
+        SigningKey.from_pkcs8(der, b"pw")
+    with pytest.raises(InvalidKey):  # lines of RFC 7468 have 64 characters
+        SigningKey.from_pkcs8(pem)
+
+
+@pytest.mark.parametrize("cipher", ["sm4-cbc", "aes-256-cbc"])
+def test_a_key_is_sealed_by_either_suite(key: SigningKey, cipher: Literal["sm4-cbc", "aes-256-cbc"]) -> None:
+    pem = key.to_encrypted_pem(b"pw", ITERATIONS, cipher)
+    der = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+    for data in (pem, der):
+        assert SigningKey.from_pkcs8(data, b"pw").to_bytes() == key.to_bytes()
+        with pytest.raises(InvalidKey, match="give its password"):
+            SigningKey.from_pkcs8(data)
+        with pytest.raises(DecryptionFailed):
+            SigningKey.from_pkcs8(data, b"other")
+    with pytest.raises(UnknownAlgorithm, match="sm4-cbc or aes-256-cbc"):
+        key.to_encrypted_pem(b"pw", ITERATIONS, "des")  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+def test_openssl_reads_what_we_write(key: SigningKey) -> None:
+    pem = key.to_encrypted_pem(b"pw", ITERATIONS, "aes-256-cbc")
+    command = ["openssl", "pkey", "-passin", "pass:pw", "-pubout"]
+    read = subprocess.run(command, input=pem, capture_output=True, check=False)
+    if b"unknown group" in read.stderr.lower():
+        pytest.skip("this openssl has no SM2")
+    assert read.stdout == key.public_key().to_pem()
+
+
+def test_a_public_key_file_is_read_in_both_forms(key: SigningKey) -> None:
+    public = key.public_key()
+    assert public.to_pem().startswith(b"-----BEGIN PUBLIC KEY-----\n")
+    for data in (public.to_pem(), public.to_der()):
+        assert VerifyKey.from_spki(data).to_bytes() == public.to_bytes()
+    p256 = GeneralSigningKey.generate("ecdsa-p256-sha256").public_key().to_der()
+    for wrong in (p256, public.to_der() + b"\0", public.to_der()[:-1], b"", key.to_pkcs8()):
+        with pytest.raises(InvalidKey):
+            VerifyKey.from_spki(wrong)
+
+
+def test_a_key_says_whether_its_memory_is_locked(key: SigningKey) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    assert isinstance(key.is_memory_locked, bool)
+    if limit == resource.RLIM_INFINITY:
+        assert key.is_memory_locked
+
+
+def test_a_key_works_where_locking_is_forbidden() -> None:
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))\n"
+        "import os; os.geteuid() == 0 and os.setuid(65534)\n"
+        "k = SigningKey.generate(); k.public_key().verify(b'm', k.sign(b'm')); print(k.is_memory_locked)\n"
+    )
+    command = [sys.executable, "-c", "from yinqi.crypto import SigningKey\n" + program]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=120)
+    assert done.stdout == b"False\n"
+
+
+def test_ciphertexts_have_the_form_of_gm_t_0009(key: SigningKey) -> None:
+    sealed = key.public_key().encrypt(b"text")
+    der = ciphertext_to_der(sealed)
+    assert der[0] == 0x30
+    assert ciphertext_from_der(der) == sealed
+    assert key.decrypt(ciphertext_from_der(der)) == b"text"
+    for wrong in (b"", der[:-1], der + b"\0", sealed):
+        with pytest.raises(DecryptionFailed):
+            ciphertext_from_der(wrong)
+    with pytest.raises(InvalidLength):
+        ciphertext_to_der(sealed[:97])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
-from yinqi.crypto import CryptoError, InvalidSignature, sm4_cbc_decrypt, sm4_cbc_encrypt
+from yinqi.crypto import CryptoError, InvalidSignature, sign_then_seal, sm4_cbc_decrypt
 from yinqi.gateway.keystore import BankKeys
 from yinqi.gateway.ports import Answer, AnswerUnusable, Outgoing, WireAnswer
 from yinqi.kernel.clock import BANK_ZONE
@@ -48,13 +48,15 @@ def seal(
     signature = {"sigdat": PLACEHOLDER, "sigtim": now.astimezone(BANK_ZONE).strftime("%Y%m%d%H%M%S")}
     head = {"funcode": function, "reqid": message_id, "userid": user_id}
     message = {"request": {"body": body, "head": head}, "signature": signature}
-    unsigned = canonical(message)
-    sigdat = base64.b64encode(keys.signing_key.sign(unsigned, identity)).decode("ascii")
-    # The signature is the last member of the canonical form, and a value cannot hold an unescaped quote: the last
-    # match is the placeholder, never a text of a payment.
-    head_part, _, tail = unsigned.rpartition(f'"{PLACEHOLDER}"'.encode())
-    plain = head_part + f'"{sigdat}"'.encode() + tail
-    sealed = base64.b64encode(sm4_cbc_encrypt(keys.sm4_key, identity, plain))
+    # The signature is the last member of the canonical form: the last match is the placeholder, never a text of a payment.
+    plain, sealed = sign_then_seal(
+        canonical(message),
+        PLACEHOLDER.encode("ascii"),
+        signer=keys.signing_key,
+        identity=identity,
+        sm4_key=keys.sm4_key,
+        iv=identity,
+    )
     return plain, _form(user_id, function, sealed)
 
 

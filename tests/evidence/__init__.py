@@ -1,0 +1,1 @@
+"""Evidence that is printed, not only asserted: `python -m tests.evidence`, or `make evidence`."""
