@@ -112,19 +112,32 @@ fn rounds<const N: usize>(round_keys: &[u32; 32], groups: &mut [[Block; GROUP]])
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,gfni")]
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
 fn round(word: __m512i, a: __m512i, b: __m512i, c: __m512i, key: __m512i) -> __m512i {
     // The newest word, c, comes last, so that the rest can be done before it is ready.
     let mixed = _mm512_xor_si512(_mm512_ternarylogic_epi32::<0x96>(a, b, key), c);
     let pre = _mm512_gf2p8affine_epi64_epi8::<PRE_CONSTANT>(mixed, _mm512_set1_epi64(PRE_MATRIX));
     let s = _mm512_gf2p8affineinv_epi64_epi8::<POST_CONSTANT>(pre, _mm512_set1_epi64(POST_MATRIX));
-    let first = _mm512_ternarylogic_epi32::<0x96>(
-        _mm512_rol_epi32::<2>(s),
-        _mm512_rol_epi32::<10>(s),
-        _mm512_rol_epi32::<18>(s),
+    // s ^ (s <<< 24) ^ ((s ^ (s <<< 8) ^ (s <<< 16)) <<< 2): whole bytes are moved by shuffles, which another part of the
+    // processor does than rotations.
+    let sum = _mm512_ternarylogic_epi32::<0x96>(s, rotate_bytes::<1>(s), rotate_bytes::<2>(s));
+    let second = _mm512_ternarylogic_epi32::<0x96>(word, s, rotate_bytes::<3>(s));
+    _mm512_xor_si512(_mm512_rol_epi32::<2>(sum), second)
+}
+
+/// Every word rotated left by whole bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn rotate_bytes<const COUNT: usize>(x: __m512i) -> __m512i {
+    const PLACES: [i32; 4] = [0x0302_0100, 0x0201_0003, 0x0100_0302, 0x0003_0201];
+    let word = PLACES[COUNT];
+    let places = _mm_setr_epi32(
+        word,
+        word + 0x0404_0404,
+        word + 0x0808_0808,
+        word + 0x0c0c_0c0c,
     );
-    let second = _mm512_ternarylogic_epi32::<0x96>(word, s, _mm512_rol_epi32::<24>(s));
-    _mm512_xor_si512(first, second)
+    _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(places))
 }
 
 /// 4x4 transposition of the words in each 128-bit quarter; its own inverse.

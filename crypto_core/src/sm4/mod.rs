@@ -39,3 +39,15 @@ fn check_key(key: &[u8]) -> Result<&[u8; KEY_LENGTH]> {
 fn xor(block: &mut Block, other: &Block) {
     *block = (u128::from_ne_bytes(*block) ^ u128::from_ne_bytes(*other)).to_ne_bytes();
 }
+
+/// Add the key stream to a text not longer than it.
+fn add(text: &mut [u8], keys: &[Block]) {
+    let (blocks, rest) = text.as_chunks_mut::<BLOCK_LENGTH>();
+    let (whole, last) = keys.split_at(blocks.len());
+    for (block, key) in blocks.iter_mut().zip(whole) {
+        xor(block, key);
+    }
+    for (byte, key) in rest.iter_mut().zip(last.as_flattened()) {
+        *byte ^= key;
+    }
+}
