@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum Tier {
     /// Plain Rust, any processor.
     Portable,
-    /// x86-64 with AVX2, AES-NI and PCLMULQDQ.
+    /// x86-64 with AVX2, BMI, AES-NI and PCLMULQDQ.
     Avx2,
     /// x86-64 with AVX-512 F/BW/DQ/VL/IFMA, GFNI and VPCLMULQDQ (Ice Lake server, Zen 4 and later).
     Avx512,
@@ -75,6 +75,7 @@ fn detect() -> Tier {
     let avx2 = is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("aes")
         && is_x86_feature_detected!("pclmulqdq")
+        && is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2");
     let avx512 = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")

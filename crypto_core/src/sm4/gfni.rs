@@ -89,25 +89,24 @@ pub fn apply(round_keys: &[u32; 32], blocks: &mut [Block]) {
 fn rounds<const N: usize>(round_keys: &[u32; 32], groups: &mut [[Block; GROUP]]) {
     let mut x = [[_mm512_setzero_si512(); 4]; N];
     for (x, group) in x.iter_mut().zip(groups.iter()) {
-        *x = transpose(load(group).map(|x| swap_bytes(x)));
+        *x = transpose(load(group));
     }
     for keys in round_keys.as_chunks::<4>().0 {
-        let keys = keys.map(|key| _mm512_set1_epi32(key as i32));
         for [a, b, c, d] in &mut x {
-            *a = round(*a, *b, *c, *d, keys[0]);
+            *a = round(*a, *b, *c, *d, _mm512_set1_epi32(keys[0] as i32));
         }
         for [a, b, c, d] in &mut x {
-            *b = round(*b, *c, *d, *a, keys[1]);
+            *b = round(*b, *c, *d, *a, _mm512_set1_epi32(keys[1] as i32));
         }
         for [a, b, c, d] in &mut x {
-            *c = round(*c, *d, *a, *b, keys[2]);
+            *c = round(*c, *d, *a, *b, _mm512_set1_epi32(keys[2] as i32));
         }
         for [a, b, c, d] in &mut x {
-            *d = round(*d, *a, *b, *c, keys[3]);
+            *d = round(*d, *a, *b, *c, _mm512_set1_epi32(keys[3] as i32));
         }
     }
     for ([a, b, c, d], group) in x.into_iter().zip(groups) {
-        store(group, transpose([d, c, b, a]).map(|x| swap_bytes(x)));
+        store(group, transpose([d, c, b, a]));
     }
 }
 
@@ -161,20 +160,26 @@ fn swap_bytes(vector: __m512i) -> __m512i {
     _mm512_shuffle_epi8(vector, _mm512_broadcast_i32x4(places))
 }
 
+// Loops here, no `map`: a closure called by code without these features would not be inlined.
+
 #[inline]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw")]
 #[allow(unsafe_code)]
 fn load(group: &[Block; GROUP]) -> [__m512i; 4] {
-    // SAFETY: a group is 4 x 64 bytes; unaligned loads are allowed.
-    std::array::from_fn(|i| unsafe { _mm512_loadu_si512(group[4 * i..].as_ptr().cast()) })
+    let mut vectors = [_mm512_setzero_si512(); 4];
+    for (vector, blocks) in vectors.iter_mut().zip(group.as_chunks::<4>().0) {
+        // SAFETY: four blocks are 64 bytes; unaligned loads are allowed.
+        *vector = swap_bytes(unsafe { _mm512_loadu_si512(blocks.as_ptr().cast()) });
+    }
+    vectors
 }
 
 #[inline]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw")]
 #[allow(unsafe_code)]
 fn store(group: &mut [Block; GROUP], vectors: [__m512i; 4]) {
     for (blocks, vector) in group.as_chunks_mut::<4>().0.iter_mut().zip(vectors) {
         // SAFETY: four blocks are 64 bytes; unaligned stores are allowed.
-        unsafe { _mm512_storeu_si512(blocks.as_mut_ptr().cast(), vector) };
+        unsafe { _mm512_storeu_si512(blocks.as_mut_ptr().cast(), swap_bytes(vector)) };
     }
 }
