@@ -1,5 +1,5 @@
 //! Speed of the engines on one thread, per tier. Run: cargo run --release --example speed [tier [part of a name]]
-use crypto_core::{sm3, sm4, tier};
+use crypto_core::{sm2, sm3, sm4, threads, tier};
 use std::hint::black_box;
 
 /// CPU time of this thread in seconds; other work on the machine does not count (Linux).
@@ -39,7 +39,37 @@ fn rate(name: &str, bytes: usize, mut work: impl FnMut()) {
     );
 }
 
+/// Operations of SM2 per second of CPU time, printed as MB/s: one operation is a million bytes.
+fn sm2(messages: &[Vec<u8>]) {
+    let key = sm2::SigningKey::generate().expect("entropy");
+    let public = key.public_key().prepare();
+    let identity = sm2::DEFAULT_IDENTITY;
+    let signatures = key.sign_many(messages, identity).expect("entropy");
+    let operation = 1_000_000;
+    rate("SM2 sign many (op/s)", messages.len() * operation, || {
+        black_box(key.sign_many(black_box(messages), identity).ok());
+    });
+    rate("SM2 verify many (op/s)", messages.len() * operation, || {
+        black_box(
+            public
+                .verify_many(black_box(messages), &signatures, identity)
+                .ok(),
+        );
+    });
+    rate("SM2 sign one (op/s)", operation, || {
+        black_box(key.sign(black_box(&messages[0]), identity).ok());
+    });
+    rate("SM2 verify one (op/s)", operation, || {
+        black_box(
+            public
+                .verify(black_box(&messages[0]), &signatures[0], identity)
+                .ok(),
+        );
+    });
+}
+
 fn main() {
+    threads::set_limit(1);
     let one = vec![0x5a; 1 << 20];
     for size in [256] {
         let items = vec![vec![0x5a; size]; 1024];
@@ -58,6 +88,7 @@ fn main() {
                 tier.name(),
                 items.len()
             );
+            sm2(&items);
             rate("SM3 one", one.len(), || {
                 black_box(sm3::digest(black_box(&one)));
             });

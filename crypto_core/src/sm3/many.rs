@@ -337,6 +337,34 @@ mod tests {
         }
     }
 
+    /// 100,000 messages, alone and together in each tier, against RustCrypto's `sm3`; their answers are computed once.
+    #[test]
+    fn each_tier_agrees_with_another_implementation_on_100_000_messages() {
+        use ::sm3::Digest as _;
+        let data: Vec<u8> = (0..2000u32).map(|i| ((i * i) >> 5) as u8).collect();
+        let item = |i: usize| &data[i % 1511..][..i * 7919 % 331];
+        let items: Vec<&[u8]> = (0..100_000).map(item).collect();
+        let expected: Vec<[u8; DIGEST_LENGTH]> = items
+            .iter()
+            .map(|item| ::sm3::Sm3::digest(item).into())
+            .collect();
+        for (item, expected) in items.iter().zip(&expected) {
+            assert_eq!(super::super::digest(item), *expected);
+        }
+        for tier in tier::available() {
+            // All lengths mixed, and all messages of one length together.
+            let mut order: Vec<usize> = (0..items.len()).collect();
+            for _ in 0..2 {
+                let items: Vec<&[u8]> = order.iter().map(|i| items[*i]).collect();
+                let digests = finish_many_with(tier, &Sm3::new(), &items);
+                for (i, digest) in order.iter().zip(digests) {
+                    assert_eq!(digest, expected[*i], "{tier:?}, item {i}");
+                }
+                order.sort_by_key(|i| item(*i).len());
+            }
+        }
+    }
+
     #[test]
     fn one_long_message_among_short_ones_is_right_in_each_tier() {
         let long = vec![0xa5; 100_001];

@@ -119,11 +119,11 @@ fn half_product(a: u64, b: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// The definition of SP 800-38D, clause 6.3, bit by bit.
-    fn by_definition(x: u128, y: u128) -> u128 {
+    pub fn by_definition(x: u128, y: u128) -> u128 {
         let mut z = 0;
         let mut v = y;
         for i in 0..128 {

@@ -12,6 +12,8 @@ mod clmul;
 mod constants;
 mod ctr;
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod field;
 mod gcm;
 #[cfg(target_arch = "x86_64")]
