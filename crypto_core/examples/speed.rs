@@ -1,5 +1,5 @@
-//! Speed of the symmetric engines on one thread, per tier. Run: cargo run --release --example speed
-use crypto_core::{sm3, sm4, tier};
+//! Speed of the engines on one thread, per tier. Run: cargo run --release --example speed [tier [part of a name]]
+use crypto_core::{sm2, sm3, sm4, threads, tier};
 use std::hint::black_box;
 
 /// CPU time of this thread in seconds; other work on the machine does not count (Linux).
@@ -15,6 +15,12 @@ fn cpu_seconds() -> f64 {
 
 /// Median of several runs of about 0.1 s of CPU time each, in MB per CPU second.
 fn rate(name: &str, bytes: usize, mut work: impl FnMut()) {
+    if std::env::args()
+        .nth(2)
+        .is_some_and(|part| !name.contains(&part))
+    {
+        return;
+    }
     let mut rates: Vec<f64> = (0..7)
         .map(|_| {
             let start = cpu_seconds();
@@ -33,20 +39,56 @@ fn rate(name: &str, bytes: usize, mut work: impl FnMut()) {
     );
 }
 
+/// Operations of SM2 per second of CPU time, printed as MB/s: one operation is a million bytes.
+fn sm2(messages: &[Vec<u8>]) {
+    let key = sm2::SigningKey::generate().expect("entropy");
+    let public = key.public_key().prepare();
+    let identity = sm2::DEFAULT_IDENTITY;
+    let signatures = key.sign_many(messages, identity).expect("entropy");
+    let operation = 1_000_000;
+    rate("SM2 sign many (op/s)", messages.len() * operation, || {
+        black_box(key.sign_many(black_box(messages), identity).ok());
+    });
+    rate("SM2 verify many (op/s)", messages.len() * operation, || {
+        black_box(
+            public
+                .verify_many(black_box(messages), &signatures, identity)
+                .ok(),
+        );
+    });
+    rate("SM2 sign one (op/s)", operation, || {
+        black_box(key.sign(black_box(&messages[0]), identity).ok());
+    });
+    rate("SM2 verify one (op/s)", operation, || {
+        black_box(
+            public
+                .verify(black_box(&messages[0]), &signatures[0], identity)
+                .ok(),
+        );
+    });
+}
+
 fn main() {
+    threads::set_limit(1);
     let one = vec![0x5a; 1 << 20];
-    for size in [1024] {
+    for size in [256] {
         let items = vec![vec![0x5a; size]; 1024];
         let nonces = vec![[7; 12]; 1024];
         let ivs = vec![[7; 16]; 1024];
         let total = size * 1024;
-        for tier in tier::available() {
+        let wanted = |tier: &tier::Tier| {
+            std::env::args()
+                .nth(1)
+                .is_none_or(|name| name == tier.name())
+        };
+        for tier in tier::available().filter(wanted) {
             tier::force(Some(tier));
             println!(
                 "{} ({} x {size} bytes; one: 1 MiB)",
                 tier.name(),
                 items.len()
             );
+            sm2(&items);
             rate("SM3 one", one.len(), || {
                 black_box(sm3::digest(black_box(&one)));
             });
@@ -55,6 +97,12 @@ fn main() {
             });
             rate("SM4-CBC encrypt many", total, || {
                 black_box(sm4::cbc_encrypt_many(&[1; 16], &ivs, black_box(&items)).unwrap());
+            });
+            let sealed = sm4::cbc_encrypt_many(&[1; 16], &ivs, &items)
+                .unwrap()
+                .to_vecs();
+            rate("SM4-CBC decrypt many", total, || {
+                black_box(sm4::cbc_decrypt_many(&[1; 16], &ivs, black_box(&sealed)).unwrap());
             });
             rate("SM4-CBC decrypt one", one.len(), || {
                 black_box(sm4::cbc_decrypt(&[1; 16], &[7; 16], black_box(&one)).ok());
@@ -83,7 +131,7 @@ fn main() {
                 })
                 .collect();
             rate("SM4-GCM seal many", total, || {
-                black_box(key.seal_many(black_box(&messages)).unwrap());
+                black_box(key.seal_texts(black_box(&messages)).unwrap());
             });
         }
     }

@@ -21,6 +21,8 @@ pub mod sm2;
 pub mod sm3;
 pub mod sm4;
 #[forbid(unsafe_code)]
+pub mod texts;
+#[forbid(unsafe_code)]
 pub mod threads;
 #[forbid(unsafe_code)]
 pub mod tier;

@@ -1,12 +1,13 @@
-"""SM2 through Python, ours and the peers that are installed, in one run: `python -m tests.bench.crypto`.
+"""SM2, SM3 and SM4 through Python, ours and the peers that are installed, in one run: `python -m tests.bench.crypto`.
 
-Batches of 1,024 messages of 256 bytes, SM3 included, one thread. Figures are operations per second of thread CPU time: the
-median of the rounds, and the slowest and fastest round. Rounds of all candidates alternate, so that a disturbance
-meets all of them.
+Batches of 1,024 messages of 256 bytes, SM3 included, one thread. Figures are operations (or bytes) per second of thread CPU
+time: the median of the rounds, and the slowest and fastest round. Rounds of all candidates alternate, so that a disturbance
+meets all of them. Two threads against one are measured by the clock on the wall, and mean something on a quiet machine only.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
@@ -15,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import gmssl_pyx
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 
 from yinqi import crypto
 
@@ -23,17 +27,20 @@ MESSAGE_LENGTH = 256
 ROUNDS = 9
 SINGLE_CALLS = 64
 PEER_CALLS = 16
+ONE_LENGTH = 1 << 20
+KEY = bytes(range(16))
 FLAGS = ("bmi2", "adx", "avx2", "avx512f", "avx512dq", "avx512ifma", "avx512vl", "gfni", "vaes")
 
 
 @dataclass
 class Candidate:
-    """One thing to measure: `work` does `count` operations in the instructions of `tier`."""
+    """One thing to measure: `work` does `count` operations, or handles that many bytes, in the instructions of `tier`."""
 
     name: str
     count: int
     work: Callable[[], object]
     tier: str | None = None
+    in_bytes: bool = False
     seconds: list[float] = field(default_factory=list)
 
     def run(self) -> None:
@@ -44,9 +51,12 @@ class Candidate:
         self.seconds.append(time.thread_time() - started)
 
     def line(self) -> str:
-        """Median and spread, with the time of one operation."""
+        """Median and spread, with the time of one operation or in GB per second."""
         each = [seconds / self.count for seconds in self.seconds[1:]]
         middle = statistics.median(each)
+        if self.in_bytes:
+            rates = [1 / seconds / 1e9 for seconds in (middle, max(each), min(each))]
+            return f"{self.name:<44}{rates[0]:>9.3f} GB/s {'':>12}   {rates[1]:>11.3f} … {rates[2]:.3f} GB/s"
         return f"{self.name:<44}{1 / middle:>11,.0f}/s {middle * 1e6:>9.2f} us   {1 / max(each):>11,.0f} … {1 / min(each):,.0f}/s"
 
 
@@ -94,6 +104,78 @@ def ours(messages: list[bytes]) -> list[Candidate]:
             ),
         ]
     return found
+
+
+def symmetric(messages: list[bytes]) -> list[Candidate]:
+    """SM3 and SM4 in each tier, lists and buffers."""
+    nonces = [i.to_bytes(12, "big") for i in range(BATCH)]
+    ivs = [i.to_bytes(16, "big") for i in range(BATCH)]
+    data, one = b"".join(messages), bytes(ONE_LENGTH)
+    offsets = list(range(0, len(data) + 1, MESSAGE_LENGTH))
+    works: list[tuple[str, int, Callable[[], object]]] = [
+        ("SM3, many", len(data), lambda: crypto.sm3_many(messages)),
+        ("SM3, many in a buffer", len(data), lambda: crypto.sm3_buffer(data, offsets)),
+        ("SM3, one of 1 MiB", len(one), lambda: crypto.sm3(one)),
+        ("SM4-CBC, many", len(data), lambda: crypto.sm4_cbc_encrypt_many(KEY, ivs, messages)),
+        (
+            "SM4-CBC, many in a buffer",
+            len(data),
+            lambda: crypto.sm4_cbc_encrypt_buffer(KEY, b"".join(ivs), data, offsets),
+        ),
+        ("SM4-GCM, many", len(data), lambda: crypto.sm4_gcm_encrypt_many(KEY, nonces, messages)),
+        (
+            "SM4-GCM, many in a buffer",
+            len(data),
+            lambda: crypto.sm4_gcm_encrypt_buffer(KEY, b"".join(nonces), data, offsets),
+        ),
+        ("SM4-GCM, one of 1 MiB", len(one), lambda: crypto.sm4_gcm_encrypt(KEY, nonces[0], one)),
+    ]
+    return [
+        Candidate(f"yinqi {tier}, {name}", count, work, tier, in_bytes=True)
+        for tier in tiers()
+        for name, count, work in works
+    ]
+
+
+def symmetric_peers() -> list[Candidate]:
+    """OpenSSL as `cryptography` brings it, on one long message."""
+    one = bytes(ONE_LENGTH)
+
+    def sm3() -> bytes:
+        digest = hashes.Hash(hashes.SM3())
+        digest.update(one)
+        return digest.finalize()
+
+    def encrypt(mode: modes.CBC | modes.GCM) -> bytes:
+        encryptor = Cipher(SM4(KEY), mode).encryptor()
+        return encryptor.update(one) + encryptor.finalize()
+
+    return [
+        Candidate("cryptography, SM3, one of 1 MiB", len(one), sm3, in_bytes=True),
+        Candidate("cryptography, SM4-CBC, one of 1 MiB", len(one), lambda: encrypt(modes.CBC(KEY)), in_bytes=True),
+        Candidate("cryptography, SM4-GCM, one of 1 MiB", len(one), lambda: encrypt(modes.GCM(KEY[:12])), in_bytes=True),
+    ]
+
+
+def two_threads(messages: list[bytes]) -> list[str]:
+    """How much faster two threads are than one, for signing and verifying eight batches; best of the rounds each."""
+    if len(os.sched_getaffinity(0)) < 2:
+        return ["two threads against one: this process may use one processor only"]
+    key = crypto.SigningKey.generate()
+    prepared, many = key.public_key().prepare(), messages * 8
+    signatures = key.sign_many(many)
+    works = {"sign": lambda: key.sign_many(many), "verify": lambda: prepared.verify_many(many, signatures)}
+    lines = []
+    for name, work in works.items():
+        best = {1: float("inf"), 2: float("inf")}
+        for _ in range(ROUNDS):
+            for threads in best:
+                crypto.set_threads(threads)
+                started = time.perf_counter()
+                work()
+                best[threads] = min(best[threads], time.perf_counter() - started)
+        lines.append(f"two threads against one, {name}: {best[1] / best[2]:.2f} times")
+    return lines
 
 
 def peers(messages: list[bytes]) -> list[Candidate]:
@@ -150,15 +232,16 @@ def main() -> None:
     messages = [i.to_bytes(2, "big") * (MESSAGE_LENGTH // 2) for i in range(BATCH)]
     crypto.set_threads(1)
     print(f"processor: {processor()}\ntier chosen: {crypto.tier()}; one thread, {BATCH} × {MESSAGE_LENGTH} bytes")
-    candidates = ours(messages) + peers(messages)
+    candidates = ours(messages) + peers(messages) + symmetric(messages) + symmetric_peers()
     for _ in range(ROUNDS + 1):
         for candidate in candidates:
             candidate.run()
     crypto.force_tier(None)
-    crypto.set_threads(None)
     print(f"{'':<44}{'median':>13} {'each':>12}   slowest … fastest of {ROUNDS}")
     for candidate in candidates:
         print(candidate.line())
+    print("\n".join(two_threads(messages)))
+    crypto.set_threads(None)
 
 
 if __name__ == "__main__":

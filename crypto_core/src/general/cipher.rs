@@ -2,6 +2,7 @@
 
 use crate::errors::{CryptoError, Result};
 use crate::sm4::Message;
+use crate::texts::{Opened, Texts};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 /// A prepared key; AWS-LC wipes it when freed. The caller never uses a nonce twice.
@@ -20,42 +21,64 @@ impl Aes256Gcm {
 
     /// Encrypt each message: ciphertext and tag, in order. The error of a wrong length names the item.
     pub fn seal_many(&self, messages: &[Message<'_>]) -> Result<Vec<Vec<u8>>> {
-        messages
-            .iter()
-            .enumerate()
-            .map(|(index, message)| {
-                let nonce = nonce(index, message.nonce)?;
-                let mut text = Vec::with_capacity(message.data.len() + AES_256_GCM.tag_len());
-                text.extend_from_slice(message.data);
-                self.0
-                    .seal_in_place_append_tag(nonce, Aad::from(message.aad), &mut text)
-                    .map_err(|_| {
-                        let what = format!("text of item {index}");
-                        CryptoError::length(&what, "at most 2^36 - 32 bytes", message.data.len())
-                    })?;
-                Ok(text)
-            })
-            .collect()
+        Ok(self.seal_texts(messages)?.to_vecs())
+    }
+
+    /// [`Self::seal_many`] into one buffer.
+    pub fn seal_texts(&self, messages: &[Message<'_>]) -> Result<Texts> {
+        let length = |message: &Message<'_>| message.data.len() + AES_256_GCM.tag_len();
+        let mut sealed = Texts::with_capacity(messages.len(), messages.iter().map(length).sum());
+        for (index, message) in messages.iter().enumerate() {
+            let nonce = nonce(index, message.nonce)?;
+            let too_long = |_| {
+                let what = format!("text of item {index}");
+                CryptoError::length(&what, "at most 2^36 - 32 bytes", message.data.len())
+            };
+            let mut tag = Ok(());
+            sealed.push_with(|output| {
+                let start = output.len();
+                output.extend_from_slice(message.data);
+                let (aad, text) = (Aad::from(message.aad), &mut output[start..]);
+                tag = self
+                    .0
+                    .seal_in_place_separate_tag(nonce, aad, text)
+                    .map(|tag| output.extend_from_slice(tag.as_ref()))
+                    .map_err(too_long);
+            });
+            tag?;
+        }
+        Ok(sealed)
     }
 
     /// Check and decrypt each message, in order; `None` for one whose tag does not fit.
     pub fn open_many(&self, messages: &[Message<'_>]) -> Result<Vec<Option<Vec<u8>>>> {
-        messages
-            .iter()
-            .enumerate()
-            .map(|(index, message)| {
-                let nonce = nonce(index, message.nonce)?;
-                let mut text = message.data.to_vec();
-                let opened = self
+        Ok(self.open_texts(messages)?.to_vecs())
+    }
+
+    /// [`Self::open_many`] into one buffer.
+    pub fn open_texts(&self, messages: &[Message<'_>]) -> Result<Opened> {
+        let length = messages.iter().map(|message| message.data.len()).sum();
+        let mut opened = Opened {
+            texts: Texts::with_capacity(messages.len(), length),
+            accepted: Vec::with_capacity(messages.len()),
+        };
+        for (index, message) in messages.iter().enumerate() {
+            let nonce = nonce(index, message.nonce)?;
+            let mut accepted = false;
+            opened.texts.push_with(|output| {
+                let start = output.len();
+                output.extend_from_slice(message.data);
+                let (aad, text) = (Aad::from(message.aad), &mut output[start..]);
+                let kept = self
                     .0
-                    .open_in_place(nonce, Aad::from(message.aad), &mut text);
-                let Ok(kept) = opened.map(|plain| plain.len()) else {
-                    return Ok(None);
-                };
-                text.truncate(kept);
-                Ok(Some(text))
-            })
-            .collect()
+                    .open_in_place(nonce, aad, text)
+                    .map(|plain| plain.len());
+                accepted = kept.is_ok();
+                output.truncate(start + kept.unwrap_or(0));
+            });
+            opened.accepted.push(accepted);
+        }
+        Ok(opened)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::errors::CryptoError;
 use crate::sm2::Order;
+use crate::texts::{Opened, Texts};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -61,6 +62,21 @@ pub fn slices<'a>(data: &'a [u8], offsets: &[usize]) -> Result<Vec<&'a [u8]>, Cr
     offsets.windows(2).enumerate().map(cut).collect()
 }
 
+/// Cut one buffer into items of N bytes, as many as there are texts.
+pub fn items_of<'a, const N: usize>(
+    name: &str,
+    data: &'a [u8],
+    count: usize,
+) -> Result<&'a [[u8; N]], CryptoError> {
+    match data.as_chunks() {
+        (items, []) if items.len() == count => Ok(items),
+        _ => {
+            let expected = format!("{N} bytes for each of {count} texts");
+            Err(CryptoError::length(name, &expected, data.len()))
+        }
+    }
+}
+
 /// The order of a ciphertext's parts by name.
 pub fn order_of(name: &str) -> PyResult<Order> {
     match name {
@@ -99,6 +115,36 @@ pub fn bytes_list<'py, T: AsRef<[u8]>>(
     items: &[T],
 ) -> PyResult<Bound<'py, PyList>> {
     PyList::new(py, items.iter().map(|item| PyBytes::new(py, item.as_ref())))
+}
+
+/// A list of `bytes` out of the texts of a batch.
+pub fn texts_list<'py>(py: Python<'py>, texts: &Texts) -> PyResult<Bound<'py, PyList>> {
+    PyList::new(py, texts.iter().map(|text| PyBytes::new(py, text)))
+}
+
+/// A list of `bytes`, or `None` for a text that was refused.
+pub fn opened_list<'py>(py: Python<'py>, opened: &Opened) -> PyResult<Bound<'py, PyList>> {
+    let bytes = |text: Option<&[u8]>| text.map(|text| PyBytes::new(py, text));
+    PyList::new(py, opened.iter().map(bytes))
+}
+
+/// A batch as one buffer and its offsets.
+pub type Buffer<'py> = (Bound<'py, PyBytes>, Bound<'py, PyList>);
+
+/// The texts of a batch as one buffer and its offsets.
+pub fn buffer<'py>(py: Python<'py>, texts: &Texts) -> PyResult<Buffer<'py>> {
+    let offsets = PyList::new(py, texts.offsets())?;
+    Ok((PyBytes::new(py, texts.bytes()), offsets))
+}
+
+/// A batch that was opened, as one buffer, its offsets and one byte for each text: 1 when it was accepted, else 0.
+pub type OpenedBuffer<'py> = (Bound<'py, PyBytes>, Bound<'py, PyList>, Bound<'py, PyBytes>);
+
+/// What was opened as one buffer, its offsets and the verdicts.
+pub fn opened_buffer<'py>(py: Python<'py>, opened: &Opened) -> PyResult<OpenedBuffer<'py>> {
+    let (bytes, offsets) = buffer(py, &opened.texts)?;
+    let verdicts: Vec<u8> = opened.accepted.iter().map(|fits| u8::from(*fits)).collect();
+    Ok((bytes, offsets, PyBytes::new(py, &verdicts)))
 }
 
 /// A list of `bytes` or `None`.

@@ -1,6 +1,9 @@
 //! SM4 in its modes, AES-256-GCM and sealed envelopes.
 
-use super::arguments::{bytes_list, list_of_bytes, optional_bytes_list};
+use super::arguments::{
+    Buffer, OpenedBuffer, buffer, bytes_list, items_of, list_of_bytes, opened_buffer, opened_list,
+    optional_bytes_list, slices, texts_list,
+};
 use crate::envelope;
 use crate::errors::{CryptoError, Result};
 use crate::general::Aes256Gcm;
@@ -42,7 +45,35 @@ pub fn sm4_cbc_encrypt_many<'py>(
     let ivs = list_of_bytes("ivs", ivs)?;
     let plaintexts = list_of_bytes("plaintexts", plaintexts)?;
     let sealed = py.detach(|| sm4::cbc_encrypt_many(&key, &ivs, &plaintexts))?;
-    bytes_list(py, &sealed)
+    texts_list(py, &sealed)
+}
+
+#[pyfunction]
+pub fn sm4_cbc_encrypt_buffer<'py>(
+    py: Python<'py>,
+    key: PyBackedBytes,
+    ivs: PyBackedBytes,
+    data: PyBackedBytes,
+    offsets: Vec<usize>,
+) -> PyResult<Buffer<'py>> {
+    let plaintexts = slices(&data, &offsets)?;
+    let ivs = items_of::<{ sm4::BLOCK_LENGTH }>("ivs", &ivs, plaintexts.len())?;
+    let sealed = py.detach(|| sm4::cbc_encrypt_many(&key, ivs, &plaintexts))?;
+    buffer(py, &sealed)
+}
+
+#[pyfunction]
+pub fn sm4_cbc_decrypt_buffer<'py>(
+    py: Python<'py>,
+    key: PyBackedBytes,
+    ivs: PyBackedBytes,
+    data: PyBackedBytes,
+    offsets: Vec<usize>,
+) -> PyResult<OpenedBuffer<'py>> {
+    let ciphertexts = slices(&data, &offsets)?;
+    let ivs = items_of::<{ sm4::BLOCK_LENGTH }>("ivs", &ivs, ciphertexts.len())?;
+    let opened = py.detach(|| sm4::cbc_decrypt_many(&key, ivs, &ciphertexts))?;
+    opened_buffer(py, &opened)
 }
 
 #[pyfunction]
@@ -55,7 +86,7 @@ pub fn sm4_cbc_decrypt_many<'py>(
     let ivs = list_of_bytes("ivs", ivs)?;
     let ciphertexts = list_of_bytes("ciphertexts", ciphertexts)?;
     let opened = py.detach(|| sm4::cbc_decrypt_many(&key, &ivs, &ciphertexts))?;
-    optional_bytes_list(py, &opened)
+    opened_list(py, &opened)
 }
 
 #[pyfunction]
@@ -108,13 +139,38 @@ impl Messages {
     }
 }
 
+/// The messages of one buffer; `aads` is empty or has one item for each text.
+fn messages_of<'a>(
+    nonces: &'a [u8],
+    texts: &[&'a [u8]],
+    aads: &'a [PyBackedBytes],
+) -> Result<Vec<Message<'a>>> {
+    let nonces = items_of::<{ sm4::NONCE_LENGTH }>("nonces", nonces, texts.len())?;
+    let pairs = nonces.iter().zip(texts).enumerate();
+    Ok(pairs
+        .map(|(i, (nonce, data))| Message {
+            nonce,
+            data,
+            aad: aads.get(i).map_or(&[], |aad| aad),
+        })
+        .collect())
+}
+
 /// The one text of a batch of one.
 fn only<T>(mut batch: Vec<T>) -> Result<T> {
     batch.pop().ok_or(CryptoError::DecryptionFailed)
 }
 
 macro_rules! gcm {
-    ($key:ident, $encrypt:ident, $decrypt:ident, $encrypt_many:ident, $decrypt_many:ident) => {
+    (
+        $key:ident,
+        $encrypt:ident,
+        $decrypt:ident,
+        $encrypt_many:ident,
+        $decrypt_many:ident,
+        $encrypt_buffer:ident,
+        $decrypt_buffer:ident
+    ) => {
         #[pyfunction]
         #[pyo3(signature = (key, nonce, plaintext, aad = None))]
         pub fn $encrypt<'py>(
@@ -127,7 +183,8 @@ macro_rules! gcm {
             let sealed = py.detach(|| {
                 let (nonce, data, aad) = (&nonce[..], &plaintext[..], aad.as_deref());
                 let aad = aad.unwrap_or_default();
-                only($key::new(&key)?.seal_many(&[Message { nonce, data, aad }])?)
+                let sealed = $key::new(&key)?.seal_texts(&[Message { nonce, data, aad }])?;
+                Ok::<_, CryptoError>(sealed.into_bytes())
             })?;
             Ok(PyBytes::new(py, &sealed))
         }
@@ -144,8 +201,8 @@ macro_rules! gcm {
             let opened = py.detach(|| {
                 let (nonce, data, aad) = (&nonce[..], &ciphertext[..], aad.as_deref());
                 let aad = aad.unwrap_or_default();
-                let opened = $key::new(&key)?.open_many(&[Message { nonce, data, aad }])?;
-                only(opened)?.ok_or(CryptoError::DecryptionFailed)
+                let opened = $key::new(&key)?.open_texts(&[Message { nonce, data, aad }])?;
+                opened.into_only()
             })?;
             Ok(PyBytes::new(py, &opened))
         }
@@ -160,8 +217,8 @@ macro_rules! gcm {
             aads: Option<&Bound<'py, PyList>>,
         ) -> PyResult<Bound<'py, PyList>> {
             let messages = Messages::read(nonces, ("plaintexts", plaintexts), aads)?;
-            let sealed = py.detach(|| $key::new(&key)?.seal_many(&messages.borrow()))?;
-            bytes_list(py, &sealed)
+            let sealed = py.detach(|| $key::new(&key)?.seal_texts(&messages.borrow()))?;
+            texts_list(py, &sealed)
         }
 
         #[pyfunction]
@@ -174,8 +231,42 @@ macro_rules! gcm {
             aads: Option<&Bound<'py, PyList>>,
         ) -> PyResult<Bound<'py, PyList>> {
             let messages = Messages::read(nonces, ("ciphertexts", ciphertexts), aads)?;
-            let opened = py.detach(|| $key::new(&key)?.open_many(&messages.borrow()))?;
-            optional_bytes_list(py, &opened)
+            let opened = py.detach(|| $key::new(&key)?.open_texts(&messages.borrow()))?;
+            opened_list(py, &opened)
+        }
+
+        #[pyfunction]
+        #[pyo3(signature = (key, nonces, data, offsets, aads = None))]
+        pub fn $encrypt_buffer<'py>(
+            py: Python<'py>,
+            key: PyBackedBytes,
+            nonces: PyBackedBytes,
+            data: PyBackedBytes,
+            offsets: Vec<usize>,
+            aads: Option<&Bound<'py, PyList>>,
+        ) -> PyResult<Buffer<'py>> {
+            let texts = slices(&data, &offsets)?;
+            let aads = read_aads("data", texts.len(), aads)?.unwrap_or_default();
+            let messages = messages_of(&nonces, &texts, &aads)?;
+            let sealed = py.detach(|| $key::new(&key)?.seal_texts(&messages))?;
+            buffer(py, &sealed)
+        }
+
+        #[pyfunction]
+        #[pyo3(signature = (key, nonces, data, offsets, aads = None))]
+        pub fn $decrypt_buffer<'py>(
+            py: Python<'py>,
+            key: PyBackedBytes,
+            nonces: PyBackedBytes,
+            data: PyBackedBytes,
+            offsets: Vec<usize>,
+            aads: Option<&Bound<'py, PyList>>,
+        ) -> PyResult<OpenedBuffer<'py>> {
+            let texts = slices(&data, &offsets)?;
+            let aads = read_aads("data", texts.len(), aads)?.unwrap_or_default();
+            let messages = messages_of(&nonces, &texts, &aads)?;
+            let opened = py.detach(|| $key::new(&key)?.open_texts(&messages))?;
+            opened_buffer(py, &opened)
         }
     };
 }
@@ -184,14 +275,18 @@ gcm!(
     sm4_gcm_encrypt,
     sm4_gcm_decrypt,
     sm4_gcm_encrypt_many,
-    sm4_gcm_decrypt_many
+    sm4_gcm_decrypt_many,
+    sm4_gcm_encrypt_buffer,
+    sm4_gcm_decrypt_buffer
 );
 gcm!(
     Aes256Gcm,
     aes_256_gcm_encrypt,
     aes_256_gcm_decrypt,
     aes_256_gcm_encrypt_many,
-    aes_256_gcm_decrypt_many
+    aes_256_gcm_decrypt_many,
+    aes_256_gcm_encrypt_buffer,
+    aes_256_gcm_decrypt_buffer
 );
 
 #[pyclass(frozen, module = "yinqi.crypto")]

@@ -1,6 +1,6 @@
 //! SM3, SHA-2, their codes and derivations, and CRC32C.
 
-use super::arguments::{bytes_list, list_of_bytes};
+use super::arguments::{bytes_list, list_of_bytes, slices};
 use crate::general::{self, Sha2};
 use crate::sm3::{self as core, HmacSm3};
 use pyo3::prelude::*;
@@ -29,6 +29,17 @@ pub fn sm3_many<'py>(py: Python<'py>, data: &Bound<'py, PyList>) -> PyResult<Bou
     let items = list_of_bytes("data", data)?;
     let digests = py.detach(|| core::digest_many(&items));
     bytes_list(py, &digests)
+}
+
+#[pyfunction]
+pub fn sm3_buffer<'py>(
+    py: Python<'py>,
+    data: PyBackedBytes,
+    offsets: Vec<usize>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let items = slices(&data, &offsets)?;
+    let digests = py.detach(|| core::digest_many(&items));
+    Ok(PyBytes::new(py, digests.as_flattened()))
 }
 
 /// A running digest. The lock is held for one call only; two threads feeding one digest is the caller's mistake.

@@ -19,15 +19,17 @@ mod _core {
 
     #[pymodule_export]
     use super::ciphers::{
-        EnvelopeKey, aes_256_gcm_decrypt, aes_256_gcm_decrypt_many, aes_256_gcm_encrypt,
-        aes_256_gcm_encrypt_many, envelope_key_id, sm4_cbc_decrypt, sm4_cbc_decrypt_many,
-        sm4_cbc_encrypt, sm4_cbc_encrypt_many, sm4_ctr, sm4_gcm_decrypt, sm4_gcm_decrypt_many,
-        sm4_gcm_encrypt, sm4_gcm_encrypt_many,
+        EnvelopeKey, aes_256_gcm_decrypt, aes_256_gcm_decrypt_buffer, aes_256_gcm_decrypt_many,
+        aes_256_gcm_encrypt, aes_256_gcm_encrypt_buffer, aes_256_gcm_encrypt_many, envelope_key_id,
+        sm4_cbc_decrypt, sm4_cbc_decrypt_buffer, sm4_cbc_decrypt_many, sm4_cbc_encrypt,
+        sm4_cbc_encrypt_buffer, sm4_cbc_encrypt_many, sm4_ctr, sm4_gcm_decrypt,
+        sm4_gcm_decrypt_buffer, sm4_gcm_decrypt_many, sm4_gcm_encrypt, sm4_gcm_encrypt_buffer,
+        sm4_gcm_encrypt_many,
     };
     #[pymodule_export]
     use super::digests::{
-        Sm3, crc32c, hmac_sha2_many, hmac_sm3, hmac_sm3_many, pbkdf2_sha2, sha2, sm3, sm3_kdf,
-        sm3_many,
+        Sm3, crc32c, hmac_sha2_many, hmac_sm3, hmac_sm3_many, pbkdf2_sha2, sha2, sm3, sm3_buffer,
+        sm3_kdf, sm3_many,
     };
     #[pymodule_export]
     use super::engine::{

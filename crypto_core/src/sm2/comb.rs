@@ -13,7 +13,7 @@ use super::point::{Affine, Jacobian};
 use super::scalar::Scalar;
 use super::words::{self, Words};
 use std::sync::OnceLock;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The odd signed digits of an odd number.
 pub struct Digits {
@@ -175,18 +175,54 @@ impl Comb {
         point
     }
 
+    /// The points whose sum is ±k·P, for each k with 1 <= k < n, in constant time: window after window, one point for each k.
+    pub fn rows(&self, numbers: &[Scalar]) -> Vec<Affine> {
+        let mut digits = Zeroizing::new(Vec::with_capacity(numbers.len()));
+        for k in numbers {
+            let (mut odd, _) = k.odd_or_negated();
+            digits.push(Digits::new(&odd, self.width, self.windows));
+            odd.zeroize();
+        }
+        let mut points = Vec::with_capacity(self.windows * numbers.len());
+        for window in 0..self.windows {
+            points.extend(digits.iter().map(|digits| self.lookup(digits, window)));
+        }
+        points
+    }
+
+    /// Append the points whose sum is k·P, for each public k, in the order of [`Self::rows`].
+    pub fn append_rows_vartime(
+        &self,
+        points: &mut Vec<Affine>,
+        numbers: impl Iterator<Item = Scalar>,
+    ) {
+        let recode = |k: Scalar| {
+            let (odd, flipped) = k.odd_or_negated();
+            (Digits::new(&odd, self.width, self.windows), flipped)
+        };
+        let digits: Vec<_> = numbers.map(recode).collect();
+        for window in 0..self.windows {
+            let point =
+                |(digits, flipped): &(Digits, u64)| self.entry_vartime(digits, window, *flipped);
+            points.extend(digits.iter().map(point));
+        }
+    }
+
+    #[inline(always)]
+    fn entry_vartime(&self, digits: &Digits, window: usize, flipped: u64) -> Affine {
+        let (index, negative) = digits.get(window);
+        let mut point = self.window(window)[index].point();
+        if negative != flipped {
+            point.y = point.y.negate();
+        }
+        point
+    }
+
     /// `sum` + k·P for public k, 1 <= k < n; incomplete as said in the file on points.
     pub fn add_multiple_vartime(&self, sum: Option<Jacobian>, k: &Scalar) -> Jacobian {
         let (odd, flipped) = k.odd_or_negated();
         let digits = Digits::new(&odd, self.width, self.windows);
-        let entry = |window: usize| {
-            let (index, negative) = digits.get(window);
-            let mut point = self.window(window)[index].point();
-            if negative != flipped {
-                point.y = point.y.negate();
-            }
-            point
-        };
+        let entry = |window: usize| self.entry_vartime(&digits, window, flipped);
         let (first, mut sum) = match sum {
             Some(sum) => (0, sum),
             None => (1, Jacobian::from(&entry(0))),

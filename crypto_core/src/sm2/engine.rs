@@ -6,6 +6,7 @@ use super::field::{Fe, invert_all};
 use super::ifma;
 use super::point::{self, Affine, Jacobian};
 use super::scalar::{N, Scalar};
+use super::tree;
 use super::words::{self, Words};
 use crate::tier::{self, Tier};
 use zeroize::Zeroize;
@@ -22,6 +23,18 @@ pub fn nonce_points(nonces: &[Scalar]) -> Vec<Option<Words>> {
 }
 
 pub(super) fn nonce_points_portable(nonces: &[Scalar]) -> Vec<Option<Words>> {
+    let points = |nonces: &[Scalar]| {
+        if nonces.len() < tree::WORTH {
+            return nonce_points_one_by_one(nonces);
+        }
+        let sums = tree::sum(Comb::generator_secret().rows(nonces), nonces.len());
+        let coordinate = |sum: Option<Affine>| sum.map(|sum| sum.x.to_words());
+        sums.into_iter().map(coordinate).collect()
+    };
+    nonces.chunks(tree::SUMS).flat_map(points).collect()
+}
+
+pub(super) fn nonce_points_one_by_one(nonces: &[Scalar]) -> Vec<Option<Words>> {
     let table = Comb::generator_secret();
     let mut points: Vec<Jacobian> = nonces.iter().map(|k| table.multiply(k)).collect();
     let mut inverses: Vec<Fe> = points.iter().map(|point| point.z).collect();
@@ -99,20 +112,37 @@ impl Table {
 pub fn check(point: &Affine, table: &Table, claims: &[Claim]) -> Vec<bool> {
     match table {
         Table::Portable(comb) => claims
-            .iter()
-            .map(|claim| {
-                let sum = Comb::generator_public().add_multiple_vartime(None, &claim.s);
-                let sum = comb.add_multiple_vartime(Some(sum), &claim.t);
-                if sum.is_infinity() {
-                    check_slowly(point, claim)
-                } else {
-                    has_x(&sum, &claim.v)
-                }
-            })
+            .chunks(tree::SUMS)
+            .flat_map(|claims| check_portable(point, comb, claims))
             .collect(),
         #[cfg(target_arch = "x86_64")]
         Table::Ifma(table) => ifma::check(point, table, claims),
     }
+}
+
+fn check_portable(point: &Affine, comb: &Comb, claims: &[Claim]) -> Vec<bool> {
+    let of_g = Comb::generator_public();
+    if claims.len() < tree::WORTH {
+        let check = |claim: &Claim| {
+            let sum = of_g.add_multiple_vartime(None, &claim.s);
+            let sum = comb.add_multiple_vartime(Some(sum), &claim.t);
+            if sum.is_infinity() {
+                check_slowly(point, claim)
+            } else {
+                has_x(&sum, &claim.v)
+            }
+        };
+        return claims.iter().map(check).collect();
+    }
+    let mut points = Vec::with_capacity(2 * 256usize.div_ceil(PUBLIC_WIDTH) * claims.len());
+    of_g.append_rows_vartime(&mut points, claims.iter().map(|claim| claim.s));
+    comb.append_rows_vartime(&mut points, claims.iter().map(|claim| claim.t));
+    let sums = tree::sum(points, claims.len());
+    let check = |(sum, claim): (Option<Affine>, &Claim)| match sum {
+        Some(sum) => has_x(&Jacobian::from(&sum), &claim.v),
+        None => check_slowly(point, claim),
+    };
+    sums.into_iter().zip(claims).map(check).collect()
 }
 
 /// The same without a table of P, for keys that are met once or twice.

@@ -198,7 +198,7 @@ mod tests {
         let below_p = |value: Words| words::subtract_once(&value, false, &P);
         edge_words()
             .into_iter()
-            .chain(random_words(60))
+            .chain(random_words(260))
             .map(|value| Fe(below_p(value)))
             .collect()
     }

@@ -1,12 +1,14 @@
 //! SM2 signatures on the recommended 256-bit curve.
 //!
-//! Source: GB/T 32918.1/.2/.5; identity and raw r‖s form as in GM/T 0009. All arithmetic is here: `field`, `scalar`, `point` and
-//! `comb` are the portable tier; `ifma` computes eight lanes at a time with the same formulas, and `engine` chooses.
+//! Source: GB/T 32918.1/.2/.5; identity and raw r‖s form as in GM/T 0009. All arithmetic is here: `field`, `scalar`, `point`, `comb`
+//! and `tree` are the portable tier; `ifma` computes eight lanes at a time with the same formulas, and `engine` chooses.
 
 mod cache;
 mod ciphertext;
 mod comb;
 mod der;
+#[cfg(test)]
+mod differential;
 mod encryption;
 mod engine;
 mod field;
@@ -19,6 +21,7 @@ mod nonce;
 mod point;
 mod scalar;
 mod signing;
+mod tree;
 mod verifying;
 mod words;
 
@@ -44,17 +47,15 @@ mod tests {
     use super::scalar::{N, Scalar};
     use super::words::{self, Words};
     use crate::tier::{self, Tier};
-    use std::sync::Mutex;
 
     /// Tiers that this machine has.
     pub fn tiers() -> Vec<Tier> {
         tier::available().collect()
     }
 
-    /// What `work` gives with each tier forced. Other tests may meanwhile run in that tier, which must not matter to them.
+    /// What `work` gives with each tier forced.
     pub fn in_each_tier<T>(work: impl Fn() -> T) -> Vec<T> {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _guard = ONE_AT_A_TIME.lock();
+        let _guard = tier::tests::one_at_a_time();
         let results = tiers()
             .into_iter()
             .map(|tier| {

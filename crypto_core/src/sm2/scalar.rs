@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn every_operation_agrees_with_another_implementation() {
-        let random = random_words(40)
+        let random = random_words(240)
             .into_iter()
             .map(|value| Scalar::reduce(&value));
         let scalars: Vec<Scalar> = edge_scalars().into_iter().chain(random).collect();

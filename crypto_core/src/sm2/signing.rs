@@ -145,7 +145,12 @@ impl SigningKey {
 
     /// Steps A5 and A6, given the x coordinate of k·G. `None` when the standard asks for another k: r = 0, r + k = n or
     /// s = 0.
-    fn finish(&self, digest: &[u8; 32], k: &Scalar, x: &Words) -> Option<[u8; SIGNATURE_LENGTH]> {
+    pub(super) fn finish(
+        &self,
+        digest: &[u8; 32],
+        k: &Scalar,
+        x: &Words,
+    ) -> Option<[u8; SIGNATURE_LENGTH]> {
         let r = Scalar::reduce_bytes(digest).add(&Scalar::reduce(x));
         // (1+d)^-1 (k - r d) = (1+d)^-1 (k + r) - r: one multiplication, and r + k is needed anyway.
         let r_plus_k = Zeroizing::new(r.add(k));

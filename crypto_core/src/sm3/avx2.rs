@@ -17,7 +17,11 @@ pub unsafe fn compress(state: &mut [[u32; LANES]; 8], data: &[&[u8]; LANES], cou
     for lane in data {
         assert!(lane.len() >= count * BLOCK_LENGTH);
     }
-    let mut vectors = state.map(|row| load(&row));
+    // Loops here, no `map`: a closure called by code without these features would not be inlined.
+    let mut vectors = [_mm256_setzero_si256(); 8];
+    for (vector, row) in vectors.iter_mut().zip(state.iter()) {
+        *vector = load(row);
+    }
     for block in 0..count {
         let mut w = [_mm256_setzero_si256(); 16];
         for half in 0..2 {
@@ -99,7 +103,10 @@ fn transpose(rows: [__m256i; 8]) -> [__m256i; 8] {
     let swap = _mm256_broadcastsi128_si256(_mm_setr_epi8(
         3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12,
     ));
-    let mut rows = rows.map(|row| _mm256_shuffle_epi8(row, swap));
+    let mut rows = rows;
+    for row in &mut rows {
+        *row = _mm256_shuffle_epi8(*row, swap);
+    }
     for four in rows.as_chunks_mut::<4>().0 {
         let [a, b, c, d] = *four;
         let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));

@@ -17,7 +17,11 @@ pub unsafe fn compress(state: &mut [[u32; LANES]; 8], data: &[&[u8]; LANES], cou
     for lane in data {
         assert!(lane.len() >= count * BLOCK_LENGTH);
     }
-    let mut vectors = state.map(|row| load(&row));
+    // Loops here, no `map`: a closure called by code without these features would not be inlined.
+    let mut vectors = [_mm512_setzero_si512(); 8];
+    for (vector, row) in vectors.iter_mut().zip(state.iter()) {
+        *vector = load(row);
+    }
     for block in 0..count {
         let mut w = [_mm512_setzero_si512(); 16];
         for (row, lane) in w.iter_mut().zip(data) {
@@ -90,7 +94,10 @@ fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
     let swap = _mm512_broadcast_i32x4(_mm_setr_epi8(
         3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12,
     ));
-    let mut rows = rows.map(|row| _mm512_shuffle_epi8(row, swap));
+    let mut rows = rows;
+    for row in &mut rows {
+        *row = _mm512_shuffle_epi8(*row, swap);
+    }
     // 4x4 transpositions inside the 128-bit quarters…
     for four in rows.as_chunks_mut::<4>().0 {
         let [a, b, c, d] = *four;

@@ -1,4 +1,4 @@
-//! Many messages at once: each lane of a vector digests its own message and takes the next one when it is done.
+//! Many messages at once: each lane of a vector digests its own message.
 
 use super::{BLOCK_LENGTH, DIGEST_LENGTH, Sm3};
 #[cfg(target_arch = "x86_64")]
@@ -28,42 +28,156 @@ pub(super) fn finish_many_with<T: AsRef<[u8]>>(
 ) -> Vec<[u8; DIGEST_LENGTH]> {
     assert!(tier <= tier::best());
     let mut digests = vec![[0; DIGEST_LENGTH]; items.len()];
-    let item = |index: usize| items[index].as_ref();
     // Long ones first, so that the lanes end at about the same time.
     let mut order: Vec<usize> = (0..items.len()).collect();
-    let blocks = |index: usize| (start.buffered + item(index).len() + 8) / BLOCK_LENGTH;
+    let blocks = |index: usize| (start.buffered + items[index].as_ref().len() + 8) / BLOCK_LENGTH;
     if !order.is_sorted_by_key(|index| std::cmp::Reverse(blocks(*index))) {
         order.sort_by_key(|index| std::cmp::Reverse(blocks(*index)));
     }
-    let queue = order.iter().map(|index| (*index, item(*index)));
     #[cfg(target_arch = "x86_64")]
     #[allow(unsafe_code)]
     match tier {
         // SAFETY: the processor has this tier (asserted above).
-        Tier::Avx512 => run(start, queue, &mut digests, |state, data, count| unsafe {
-            avx512::compress(state, data, count);
-        }),
+        Tier::Avx512 => run(
+            start,
+            items,
+            &order,
+            &mut digests,
+            |state, data, count| unsafe {
+                avx512::compress(state, data, count);
+            },
+        ),
         // SAFETY: as above.
-        Tier::Avx2 => run(start, queue, &mut digests, |state, data, count| unsafe {
-            avx2::compress(state, data, count);
-        }),
-        Tier::Portable => one_by_one(start, queue, &mut digests),
+        Tier::Avx2 => run(
+            start,
+            items,
+            &order,
+            &mut digests,
+            |state, data, count| unsafe {
+                avx2::compress(state, data, count);
+            },
+        ),
+        Tier::Portable => one_by_one(start, items, &order, &mut digests),
     }
     #[cfg(not(target_arch = "x86_64"))]
-    one_by_one(start, queue, &mut digests);
+    one_by_one(start, items, &order, &mut digests);
     digests
 }
 
-fn one_by_one<'a>(
+fn one_by_one<T: AsRef<[u8]>>(
     start: &Sm3,
-    queue: impl Iterator<Item = (usize, &'a [u8])>,
+    items: &[T],
+    order: &[usize],
     digests: &mut [[u8; DIGEST_LENGTH]],
 ) {
-    for (index, item) in queue {
+    for index in order {
         let mut sm3 = start.clone();
-        sm3.update(item);
-        digests[index] = sm3.finish();
+        sm3.update(items[*index].as_ref());
+        digests[*index] = sm3.finish();
     }
+}
+
+/// Full groups of messages of one shape go through the lanes together; what lies between them, each lane on its own.
+fn run<T: AsRef<[u8]>, const LANES: usize>(
+    start: &Sm3,
+    items: &[T],
+    order: &[usize],
+    digests: &mut [[u8; DIGEST_LENGTH]],
+    compress: impl Fn(&mut [[u32; LANES]; 8], &[&[u8]; LANES], usize),
+) {
+    let shape = |index: usize| Shape::new(start, items[index].as_ref().len());
+    let mut mixed = 0..0;
+    while let Some(group) = order[mixed.end..].first_chunk::<LANES>() {
+        let common = shape(group[0]);
+        if group.iter().all(|index| shape(*index) == common) {
+            run_mixed(start, items, &order[mixed.clone()], digests, &compress);
+            let texts = group.map(|index| items[index].as_ref());
+            let state = run_group(start, &common, &texts, &compress);
+            for (place, index) in group.iter().enumerate() {
+                for (bytes, row) in digests[*index].as_chunks_mut().0.iter_mut().zip(&state) {
+                    *bytes = row[place].to_be_bytes();
+                }
+            }
+            mixed = mixed.end + LANES..mixed.end + LANES;
+        } else {
+            mixed.end += LANES;
+        }
+    }
+    run_mixed(start, items, &order[mixed.start..], digests, &compress);
+}
+
+/// How a message falls into blocks: with the block that `start` began, whole ones, and one or two padded ones at the end.
+#[derive(PartialEq)]
+struct Shape {
+    begins_full: bool,
+    whole: usize,
+    padded: usize,
+}
+
+impl Shape {
+    fn new(start: &Sm3, length: usize) -> Self {
+        let total = start.buffered + length;
+        let begins_full = start.buffered > 0 && total >= BLOCK_LENGTH;
+        Self {
+            begins_full,
+            whole: total / BLOCK_LENGTH - usize::from(begins_full),
+            padded: if total % BLOCK_LENGTH < BLOCK_LENGTH - 8 {
+                1
+            } else {
+                2
+            },
+        }
+    }
+}
+
+/// The states after messages of one shape.
+fn run_group<const LANES: usize>(
+    start: &Sm3,
+    shape: &Shape,
+    texts: &[&[u8]; LANES],
+    compress: impl Fn(&mut [[u32; LANES]; 8], &[&[u8]; LANES], usize),
+) -> [[u32; LANES]; 8] {
+    let mut state = start.state.map(|word| [word; LANES]);
+    let begun = &start.buffer[..start.buffered];
+    let mut rests = *texts;
+    if shape.begins_full {
+        let mut heads = [[0; BLOCK_LENGTH]; LANES];
+        for (head, rest) in heads.iter_mut().zip(&mut rests) {
+            let (taken, after) = rest.split_at(BLOCK_LENGTH - begun.len());
+            head[..begun.len()].copy_from_slice(begun);
+            head[begun.len()..].copy_from_slice(taken);
+            *rest = after;
+        }
+        compress(&mut state, &heads.each_ref().map(|head| &head[..]), 1);
+    }
+    if shape.whole > 0 {
+        compress(&mut state, &rests, shape.whole);
+    }
+    let begun = if shape.begins_full { &[] } else { begun };
+    let mut tails = [[0; 2 * BLOCK_LENGTH]; LANES];
+    for ((tail, rest), text) in tails.iter_mut().zip(&rests).zip(texts) {
+        let length = start.length.wrapping_add(text.len() as u64);
+        pad(tail, begun, &rest[shape.whole * BLOCK_LENGTH..], length);
+    }
+    compress(
+        &mut state,
+        &tails.each_ref().map(|tail| &tail[..]),
+        shape.padded,
+    );
+    state
+}
+
+/// Write the end of a message of `length` bytes, `begun` and `rest`, with its padding (clause 5.2); its length, 64 or 128.
+#[inline]
+fn pad(tail: &mut [u8; 2 * BLOCK_LENGTH], begun: &[u8], rest: &[u8], length: u64) -> usize {
+    let filled = begun.len() + rest.len();
+    let end = if filled < BLOCK_LENGTH - 8 { 1 } else { 2 } * BLOCK_LENGTH;
+    tail[..begun.len()].copy_from_slice(begun);
+    tail[begun.len()..filled].copy_from_slice(rest);
+    tail[filled] = 0x80;
+    tail[filled + 1..end - 8].fill(0);
+    tail[end - 8..end].copy_from_slice(&length.wrapping_mul(8).to_be_bytes());
+    end
 }
 
 /// A message on its way through a lane: first the block begun by `start`, then whole blocks, then the padded end.
@@ -104,13 +218,7 @@ impl<'a> Lane<'a> {
             filled = 0;
         }
         let (body, rest) = item.split_at(item.len() / BLOCK_LENGTH * BLOCK_LENGTH);
-        self.tail[..filled].copy_from_slice(&start.buffer[..filled]);
-        self.tail[filled..filled + rest.len()].copy_from_slice(rest);
-        filled += rest.len();
-        let end = if filled < BLOCK_LENGTH - 8 { 1 } else { 2 } * BLOCK_LENGTH;
-        self.tail[filled] = 0x80;
-        self.tail[filled + 1..end - 8].fill(0);
-        self.tail[end - 8..end].copy_from_slice(&length.wrapping_mul(8).to_be_bytes());
+        let end = pad(&mut self.tail, &start.buffer[..filled], rest, length);
         (self.index, self.busy, self.body) = (index, true, body);
         (self.tail_used, self.tail_end) = (0, end);
     }
@@ -137,15 +245,18 @@ impl<'a> Lane<'a> {
     }
 }
 
-fn run<'a, const LANES: usize>(
+/// Messages of any lengths: a lane that is done takes the next one.
+fn run_mixed<T: AsRef<[u8]>, const LANES: usize>(
     start: &Sm3,
-    mut queue: impl ExactSizeIterator<Item = (usize, &'a [u8])>,
+    items: &[T],
+    order: &[usize],
     digests: &mut [[u8; DIGEST_LENGTH]],
     compress: impl Fn(&mut [[u32; LANES]; 8], &[&[u8]; LANES], usize),
 ) {
-    if queue.len() < WORTH_LANES {
-        return one_by_one(start, queue, digests);
+    if order.len() < WORTH_LANES {
+        return one_by_one(start, items, order, digests);
     }
+    let mut queue = order.iter().map(|index| (*index, items[*index].as_ref()));
     let mut state = [[0u32; LANES]; 8];
     let mut lanes = [const { Lane::IDLE }; LANES];
     loop {
@@ -188,9 +299,7 @@ fn run<'a, const LANES: usize>(
         let mut words = std::array::from_fn(|word| state[word][place]);
         while !lane.next().is_empty() {
             let taken = lane.next().len();
-            for block in lane.next().as_chunks::<BLOCK_LENGTH>().0 {
-                super::compress(&mut words, block);
-            }
+            super::compress(&mut words, lane.next().as_chunks().0);
             lane.consume(taken);
         }
         digests[lane.index] = super::to_bytes(&words);
@@ -224,6 +333,34 @@ mod tests {
                         );
                     }
                 }
+            }
+        }
+    }
+
+    /// 100,000 messages, alone and together in each tier, against RustCrypto's `sm3`; their answers are computed once.
+    #[test]
+    fn each_tier_agrees_with_another_implementation_on_100_000_messages() {
+        use ::sm3::Digest as _;
+        let data: Vec<u8> = (0..2000u32).map(|i| ((i * i) >> 5) as u8).collect();
+        let item = |i: usize| &data[i % 1511..][..i * 7919 % 331];
+        let items: Vec<&[u8]> = (0..100_000).map(item).collect();
+        let expected: Vec<[u8; DIGEST_LENGTH]> = items
+            .iter()
+            .map(|item| ::sm3::Sm3::digest(item).into())
+            .collect();
+        for (item, expected) in items.iter().zip(&expected) {
+            assert_eq!(super::super::digest(item), *expected);
+        }
+        for tier in tier::available() {
+            // All lengths mixed, and all messages of one length together.
+            let mut order: Vec<usize> = (0..items.len()).collect();
+            for _ in 0..2 {
+                let items: Vec<&[u8]> = order.iter().map(|i| items[*i]).collect();
+                let digests = finish_many_with(tier, &Sm3::new(), &items);
+                for (i, digest) in order.iter().zip(digests) {
+                    assert_eq!(digest, expected[*i], "{tier:?}, item {i}");
+                }
+                order.sort_by_key(|i| item(*i).len());
             }
         }
     }

@@ -13,6 +13,7 @@ mod rounds;
 pub use many::{digest_many, finish_many};
 
 use crate::errors::{CryptoError, Result};
+use crate::tier::{self, Tier};
 use rounds::ROUND_CONSTANTS;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -69,13 +70,11 @@ impl Sm3 {
             if self.buffered < BLOCK_LENGTH {
                 return;
             }
-            compress(&mut self.state, &self.buffer);
+            compress(&mut self.state, std::slice::from_ref(&self.buffer));
             self.buffered = 0;
         }
         let (blocks, rest) = data.as_chunks::<BLOCK_LENGTH>();
-        for block in blocks {
-            compress(&mut self.state, block);
-        }
+        compress(&mut self.state, blocks);
         self.buffer[..rest.len()].copy_from_slice(rest);
         self.buffered = rest.len();
     }
@@ -86,11 +85,11 @@ impl Sm3 {
         self.buffer[self.buffered] = 0x80;
         self.buffer[self.buffered + 1..].fill(0);
         if self.buffered + 1 > BLOCK_LENGTH - 8 {
-            compress(&mut self.state, &self.buffer);
+            compress(&mut self.state, std::slice::from_ref(&self.buffer));
             self.buffer.fill(0);
         }
         self.buffer[BLOCK_LENGTH - 8..].copy_from_slice(&bit_length.to_be_bytes());
-        compress(&mut self.state, &self.buffer);
+        compress(&mut self.state, std::slice::from_ref(&self.buffer));
 
         to_bytes(&self.state)
     }
@@ -138,7 +137,31 @@ macro_rules! round {
     };
 }
 
-fn compress(state: &mut [u32; 8], block: &[u8; BLOCK_LENGTH]) {
+/// Take in whole blocks.
+fn compress(state: &mut [u32; 8], blocks: &[[u8; BLOCK_LENGTH]]) {
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unsafe_code)]
+    if tier::current() >= Tier::Avx2 {
+        // SAFETY: the current tier is one that this processor has, and it includes BMI1 and BMI2.
+        return unsafe { compress_bmi2(state, blocks) };
+    }
+    blocks.iter().for_each(|block| compress_block(state, block));
+}
+
+/// The same with rotations that need no copy of their operand.
+///
+/// # Safety
+/// The processor has BMI1 and BMI2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "bmi1,bmi2")]
+fn compress_bmi2(state: &mut [u32; 8], blocks: &[[u8; BLOCK_LENGTH]]) {
+    for block in blocks {
+        compress_block(state, block);
+    }
+}
+
+#[inline(always)]
+fn compress_block(state: &mut [u32; 8], block: &[u8; BLOCK_LENGTH]) {
     let mut w = [0u32; 68];
     for (word, bytes) in w.iter_mut().zip(block.as_chunks::<4>().0) {
         *word = u32::from_be_bytes(*bytes);

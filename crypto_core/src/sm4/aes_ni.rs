@@ -52,7 +52,12 @@ pub fn substitute(word: u32) -> u32 {
 fn rounds<const N: usize>(round_keys: &[u32; 32], groups: &mut [[Block; GROUP]]) {
     let mut x = [[_mm_setzero_si128(); 4]; N];
     for (x, group) in x.iter_mut().zip(groups.iter()) {
-        *x = transpose(group.map(|block| shuffle(vector(block), SWAP_BYTES)));
+        // A loop, no `map`: a closure called by code without these features would not be inlined.
+        let mut rows = [_mm_setzero_si128(); 4];
+        for (row, block) in rows.iter_mut().zip(group.iter()) {
+            *row = shuffle(vector(*block), SWAP_BYTES);
+        }
+        *x = transpose(rows);
     }
     for keys in round_keys.as_chunks::<4>().0 {
         for [a, b, c, d] in &mut x {

@@ -3,22 +3,17 @@
 use super::cipher::Cipher;
 use super::{BLOCK_LENGTH, Block, check_key, xor};
 use crate::errors::{CryptoError, Result};
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater};
-use zeroize::{Zeroize, Zeroizing};
+use crate::texts::{Opened, Texts};
+use subtle::{ConstantTimeEq, ConstantTimeGreater};
 
 /// Messages encrypted side by side: inside one message each block waits for the one before.
 const LANES: usize = 64;
-/// Blocks decrypted in one go.
-const BATCH: usize = 64;
 
 /// Encrypt `plaintext` (any length) in CBC mode; the result is 1 to 16 bytes longer.
 /// `iv` must be unpredictable and new for each message.
 pub fn cbc_encrypt(key: &[u8], iv: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
     let iv = check_iv("initial vector", iv)?;
-    let cipher = Cipher::to_encrypt(check_key(key)?);
-    let mut output = padded(plaintext);
-    encrypt_lanes(&cipher, &[iv], std::slice::from_mut(&mut output));
-    Ok(output)
+    Ok(encrypt(key, &[iv], &[plaintext])?.into_bytes())
 }
 
 /// Encrypt many messages under one key, side by side; `ivs[i]` belongs to `plaintexts[i]`.
@@ -26,37 +21,24 @@ pub fn cbc_encrypt_many<T: AsRef<[u8]>, U: AsRef<[u8]>>(
     key: &[u8],
     ivs: &[T],
     plaintexts: &[U],
-) -> Result<Vec<Vec<u8>>> {
-    let ivs = check_ivs(ivs, plaintexts.len())?;
-    let cipher = Cipher::to_encrypt(check_key(key)?);
-    let mut outputs: Vec<Vec<u8>> = plaintexts
-        .iter()
-        .map(|plaintext| padded(plaintext.as_ref()))
-        .collect();
-    encrypt_lanes(&cipher, &ivs, &mut outputs);
-    Ok(outputs)
+) -> Result<Texts> {
+    encrypt(key, &check_ivs(ivs, plaintexts.len())?, plaintexts)
 }
 
 /// Decrypt what [`cbc_encrypt`] made. A wrong length and bad padding give one and the same error, and the padding is
 /// looked at without a branch on its bytes. CBC alone does not detect changes: authenticate the ciphertext first.
 pub fn cbc_decrypt(key: &[u8], iv: &[u8], ciphertext: &[u8]) -> Result<Vec<u8>> {
     let iv = check_iv("initial vector", iv)?;
-    decrypt(&Cipher::to_decrypt(check_key(key)?), iv, ciphertext)
-        .ok_or(CryptoError::DecryptionFailed)
+    decrypt(key, &[iv], &[ciphertext])?.into_only()
 }
 
-/// Decrypt many messages under one key; `None` for one that [`cbc_decrypt`] would refuse.
+/// Decrypt many messages under one key, each as [`cbc_decrypt`] does.
 pub fn cbc_decrypt_many<T: AsRef<[u8]>, U: AsRef<[u8]>>(
     key: &[u8],
     ivs: &[T],
     ciphertexts: &[U],
-) -> Result<Vec<Option<Vec<u8>>>> {
-    let ivs = check_ivs(ivs, ciphertexts.len())?;
-    let cipher = Cipher::to_decrypt(check_key(key)?);
-    let pairs = ivs.into_iter().zip(ciphertexts);
-    Ok(pairs
-        .map(|(iv, ciphertext)| decrypt(&cipher, iv, ciphertext.as_ref()))
-        .collect())
+) -> Result<Opened> {
+    decrypt(key, &check_ivs(ivs, ciphertexts.len())?, ciphertexts)
 }
 
 fn check_iv(what: &str, iv: &[u8]) -> Result<Block> {
@@ -75,19 +57,30 @@ fn check_ivs<T: AsRef<[u8]>>(ivs: &[T], expected: usize) -> Result<Vec<Block>> {
         .collect()
 }
 
-fn padded(plaintext: &[u8]) -> Vec<u8> {
-    let padding = BLOCK_LENGTH - plaintext.len() % BLOCK_LENGTH;
-    let mut output = Vec::with_capacity(plaintext.len() + padding);
-    output.extend_from_slice(plaintext);
-    output.resize(plaintext.len() + padding, padding as u8);
-    output
+fn encrypt<T: AsRef<[u8]>>(key: &[u8], ivs: &[Block], plaintexts: &[T]) -> Result<Texts> {
+    let cipher = Cipher::to_encrypt(check_key(key)?);
+    let padding = |text: &[u8]| BLOCK_LENGTH - text.len() % BLOCK_LENGTH;
+    let length = |text: &T| text.as_ref().len() + padding(text.as_ref());
+    let total = plaintexts.iter().map(length).sum();
+    let mut outputs = Texts::with_capacity(plaintexts.len(), total);
+    for plaintext in plaintexts.iter().map(AsRef::as_ref) {
+        outputs.push_with(|output| {
+            output.extend_from_slice(plaintext);
+            let padding = padding(plaintext);
+            output.extend_from_slice(&[padding as u8; BLOCK_LENGTH][..padding]);
+        });
+    }
+    encrypt_lanes(&cipher, ivs, &mut outputs);
+    Ok(outputs)
 }
 
 /// Encrypt padded texts in place, up to [`LANES`] at a time.
-fn encrypt_lanes(cipher: &Cipher, ivs: &[Block], texts: &mut [Vec<u8>]) {
-    let mut order: Vec<_> = ivs.iter().zip(texts).collect();
+fn encrypt_lanes(cipher: &Cipher, ivs: &[Block], texts: &mut Texts) {
+    let mut order: Vec<_> = ivs.iter().zip(texts.iter_mut()).collect();
     // Long ones first, so that the lanes end at about the same time.
-    order.sort_by_key(|(_, text)| std::cmp::Reverse(text.len()));
+    if !order.is_sorted_by_key(|(_, text)| std::cmp::Reverse(text.len())) {
+        order.sort_by_key(|(_, text)| std::cmp::Reverse(text.len()));
+    }
     let mut queue = order.into_iter();
     let mut states: Vec<Block> = Vec::with_capacity(LANES);
     let mut lanes: Vec<&mut [Block]> = Vec::with_capacity(LANES);
@@ -120,35 +113,46 @@ fn encrypt_lanes(cipher: &Cipher, ivs: &[Block], texts: &mut [Vec<u8>]) {
     }
 }
 
-fn decrypt(cipher: &Cipher, mut previous: Block, ciphertext: &[u8]) -> Option<Vec<u8>> {
-    let (taken, rest) = ciphertext.as_chunks::<BLOCK_LENGTH>();
-    if taken.is_empty() || !rest.is_empty() {
-        return None;
+fn decrypt<T: AsRef<[u8]>>(key: &[u8], ivs: &[Block], ciphertexts: &[T]) -> Result<Opened> {
+    let cipher = Cipher::to_decrypt(check_key(key)?);
+    // A text of a wrong length gives no blocks.
+    let texts: Vec<&[Block]> = ciphertexts
+        .iter()
+        .map(|text| match text.as_ref().as_chunks() {
+            (blocks, []) => blocks,
+            _ => &[],
+        })
+        .collect();
+    let length = texts.iter().map(|text| text.as_flattened().len()).sum();
+    let mut outputs = Texts::with_capacity(texts.len(), length);
+    for text in &texts {
+        outputs.push_with(|output| output.extend_from_slice(text.as_flattened()));
     }
-    let mut output = Zeroizing::new(ciphertext.to_vec());
-    let blocks = output.as_chunks_mut::<BLOCK_LENGTH>().0;
-    for (blocks, taken) in blocks.chunks_mut(BATCH).zip(taken.chunks(BATCH)) {
-        cipher.apply(blocks);
-        for (block, taken) in blocks.iter_mut().zip(taken) {
-            xor(block, &previous);
-            previous = *taken;
+    cipher.apply(outputs.bytes_mut().as_chunks_mut().0);
+    let mut kept = Vec::with_capacity(texts.len());
+    for ((output, text), iv) in outputs.iter_mut().zip(&texts).zip(ivs) {
+        let before = std::iter::once(iv).chain(*text);
+        for (block, before) in output.as_chunks_mut().0.iter_mut().zip(before) {
+            xor(block, before);
         }
+        kept.push(unpadded_length(output));
     }
-    let kept = unpadded_length(&output)?;
-    output[kept..].zeroize();
-    output.truncate(kept);
-    Some(std::mem::take(&mut *output))
+    outputs.cut(kept.iter().map(|kept| kept.unwrap_or(0)));
+    Ok(Opened {
+        texts: outputs,
+        accepted: kept.iter().map(Option::is_some).collect(),
+    })
 }
 
 /// Length without PKCS#7 padding, or `None`. Reads the last block without branching on it.
 fn unpadded_length(padded: &[u8]) -> Option<usize> {
     let last: &Block = padded.last_chunk()?;
     let padding = last[BLOCK_LENGTH - 1];
-    let mut good = !padding.ct_eq(&0) & !padding.ct_gt(&(BLOCK_LENGTH as u8));
-    for (i, byte) in last.iter().rev().enumerate() {
-        let is_padding = padding.ct_gt(&(i as u8));
-        good &= Choice::conditional_select(&1.into(), &byte.ct_eq(&padding), is_padding);
-    }
+    let in_range = !padding.ct_eq(&0) & !padding.ct_gt(&(BLOCK_LENGTH as u8));
+    // The padding's bits, counted from the end, that are not as they should be.
+    let wrong = u128::from_be_bytes(*last) ^ u128::from_be_bytes([padding; BLOCK_LENGTH]);
+    let unused = 128u32.wrapping_sub(8 * u32::from(padding)) % 128;
+    let good = in_range & (wrong << unused).ct_eq(&0);
     bool::from(good).then(|| padded.len() - usize::from(padding))
 }
 
@@ -183,14 +187,14 @@ mod tests {
                 let length = |i: usize| if mixed { i * 131 % 800 } else { 256 };
                 let texts: Vec<&[u8]> = (0..count).map(|i| &data[i..i + length(i)]).collect();
                 let ivs: Vec<Block> = (0..count).map(|i| [i as u8; 16]).collect();
-                let mut sealed = cbc_encrypt_many(&KEY, &ivs, &texts).unwrap();
+                let mut sealed = cbc_encrypt_many(&KEY, &ivs, &texts).unwrap().to_vecs();
                 for ((iv, text), sealed) in ivs.iter().zip(&texts).zip(&sealed) {
                     assert_eq!(&cbc_encrypt(&KEY, iv, text).unwrap(), sealed);
                 }
                 if count > 5 {
                     sealed[5].pop();
                 }
-                let opened = cbc_decrypt_many(&KEY, &ivs, &sealed).unwrap();
+                let opened = cbc_decrypt_many(&KEY, &ivs, &sealed).unwrap().to_vecs();
                 for (i, (opened, text)) in opened.iter().zip(&texts).enumerate() {
                     let expected = (count <= 5 || i != 5).then_some(*text);
                     assert_eq!(opened.as_deref(), expected, "item {i}");

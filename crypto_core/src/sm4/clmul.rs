@@ -1,10 +1,10 @@
-//! GHASH with carry-less multiplication instructions, up to 16 blocks for one reduction.
+//! GHASH with carry-less multiplication instructions, up to 32 blocks for one reduction.
 
 use super::Block;
 use super::ghash::AGGREGATED;
 use std::arch::x86_64::*;
 
-/// `state` after `blocks`. `powers` are H^16 … H^1.
+/// `state` after `blocks`. `powers` are H^32 … H^1.
 #[target_feature(enable = "avx2,pclmulqdq")]
 pub fn absorb(powers: &[u128; AGGREGATED], mut state: u128, blocks: &[Block]) -> u128 {
     for blocks in blocks.chunks(AGGREGATED) {
@@ -29,42 +29,114 @@ pub fn absorb(powers: &[u128; AGGREGATED], mut state: u128, blocks: &[Block]) ->
     state
 }
 
-/// [`absorb`] with four blocks in a vector.
+/// The code over `aad` and `ciphertext`, each padded with zeros to whole blocks, and `lengths`: four blocks in a vector, one
+/// reduction for up to 32 of them.
 #[target_feature(enable = "avx512f,avx512bw,avx2,pclmulqdq,vpclmulqdq")]
-#[allow(unsafe_code)]
-pub fn absorb_wide(powers: &[u128; AGGREGATED], mut state: u128, blocks: &[Block]) -> u128 {
-    let (many, rest) = blocks.as_chunks::<AGGREGATED>();
-    let reverse = _mm512_broadcast_i32x4(_mm_setr_epi8(
-        15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,
-    ));
-    for blocks in many {
-        let mut sums = [_mm512_setzero_si512(); 3];
-        let mut first = _mm512_zextsi128_si512(vector(state));
-        for (blocks, powers) in blocks
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .zip(powers.as_chunks::<4>().0)
-        {
-            // SAFETY: four blocks are 64 bytes; unaligned loads are allowed.
-            let x = unsafe { _mm512_loadu_si512(blocks.as_ptr().cast()) };
-            // SAFETY: four powers are 64 bytes; unaligned loads are allowed.
-            let h = unsafe { _mm512_loadu_si512(powers.as_ptr().cast()) };
-            let x = _mm512_xor_si512(_mm512_shuffle_epi8(x, reverse), first);
-            first = _mm512_setzero_si512();
-            sums = [
-                _mm512_xor_si512(sums[0], _mm512_clmulepi64_epi128::<0x00>(x, h)),
-                _mm512_ternarylogic_epi64::<0x96>(
-                    sums[1],
-                    _mm512_clmulepi64_epi128::<0x01>(x, h),
-                    _mm512_clmulepi64_epi128::<0x10>(x, h),
-                ),
-                _mm512_xor_si512(sums[2], _mm512_clmulepi64_epi128::<0x11>(x, h)),
-            ];
+pub fn code(powers: &[u128; AGGREGATED], aad: &[u8], ciphertext: &[u8], lengths: u128) -> u128 {
+    let state = absorb_text(powers, 0, aad, None);
+    absorb_text(powers, state, ciphertext, Some(lengths))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx2,pclmulqdq,vpclmulqdq")]
+fn absorb_text(
+    powers: &[u128; AGGREGATED],
+    mut state: u128,
+    mut text: &[u8],
+    mut last: Option<u128>,
+) -> u128 {
+    loop {
+        let left = text.len().div_ceil(16) + usize::from(last.is_some());
+        if left == 0 {
+            return state;
         }
-        state = reduce([fold(sums[0]), fold(sums[1]), fold(sums[2])]);
+        let blocks = left.min(AGGREGATED);
+        let (part, rest) = text.split_at(text.len().min(16 * blocks));
+        let mut sum = Sum::new(state);
+        let mut powers = &powers[AGGREGATED - blocks..];
+        let (vectors, ending) = part.as_chunks::<64>();
+        for vector in vectors {
+            let (first, after) = powers.split_at(4);
+            sum.add(load(vector), load_powers(first));
+            powers = after;
+        }
+        if !ending.is_empty() {
+            let (first, after) = powers.split_at(ending.len().div_ceil(16));
+            sum.add(load(ending), load_powers(first));
+            powers = after;
+        }
+        text = rest;
+        if let (1, Some(block)) = (powers.len(), last) {
+            sum.add(_mm512_zextsi128_si512(vector(block)), load_powers(powers));
+            last = None;
+        }
+        state = sum.reduce();
     }
-    absorb(powers, state, rest)
+}
+
+/// Products not yet reduced, and the state to be added to the first block.
+struct Sum {
+    state: __m512i,
+    products: [__m512i; 3],
+}
+
+impl Sum {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn new(state: u128) -> Self {
+        Self {
+            state: _mm512_zextsi128_si512(vector(state)),
+            products: [_mm512_setzero_si512(); 3],
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,vpclmulqdq")]
+    fn add(&mut self, blocks: __m512i, powers: __m512i) {
+        let x = _mm512_xor_si512(blocks, self.state);
+        self.state = _mm512_setzero_si512();
+        let [low, middle, high] = self.products;
+        self.products = [
+            _mm512_xor_si512(low, _mm512_clmulepi64_epi128::<0x00>(x, powers)),
+            _mm512_ternarylogic_epi64::<0x96>(
+                middle,
+                _mm512_clmulepi64_epi128::<0x01>(x, powers),
+                _mm512_clmulepi64_epi128::<0x10>(x, powers),
+            ),
+            _mm512_xor_si512(high, _mm512_clmulepi64_epi128::<0x11>(x, powers)),
+        ];
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx2,pclmulqdq")]
+    fn reduce(self) -> u128 {
+        let [low, middle, high] = self.products;
+        reduce([fold(low), fold(middle), fold(high)])
+    }
+}
+
+/// Up to four blocks, the last one padded with zeros, as numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+#[allow(unsafe_code)]
+fn load(bytes: &[u8]) -> __m512i {
+    assert!((1..=64).contains(&bytes.len()));
+    let mask = u64::MAX >> (64 - bytes.len());
+    // SAFETY: the masked load reads the bytes of the slice and no others; unaligned loads are allowed.
+    let blocks = unsafe { _mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast()) };
+    let reverse = _mm_setr_epi8(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    _mm512_shuffle_epi8(blocks, _mm512_broadcast_i32x4(reverse))
+}
+
+/// Up to four powers, then zeros.
+#[inline]
+#[target_feature(enable = "avx512f")]
+#[allow(unsafe_code)]
+fn load_powers(powers: &[u128]) -> __m512i {
+    assert!((1..=4).contains(&powers.len()));
+    let mask = 0xff >> (8 - 2 * powers.len());
+    // SAFETY: the masked load reads the powers of the slice and no others; unaligned loads are allowed.
+    unsafe { _mm512_maskz_loadu_epi64(mask, powers.as_ptr().cast()) }
 }
 
 /// The sum of the four quarters.

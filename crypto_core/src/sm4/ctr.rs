@@ -25,10 +25,7 @@ pub fn ctr(key: &[u8], counter: &[u8], text: &[u8]) -> Result<Vec<u8>> {
             counter = counter.wrapping_add(1);
         }
         cipher.apply(stream);
-        let keys = stream.as_flattened();
-        part.iter_mut()
-            .zip(keys)
-            .for_each(|(byte, key)| *byte ^= key);
+        super::add(part, stream);
     }
     stream.zeroize();
     Ok(output)

@@ -4,6 +4,7 @@ use super::cipher::Cipher;
 use super::ghash::GhashKey;
 use super::{BLOCK_LENGTH, Block, check_key, xor};
 use crate::errors::{CryptoError, Result};
+use crate::texts::{Opened, Texts};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
@@ -14,7 +15,7 @@ pub const TAG_LENGTH: usize = 16;
 /// SP 800-38D, clause 5.2.1.1: at most 2^39 - 256 bits, so that the counter never repeats.
 const LONGEST: u64 = (1 << 36) - 32;
 /// Counter blocks encrypted in one go.
-const BATCH: usize = 128;
+const BATCH: usize = 256;
 
 /// What is sealed or opened: 12 bytes of nonce, the text and the associated data.
 #[derive(Clone, Copy)]
@@ -33,13 +34,6 @@ pub struct GcmKey {
     ghash: GhashKey,
 }
 
-/// The text being worked on, and the mask of its tag once known.
-struct Job<'a> {
-    nonce: [u8; NONCE_LENGTH],
-    text: &'a mut [u8],
-    mask: Block,
-}
-
 impl GcmKey {
     /// Prepare a key of 16 bytes.
     pub fn new(key: &[u8]) -> Result<Self> {
@@ -53,129 +47,158 @@ impl GcmKey {
 
     /// Encrypt one message: ciphertext and tag.
     pub fn seal(&self, message: Message<'_>) -> Result<Vec<u8>> {
-        Ok(self.seal_many(&[message])?.remove(0))
+        Ok(self.seal_texts(&[message])?.into_bytes())
     }
 
     /// Check and decrypt what [`Self::seal`] made.
     pub fn open(&self, message: Message<'_>) -> Result<Vec<u8>> {
-        let opened = self.open_many(&[message])?.remove(0);
-        opened.ok_or(CryptoError::DecryptionFailed)
+        self.open_texts(&[message])?.into_only()
     }
 
     /// Encrypt many messages: ciphertext and tag of each, in order. The error of a wrong length names the item.
     pub fn seal_many(&self, messages: &[Message<'_>]) -> Result<Vec<Vec<u8>>> {
-        let mut sealed: Vec<Vec<u8>> = messages
-            .iter()
-            .map(|message| {
-                let mut output = Vec::with_capacity(message.data.len() + TAG_LENGTH);
-                output.extend_from_slice(message.data);
-                output
-            })
-            .collect();
-        let masks = self.crypt(messages, &mut sealed)?;
-        for ((output, message), mut tag) in sealed.iter_mut().zip(messages).zip(masks) {
-            xor(&mut tag, &self.ghash.code(message.aad, output));
-            output.extend_from_slice(&tag);
-        }
+        Ok(self.seal_texts(messages)?.to_vecs())
+    }
+
+    /// [`Self::seal_many`] into one buffer.
+    pub fn seal_texts(&self, messages: &[Message<'_>]) -> Result<Texts> {
+        let texts: Vec<&[u8]> = messages.iter().map(|message| message.data).collect();
+        let length = |text: &&[u8]| text.len() + TAG_LENGTH;
+        let mut sealed = Texts::with_capacity(texts.len(), texts.iter().map(length).sum());
+        self.crypt(messages, &texts, |i, mut tag, stream| {
+            sealed.push_with(|output| {
+                let start = output.len();
+                self.add_stream(output, texts[i], stream);
+                xor(
+                    &mut tag,
+                    &self.ghash.code(messages[i].aad, &output[start..]),
+                );
+                output.extend_from_slice(&tag);
+            });
+        })?;
         Ok(sealed)
     }
 
     /// Check and decrypt many messages, in order; `None` for one whose tag does not fit or that is too short for a tag.
     pub fn open_many(&self, messages: &[Message<'_>]) -> Result<Vec<Option<Vec<u8>>>> {
-        let split = |data| -> (&[u8], Option<&Block>) {
-            <[u8]>::split_last_chunk(data).map_or((&[], None), |(text, tag)| (text, Some(tag)))
-        };
-        let mut opened: Vec<Vec<u8>> = messages
+        Ok(self.open_texts(messages)?.to_vecs())
+    }
+
+    /// [`Self::open_many`] into one buffer. A message that does not fit is not decrypted at all.
+    pub fn open_texts(&self, messages: &[Message<'_>]) -> Result<Opened> {
+        let split = |message: &'_ Message<'_>| message.data.len().saturating_sub(TAG_LENGTH);
+        let texts: Vec<&[u8]> = messages
             .iter()
-            .map(|message| split(message.data).0.to_vec())
+            .map(|message| &message.data[..split(message)])
             .collect();
-        let masks = self.crypt(messages, &mut opened)?;
-        let checked = opened.into_iter().zip(messages).zip(masks);
-        Ok(checked
-            .map(|((mut output, message), mut expected)| {
-                let (ciphertext, tag) = split(message.data);
-                xor(&mut expected, &self.ghash.code(message.aad, ciphertext));
-                let fits = tag.is_some_and(|tag| bool::from(tag.ct_eq(&expected)));
-                expected.zeroize();
-                if !fits {
-                    output.zeroize();
+        let length = texts.iter().map(|text| text.len()).sum();
+        let mut opened = Opened {
+            texts: Texts::with_capacity(texts.len(), length),
+            accepted: Vec::with_capacity(texts.len()),
+        };
+        self.crypt(messages, &texts, |i, mut expected, stream| {
+            xor(&mut expected, &self.ghash.code(messages[i].aad, texts[i]));
+            let tag = &messages[i].data[texts[i].len()..];
+            let fits = bool::from(tag.ct_eq(&expected));
+            expected.zeroize();
+            opened.accepted.push(fits);
+            opened.texts.push_with(|output| {
+                if fits {
+                    self.add_stream(output, texts[i], stream);
                 }
-                fits.then_some(output)
-            })
-            .collect())
-    }
-
-    /// Add the key stream to each text in place; the masks of the tags.
-    fn crypt(&self, messages: &[Message<'_>], texts: &mut [Vec<u8>]) -> Result<Vec<Block>> {
-        let mut jobs = Vec::with_capacity(messages.len());
-        for (index, (message, text)) in messages.iter().zip(texts).enumerate() {
-            let nonce = message.nonce.try_into().map_err(|_| {
-                let what = format!("nonce of item {index}");
-                CryptoError::length(&what, "12 bytes", message.nonce.len())
-            })?;
-            if text.len() as u64 > LONGEST {
-                let what = format!("text of item {index}");
-                return Err(CryptoError::length(
-                    &what,
-                    "at most 2^36 - 32 bytes",
-                    text.len(),
-                ));
-            }
-            jobs.push(Job {
-                nonce,
-                text,
-                mask: [0; BLOCK_LENGTH],
             });
-        }
-        let mut stream = [[0; BLOCK_LENGTH]; BATCH];
-        let mut used = 0;
-        // (job, its first block in the stream, blocks of it, place in the stream); block 0 is the mask.
-        let mut runs: Vec<(usize, usize, usize, usize)> = Vec::new();
-        for index in 0..jobs.len() {
-            let blocks = 1 + jobs[index].text.len().div_ceil(BLOCK_LENGTH);
-            let mut done = 0;
-            while done < blocks {
-                let taken = (blocks - done).min(BATCH - used);
-                for (i, block) in stream[used..used + taken].iter_mut().enumerate() {
-                    block[..NONCE_LENGTH].copy_from_slice(&jobs[index].nonce);
-                    // At most 2^32 - 1 by the bound on the length.
-                    let counter = (1 + done + i) as u32;
-                    block[NONCE_LENGTH..].copy_from_slice(&counter.to_be_bytes());
-                }
-                runs.push((index, done, taken, used));
-                done += taken;
-                used += taken;
-                if used == BATCH {
-                    self.flush(&mut stream, &mut runs, &mut jobs);
-                    used = 0;
-                }
-            }
-        }
-        self.flush(&mut stream[..used], &mut runs, &mut jobs);
-        stream.zeroize();
-        Ok(jobs.into_iter().map(|job| job.mask).collect())
+        })?;
+        Ok(opened)
     }
 
-    fn flush(
+    /// Give each text, in order, the mask of its tag and the beginning of its key stream, made for many texts in one go.
+    fn crypt(
         &self,
-        stream: &mut [Block],
-        runs: &mut Vec<(usize, usize, usize, usize)>,
-        jobs: &mut [Job<'_>],
-    ) {
-        self.cipher.apply(stream);
-        for (index, mut first, mut count, mut place) in runs.drain(..) {
-            let job = &mut jobs[index];
-            if first == 0 {
-                job.mask = stream[place];
-                (first, count, place) = (1, count - 1, place + 1);
+        messages: &[Message<'_>],
+        texts: &[&[u8]],
+        mut each: impl FnMut(usize, Block, Stream<'_>),
+    ) -> Result<()> {
+        let nonces = check(messages, texts)?;
+        let mut blocks = [[0; BLOCK_LENGTH]; BATCH];
+        let needed = |i: usize| BATCH.min(1 + texts[i].len().div_ceil(BLOCK_LENGTH));
+        let mut first = 0;
+        while first < texts.len() {
+            let (mut next, mut used) = (first, 0);
+            while next < texts.len() && used + needed(next) <= BATCH {
+                count(&mut blocks[used..used + needed(next)], &nonces[next], 1);
+                used += needed(next);
+                next += 1;
             }
-            let text = &mut job.text[(first - 1) * BLOCK_LENGTH..];
-            let keys = stream[place..place + count].as_flattened();
-            text.iter_mut()
-                .zip(keys)
-                .for_each(|(byte, key)| *byte ^= key);
+            self.cipher.apply(&mut blocks[..used]);
+            let mut rest = &blocks[..used];
+            for i in first..next {
+                let (taken, after) = rest.split_at(needed(i));
+                let nonce = &nonces[i];
+                let keys = &taken[1..];
+                each(i, taken[0], Stream { nonce, keys });
+                rest = after;
+            }
+            first = next;
         }
+        blocks.zeroize();
+        Ok(())
     }
+
+    /// Append `text`, the key stream added.
+    fn add_stream(&self, output: &mut Vec<u8>, text: &[u8], stream: Stream<'_>) {
+        let start = output.len();
+        output.extend_from_slice(text);
+        let text = &mut output[start..];
+        let begun = text.len().min(stream.keys.len() * BLOCK_LENGTH);
+        super::add(&mut text[..begun], stream.keys);
+        if begun == text.len() {
+            return;
+        }
+        // A text longer than the stream that is made in one go.
+        let mut blocks = [[0; BLOCK_LENGTH]; BATCH];
+        let mut counter = 2 + stream.keys.len() as u32;
+        for part in text[begun..].chunks_mut(BATCH * BLOCK_LENGTH) {
+            let keys = &mut blocks[..part.len().div_ceil(BLOCK_LENGTH)];
+            count(keys, stream.nonce, counter);
+            // The bound on the length keeps the last counter below 2^32.
+            counter = counter.wrapping_add(keys.len() as u32);
+            self.cipher.apply(keys);
+            super::add(part, keys);
+        }
+        blocks.zeroize();
+    }
+}
+
+/// The key stream of one text: the counter blocks from 2 on, encrypted, as far as they were made; the nonce gives the rest.
+struct Stream<'a> {
+    nonce: &'a [u8; NONCE_LENGTH],
+    keys: &'a [Block],
+}
+
+/// Fill `blocks` with the nonce and the counter from `first` on.
+fn count(blocks: &mut [Block], nonce: &[u8; NONCE_LENGTH], first: u32) {
+    let mut start = [0; BLOCK_LENGTH];
+    start[..NONCE_LENGTH].copy_from_slice(nonce);
+    let start = u128::from_le_bytes(start);
+    for (i, block) in blocks.iter_mut().enumerate() {
+        let counter = first.wrapping_add(i as u32).swap_bytes();
+        *block = (start | u128::from(counter) << 96).to_le_bytes();
+    }
+}
+
+/// The nonces, once they and the texts have been found to have allowed lengths.
+fn check(messages: &[Message<'_>], texts: &[&[u8]]) -> Result<Vec<[u8; NONCE_LENGTH]>> {
+    let check = |(index, (message, text)): (usize, (&Message<'_>, &&[u8]))| {
+        if text.len() as u64 > LONGEST {
+            let (what, allowed) = (format!("text of item {index}"), "at most 2^36 - 32 bytes");
+            return Err(CryptoError::length(&what, allowed, text.len()));
+        }
+        message.nonce.try_into().map_err(|_| {
+            let what = format!("nonce of item {index}");
+            CryptoError::length(&what, "12 bytes", message.nonce.len())
+        })
+    };
+    messages.iter().zip(texts).enumerate().map(check).collect()
 }
 
 #[cfg(test)]

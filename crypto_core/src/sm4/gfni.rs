@@ -89,42 +89,54 @@ pub fn apply(round_keys: &[u32; 32], blocks: &mut [Block]) {
 fn rounds<const N: usize>(round_keys: &[u32; 32], groups: &mut [[Block; GROUP]]) {
     let mut x = [[_mm512_setzero_si512(); 4]; N];
     for (x, group) in x.iter_mut().zip(groups.iter()) {
-        *x = transpose(load(group).map(|x| swap_bytes(x)));
+        *x = transpose(load(group));
     }
     for keys in round_keys.as_chunks::<4>().0 {
-        let keys = keys.map(|key| _mm512_set1_epi32(key as i32));
         for [a, b, c, d] in &mut x {
-            *a = round(*a, *b, *c, *d, keys[0]);
+            *a = round(*a, *b, *c, *d, _mm512_set1_epi32(keys[0] as i32));
         }
         for [a, b, c, d] in &mut x {
-            *b = round(*b, *c, *d, *a, keys[1]);
+            *b = round(*b, *c, *d, *a, _mm512_set1_epi32(keys[1] as i32));
         }
         for [a, b, c, d] in &mut x {
-            *c = round(*c, *d, *a, *b, keys[2]);
+            *c = round(*c, *d, *a, *b, _mm512_set1_epi32(keys[2] as i32));
         }
         for [a, b, c, d] in &mut x {
-            *d = round(*d, *a, *b, *c, keys[3]);
+            *d = round(*d, *a, *b, *c, _mm512_set1_epi32(keys[3] as i32));
         }
     }
     for ([a, b, c, d], group) in x.into_iter().zip(groups) {
-        store(group, transpose([d, c, b, a]).map(|x| swap_bytes(x)));
+        store(group, transpose([d, c, b, a]));
     }
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,gfni")]
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
 fn round(word: __m512i, a: __m512i, b: __m512i, c: __m512i, key: __m512i) -> __m512i {
     // The newest word, c, comes last, so that the rest can be done before it is ready.
     let mixed = _mm512_xor_si512(_mm512_ternarylogic_epi32::<0x96>(a, b, key), c);
     let pre = _mm512_gf2p8affine_epi64_epi8::<PRE_CONSTANT>(mixed, _mm512_set1_epi64(PRE_MATRIX));
     let s = _mm512_gf2p8affineinv_epi64_epi8::<POST_CONSTANT>(pre, _mm512_set1_epi64(POST_MATRIX));
-    let first = _mm512_ternarylogic_epi32::<0x96>(
-        _mm512_rol_epi32::<2>(s),
-        _mm512_rol_epi32::<10>(s),
-        _mm512_rol_epi32::<18>(s),
+    // s ^ (s <<< 24) ^ ((s ^ (s <<< 8) ^ (s <<< 16)) <<< 2): whole bytes are moved by shuffles, which another part of the
+    // processor does than rotations.
+    let sum = _mm512_ternarylogic_epi32::<0x96>(s, rotate_bytes::<1>(s), rotate_bytes::<2>(s));
+    let second = _mm512_ternarylogic_epi32::<0x96>(word, s, rotate_bytes::<3>(s));
+    _mm512_xor_si512(_mm512_rol_epi32::<2>(sum), second)
+}
+
+/// Every word rotated left by whole bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn rotate_bytes<const COUNT: usize>(x: __m512i) -> __m512i {
+    const PLACES: [i32; 4] = [0x0302_0100, 0x0201_0003, 0x0100_0302, 0x0003_0201];
+    let word = PLACES[COUNT];
+    let places = _mm_setr_epi32(
+        word,
+        word + 0x0404_0404,
+        word + 0x0808_0808,
+        word + 0x0c0c_0c0c,
     );
-    let second = _mm512_ternarylogic_epi32::<0x96>(word, s, _mm512_rol_epi32::<24>(s));
-    _mm512_xor_si512(first, second)
+    _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(places))
 }
 
 /// 4x4 transposition of the words in each 128-bit quarter; its own inverse.
@@ -148,20 +160,26 @@ fn swap_bytes(vector: __m512i) -> __m512i {
     _mm512_shuffle_epi8(vector, _mm512_broadcast_i32x4(places))
 }
 
+// Loops here, no `map`: a closure called by code without these features would not be inlined.
+
 #[inline]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw")]
 #[allow(unsafe_code)]
 fn load(group: &[Block; GROUP]) -> [__m512i; 4] {
-    // SAFETY: a group is 4 x 64 bytes; unaligned loads are allowed.
-    std::array::from_fn(|i| unsafe { _mm512_loadu_si512(group[4 * i..].as_ptr().cast()) })
+    let mut vectors = [_mm512_setzero_si512(); 4];
+    for (vector, blocks) in vectors.iter_mut().zip(group.as_chunks::<4>().0) {
+        // SAFETY: four blocks are 64 bytes; unaligned loads are allowed.
+        *vector = swap_bytes(unsafe { _mm512_loadu_si512(blocks.as_ptr().cast()) });
+    }
+    vectors
 }
 
 #[inline]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw")]
 #[allow(unsafe_code)]
 fn store(group: &mut [Block; GROUP], vectors: [__m512i; 4]) {
     for (blocks, vector) in group.as_chunks_mut::<4>().0.iter_mut().zip(vectors) {
         // SAFETY: four blocks are 64 bytes; unaligned stores are allowed.
-        unsafe { _mm512_storeu_si512(blocks.as_mut_ptr().cast(), vector) };
+        unsafe { _mm512_storeu_si512(blocks.as_mut_ptr().cast(), swap_bytes(vector)) };
     }
 }

@@ -9,11 +9,11 @@ use crate::tier::{self, Tier};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Blocks whose products are summed before one reduction.
-pub const AGGREGATED: usize = 16;
+pub const AGGREGATED: usize = 32;
 /// x^127 + x^126 + x^121 + 1, the field polynomial without x^128.
 const POLYNOMIAL: u128 = 0xc200_0000_0000_0000_0000_0000_0000_0001;
 
-/// The powers H^16 … H^1 of the hash key, wiped on drop.
+/// The powers H^32 … H^1 of the hash key, wiped on drop.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct GhashKey {
     powers: [u128; AGGREGATED],
@@ -26,11 +26,14 @@ impl GhashKey {
         // H·x, in the form that makes the product's bit reversal come out right.
         let carry = (h >> 127).wrapping_neg();
         let h = h << 1 ^ carry & POLYNOMIAL;
-        let mut powers = [h; AGGREGATED];
+        let mut key = Self {
+            powers: [h; AGGREGATED],
+        };
         for i in (0..AGGREGATED - 1).rev() {
-            powers[i] = multiply(powers[i + 1], h);
+            // A block of zeros does no more than multiply by H.
+            key.powers[i] = key.absorb(tier::current(), key.powers[i + 1], &[[0; 16]]);
         }
-        Self { powers }
+        key
     }
 
     /// The code over associated data and ciphertext, their lengths included.
@@ -40,9 +43,16 @@ impl GhashKey {
 
     fn code_with(&self, tier: Tier, aad: &[u8], ciphertext: &[u8]) -> Block {
         let bits = |data: &[u8]| (data.len() as u64).wrapping_mul(8);
-        let lengths = (u128::from(bits(aad)) << 64 | u128::from(bits(ciphertext))).to_be_bytes();
+        let lengths = u128::from(bits(aad)) << 64 | u128::from(bits(ciphertext));
+        assert!(tier <= tier::best());
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        if tier == Tier::Avx512 {
+            // SAFETY: the processor has this tier's instructions (asserted above).
+            return unsafe { clmul::code(&self.powers, aad, ciphertext, lengths) }.to_be_bytes();
+        }
         let mut state = 0;
-        for part in [aad, ciphertext, &lengths] {
+        for part in [aad, ciphertext, &lengths.to_be_bytes()] {
             let (blocks, rest) = part.as_chunks::<16>();
             state = self.absorb(tier, state, blocks);
             if !rest.is_empty() {
@@ -58,12 +68,9 @@ impl GhashKey {
     fn absorb(&self, tier: Tier, state: u128, blocks: &[Block]) -> u128 {
         assert!(tier <= tier::best());
         #[cfg(target_arch = "x86_64")]
-        match tier {
+        if tier >= Tier::Avx2 {
             // SAFETY: the processor has this tier's instructions (asserted above).
-            Tier::Avx512 => return unsafe { clmul::absorb_wide(&self.powers, state, blocks) },
-            // SAFETY: as above.
-            Tier::Avx2 => return unsafe { clmul::absorb(&self.powers, state, blocks) },
-            Tier::Portable => {}
+            return unsafe { clmul::absorb(&self.powers, state, blocks) };
         }
         let h = self.powers[AGGREGATED - 1];
         blocks.iter().fold(state, |state, block| {
@@ -112,11 +119,11 @@ fn half_product(a: u64, b: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// The definition of SP 800-38D, clause 6.3, bit by bit.
-    fn by_definition(x: u128, y: u128) -> u128 {
+    pub fn by_definition(x: u128, y: u128) -> u128 {
         let mut z = 0;
         let mut v = y;
         for i in 0..128 {

@@ -12,6 +12,8 @@ mod clmul;
 mod constants;
 mod ctr;
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod field;
 mod gcm;
 #[cfg(target_arch = "x86_64")]
@@ -38,4 +40,16 @@ fn check_key(key: &[u8]) -> Result<&[u8; KEY_LENGTH]> {
 
 fn xor(block: &mut Block, other: &Block) {
     *block = (u128::from_ne_bytes(*block) ^ u128::from_ne_bytes(*other)).to_ne_bytes();
+}
+
+/// Add the key stream to a text not longer than it.
+fn add(text: &mut [u8], keys: &[Block]) {
+    let (blocks, rest) = text.as_chunks_mut::<BLOCK_LENGTH>();
+    let (whole, last) = keys.split_at(blocks.len());
+    for (block, key) in blocks.iter_mut().zip(whole) {
+        xor(block, key);
+    }
+    for (byte, key) in rest.iter_mut().zip(last.as_flattened()) {
+        *byte ^= key;
+    }
 }

@@ -20,8 +20,10 @@ __all__ = [
     "Sm3",
     "VerifyKey",
     "aes_256_gcm_decrypt",
+    "aes_256_gcm_decrypt_buffer",
     "aes_256_gcm_decrypt_many",
     "aes_256_gcm_encrypt",
+    "aes_256_gcm_encrypt_buffer",
     "aes_256_gcm_encrypt_many",
     "check_bank_card_luhn",
     "check_bic",
@@ -46,16 +48,21 @@ __all__ = [
     "signature_from_der",
     "signature_to_der",
     "sm3",
+    "sm3_buffer",
     "sm3_kdf",
     "sm3_many",
     "sm4_cbc_decrypt",
+    "sm4_cbc_decrypt_buffer",
     "sm4_cbc_decrypt_many",
     "sm4_cbc_encrypt",
+    "sm4_cbc_encrypt_buffer",
     "sm4_cbc_encrypt_many",
     "sm4_ctr",
     "sm4_gcm_decrypt",
+    "sm4_gcm_decrypt_buffer",
     "sm4_gcm_decrypt_many",
     "sm4_gcm_encrypt",
+    "sm4_gcm_encrypt_buffer",
     "sm4_gcm_encrypt_many",
     "tier",
 ]
@@ -454,6 +461,16 @@ def sm3(data: bytes | bytearray) -> bytes:
 def sm3_many(data: list[bytes]) -> list[bytes]:
     """Return one SM3 digest per item, in order; 16 or 8 messages side by side where the processor allows."""
 
+def sm3_buffer(data: bytes | bytearray, offsets: list[int]) -> bytes:
+    """Return the SM3 digests of the messages that lie in one buffer, one after the other, 32 bytes each.
+
+    Args:
+        data: all messages.
+        offsets: one more than there are messages; message i is `data[offsets[i]:offsets[i + 1]]`.
+    Raises:
+        InvalidLength: offsets that fall or leave the data; names the index.
+    """
+
 @final
 class Sm3:
     """A running SM3 digest, for data that arrives in pieces. Wiped when freed."""
@@ -547,6 +564,33 @@ def sm4_cbc_decrypt_many(key: bytes | bytearray, ivs: list[bytes], ciphertexts: 
         InvalidLength: as for `sm4_cbc_encrypt_many`.
     """
 
+def sm4_cbc_encrypt_buffer(
+    key: bytes | bytearray, ivs: bytes | bytearray, data: bytes | bytearray, offsets: list[int]
+) -> tuple[bytes, list[int]]:
+    """Encrypt the plaintexts that lie in one buffer, as `sm4_cbc_encrypt_many` does.
+
+    Args:
+        ivs: one after the other, 16 bytes each.
+        data: all plaintexts.
+        offsets: one more than there are texts; text i is `data[offsets[i]:offsets[i + 1]]`.
+    Returns:
+        The ciphertexts one after the other, and their offsets.
+    Raises:
+        InvalidLength: key not 16 bytes, not one iv per text, or offsets that fall or leave the data (names the index).
+    """
+
+def sm4_cbc_decrypt_buffer(
+    key: bytes | bytearray, ivs: bytes | bytearray, data: bytes | bytearray, offsets: list[int]
+) -> tuple[bytes, list[int], bytes]:
+    """Decrypt the ciphertexts that lie in one buffer, as `sm4_cbc_encrypt_buffer` gave them.
+
+    Returns:
+        The plaintexts one after the other, their offsets, and one byte per text: 1, or 0 for one that `sm4_cbc_decrypt`
+        would refuse; its text is empty.
+    Raises:
+        InvalidLength: as for `sm4_cbc_encrypt_buffer`.
+    """
+
 def sm4_ctr(key: bytes | bytearray, counter: bytes | bytearray, data: bytes | bytearray) -> bytes:
     """Encrypt or decrypt with SM4 in CTR mode. It detects no changes; prefer GCM where the bank allows it.
 
@@ -605,6 +649,43 @@ def sm4_gcm_decrypt_many(
         InvalidLength: as for `sm4_gcm_encrypt_many`.
     """
 
+def sm4_gcm_encrypt_buffer(
+    key: bytes | bytearray,
+    nonces: bytes | bytearray,
+    data: bytes | bytearray,
+    offsets: list[int],
+    aads: list[bytes] | None = None,
+) -> tuple[bytes, list[int]]:
+    """Encrypt the plaintexts that lie in one buffer, as `sm4_gcm_encrypt_many` does.
+
+    Args:
+        key: 16 bytes.
+        nonces: one after the other, 12 bytes each.
+        data: all plaintexts.
+        offsets: one more than there are texts; text i is `data[offsets[i]:offsets[i + 1]]`.
+        aads: associated data of each text, or none.
+    Returns:
+        The ciphertexts with their tags one after the other, and their offsets.
+    Raises:
+        InvalidLength: key of another length, not one nonce or aad per text, or offsets that fall or leave the data.
+    """
+
+def sm4_gcm_decrypt_buffer(
+    key: bytes | bytearray,
+    nonces: bytes | bytearray,
+    data: bytes | bytearray,
+    offsets: list[int],
+    aads: list[bytes] | None = None,
+) -> tuple[bytes, list[int], bytes]:
+    """Check and decrypt the ciphertexts that lie in one buffer, as `sm4_gcm_encrypt_buffer` gave them.
+
+    Returns:
+        The plaintexts one after the other, their offsets, and one byte per text: 1, or 0 for one that
+        `sm4_gcm_decrypt` would refuse; its text is empty.
+    Raises:
+        InvalidLength: as for `sm4_gcm_encrypt_buffer`.
+    """
+
 def aes_256_gcm_encrypt(
     key: bytes | bytearray,
     nonce: bytes | bytearray,
@@ -651,6 +732,43 @@ def aes_256_gcm_decrypt_many(
 
     Raises:
         InvalidLength: as for `aes_256_gcm_encrypt_many`.
+    """
+
+def aes_256_gcm_encrypt_buffer(
+    key: bytes | bytearray,
+    nonces: bytes | bytearray,
+    data: bytes | bytearray,
+    offsets: list[int],
+    aads: list[bytes] | None = None,
+) -> tuple[bytes, list[int]]:
+    """Encrypt the plaintexts that lie in one buffer, as `aes_256_gcm_encrypt_many` does.
+
+    Args:
+        key: 32 bytes.
+        nonces: one after the other, 12 bytes each.
+        data: all plaintexts.
+        offsets: one more than there are texts; text i is `data[offsets[i]:offsets[i + 1]]`.
+        aads: associated data of each text, or none.
+    Returns:
+        The ciphertexts with their tags one after the other, and their offsets.
+    Raises:
+        InvalidLength: key of another length, not one nonce or aad per text, or offsets that fall or leave the data.
+    """
+
+def aes_256_gcm_decrypt_buffer(
+    key: bytes | bytearray,
+    nonces: bytes | bytearray,
+    data: bytes | bytearray,
+    offsets: list[int],
+    aads: list[bytes] | None = None,
+) -> tuple[bytes, list[int], bytes]:
+    """Check and decrypt the ciphertexts that lie in one buffer, as `aes_256_gcm_encrypt_buffer` gave them.
+
+    Returns:
+        The plaintexts one after the other, their offsets, and one byte per text: 1, or 0 for one that
+        `aes_256_gcm_decrypt` would refuse; its text is empty.
+    Raises:
+        InvalidLength: as for `aes_256_gcm_encrypt_buffer`.
     """
 
 @final
