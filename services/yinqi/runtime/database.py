@@ -252,21 +252,22 @@ class Database:
             ) from None
 
     def _write_loop(self) -> None:
-        while True:
-            job = self._queue.get()
-            if job is None:
+        while (job := self._queue.get()) is not None:
+            if self._write_group(job):
                 return
-            started_ns = epoch_ns()
-            group = _Group(job)
-            try:
-                self._run_group(group)
-            except BaseException as error:  # noqa: BLE001 (a writer must never die with callers waiting)
-                _log.error("writer failed", exc_info=error)
-                for waiting in group.jobs:
-                    waiting.error = waiting.error or storage_error(error)
-            self._after_group(group.jobs, started_ns)
-            if group.ended:
-                return
+
+    def _write_group(self, first: _Job[Any]) -> bool:
+        """Run the first use case and whatever else waits, commit, tell the callers; return whether the end was met."""
+        started_ns = epoch_ns()
+        group = _Group(first)
+        try:
+            self._run_group(group)
+        except BaseException as error:  # noqa: BLE001 (a writer must never die with callers waiting)
+            _log.error("writer failed", exc_info=error)
+            for waiting in group.jobs:
+                waiting.error = waiting.error or storage_error(error)
+        self._after_group(group.jobs, started_ns)
+        return group.ended
 
     def _run_group(self, group: _Group) -> None:
         """Run the group's first use case and whatever else waits in one transaction."""
