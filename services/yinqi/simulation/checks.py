@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from yinqi.account import use_cases as account_use_cases
-from yinqi.account.ledger import LedgerUnbalanced, available, held
-from yinqi.account.repository import SqlBooks
+from yinqi.account.ledger import available, held
 from yinqi.payment.status import FINAL, TRANSITIONS
 from yinqi.simulation.store import Disk
 
@@ -262,21 +260,20 @@ def _bookings_to_reconcile_are_complete(picture: Picture) -> Iterator[str]:
 
 
 def _the_ledger_balances(picture: Picture) -> Iterator[str]:
-    try:
-        with picture.account.engine.connect() as connection, connection.execution_options(is_read=True).begin():
-            account_use_cases.check_ledger(SqlBooks(connection))
-    except LedgerUnbalanced as error:
-        yield error.message
-    amounts: defaultdict[str, int] = defaultdict(int)
-    for account, minor_units in picture.account.raw.execute(
-        "SELECT account, minor_units FROM payment_standings WHERE standing = 'held'"
-    ):
-        amounts[held(account)] += minor_units
-    for name, minor_units in picture.account.raw.execute(
-        "SELECT ledger_account, sum(minor_units) FROM ledger_balances WHERE ledger_account LIKE '%:held' GROUP BY 1"
-    ):
-        if minor_units != amounts.get(name, 0):
-            yield f"{name} holds {minor_units}, its payments hold {amounts.get(name, 0)}"
+    execute = picture.account.raw.execute
+    for currency, minor_units in execute("SELECT currency, sum(minor_units) FROM ledger_postings GROUP BY 1"):
+        if minor_units:
+            yield f"all postings in {currency} sum to {minor_units}"
+    posted = dict(execute("SELECT ledger_account, sum(minor_units) FROM ledger_postings GROUP BY 1"))
+    for name, minor_units in execute("SELECT ledger_account, sum(minor_units) FROM ledger_balances GROUP BY 1"):
+        if minor_units != posted.get(name, 0):
+            yield f"{name} runs at {minor_units}, its postings sum to {posted.get(name, 0)}"
+    promised: defaultdict[str, int] = defaultdict(int)
+    for account, minor_units in execute("SELECT account, minor_units FROM payment_standings WHERE standing = 'held'"):
+        promised[held(account)] += minor_units
+    for name, minor_units in posted.items():
+        if name.endswith(":held") and minor_units != promised.get(name, 0):
+            yield f"{name} holds {minor_units}, its payments hold {promised.get(name, 0)}"
 
 
 _ALWAYS: tuple[Callable[[Picture], Iterator[str]], ...] = (
@@ -318,11 +315,10 @@ def returns_are_known(picture: Picture) -> bool:
 
 
 def days_are_read(picture: Picture, days: Collection[date]) -> bool:
-    """Whether the bank's statements of these days are here, proven complete and final."""
-    count = picture.account.raw.execute(
-        "SELECT count(DISTINCT to_date) FROM statements WHERE is_final AND flaw = ''"
-    ).fetchone()[0]
-    return int(count) >= len(days)
+    """Whether the bank's statements of these days are here for every account, proven complete and final."""
+    wanted = picture.account.raw.execute("SELECT count(*) FROM accounts").fetchone()[0] * len(days)
+    found = picture.account.raw.execute("SELECT count(*) FROM statements WHERE is_final AND flaw = ''").fetchone()[0]
+    return int(found) >= int(wanted)
 
 
 def _is_followed(picture: Picture) -> bool:

@@ -53,10 +53,12 @@ from yinqi.simulation.network import HandlersOf, Network
 from yinqi.simulation.store import Disk, SimulatedDatabase
 
 # Slower than in production: a poll finds nothing more in 20 simulated seconds than in 100 of 0.2, and costs as much.
-_POLL_S = 20.0
-_RETURNS_S = 45.0
-_BALANCES_S = 90.0
-_STATEMENTS_S = 60.0
+_POLL_S = 30.0
+_FEED_POLL_S = 120.0
+_GATHER_S = 2.0
+_RETURNS_S = 80.0
+_BALANCES_S = 160.0
+_STATEMENTS_S = 170.0
 _BANK_TIMEOUT_S = 45.0
 PACING = Pacing(
     lease=timedelta(seconds=60),
@@ -121,10 +123,15 @@ class Process:
         self.crash(why, self.world.restart_s)
 
     async def _run(self) -> None:
-        handlers, loops = self._build(self, SimulatedDatabase(self.disk, self.telemetry))
-        self.handlers = handlers.handlers
-        for work in loops:
-            asyncio.get_running_loop().create_task(work)
+        """Do what a `main.py` does: the first loop that fails ends the process, and its keeper starts it again."""
+        owner = self.owner
+        try:
+            handlers, loops = self._build(self, SimulatedDatabase(self.disk, self.telemetry))
+            self.handlers = handlers.handlers
+            await asyncio.gather(*loops)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the process is gone)
+            if self.owner is owner:
+                self.crash(f"ends by itself: {error}", self.world.restart_s)
 
 
 class Surroundings:
@@ -173,7 +180,7 @@ def _payment(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf,
     servicer = PaymentServicer(
         database, clock=clock, ids=process.ids, check_digits=crypto, telemetry=telemetry, wake=worker.wake
     )
-    _poll_seldom(servicer)
+    _slow_down(servicer._feed)
     handlers = HandlersOf()
     payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(servicer, cast("Any", handlers))
     return handlers, [worker.run(asyncio.Event())]
@@ -214,7 +221,8 @@ def _account(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf,
     booker = PaymentBooker(database, PaymentFeed(cast("Any", network.channel("account", "payment"))), clock, telemetry)
     refresher = AccountRefresher(database, bank, clock, telemetry, settings)
     fetcher = StatementFetcher(database, bank, clock, telemetry, settings)
-    feed = Feed(database, read_entries_after, lambda recorded: recorded.sequence, poll_interval_s=_POLL_S)
+    feed = Feed(database, read_entries_after, lambda recorded: recorded.sequence)
+    _slow_down(feed)
     servicer = AccountServicer(
         database, feed, refresher, fetcher, clock, telemetry, feed_batch_max=settings.account_feed_batch_max
     )
@@ -246,9 +254,9 @@ def _monitoring(process: Process, database: SimulatedDatabase) -> tuple[Handlers
     return handlers, []
 
 
-def _poll_seldom(servicer: PaymentServicer) -> None:
-    """Commits of this very process wake the feed; other replicas, for whose sake it polls, there are none."""
-    servicer._feed._poll_interval_s = _POLL_S
+def _slow_down(feed: Feed[Any]) -> None:
+    """Let a feed gather more and poll less: commits of this very process wake it, and other replicas there are none."""
+    feed._poll_interval_s, feed._gather_s = _FEED_POLL_S, _GATHER_S
 
 
 @cache

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import StaticPool
 
 from yinqi.runtime.database import Database
@@ -52,6 +52,7 @@ class Disk:
         self.raw.deserialize(_template(service))
         self.faults: deque[DiskFault] = deque()
         self.commits = 0
+        self.is_reading = False
         self._on_crash = on_crash
         _disk_of[service] = self
 
@@ -67,13 +68,16 @@ class Disk:
             self.raw.execute("COMMIT")
         if fault in (DiskFault.SYNC_FAILED, DiskFault.SYNC_FAILED_KEPT):
             raise _sqlite_error(sqlite3.SQLITE_IOERR | (4 << 8), "disk I/O error")  # SQLITE_IOERR_FSYNC
-        self._on_crash(str(fault))
-        raise ProcessEnded(fault)
+        self._end(str(fault))
 
     def break_down(self, _error: BaseException) -> NoReturn:
         """End the process because its store broke a promise (`Database`'s fail stop)."""
-        self._on_crash("fail stop: the store broke its promise")
-        raise ProcessEnded
+        self._end("fail stop: the store broke its promise")
+
+    def _end(self, why: str) -> NoReturn:
+        self.raw.rollback()  # what was not committed is gone with the process
+        self._on_crash(why)
+        raise ProcessEnded(why)
 
 
 class SimulatedDatabase(Database):
@@ -81,6 +85,7 @@ class SimulatedDatabase(Database):
 
     def __init__(self, disk: Disk, telemetry: Telemetry) -> None:
         # Not super().__init__(): it starts threads.
+        self._disk = disk
         self.write_engine = self.read_engine = disk.engine
         self.dialect = "sqlite"
         self._fail_stop = disk.break_down
@@ -96,8 +101,16 @@ class SimulatedDatabase(Database):
         """Run a query; see `Database.read`."""
         await asyncio.sleep(0)
         self._end_if_dead()
-        with self.read_engine.connect() as connection, connection.execution_options(is_read=True).begin():
-            return query(connection)
+        return self.read_sync(query)
+
+    def read_sync(self, query: Callable[[Connection], T]) -> T:
+        """Run a query at once; see `Database.read_sync`."""
+        self._disk.is_reading = True
+        try:
+            with self.read_engine.connect() as connection, connection.begin():
+                return query(connection)
+        finally:
+            self._disk.is_reading = False
 
     def close(self) -> None:
         """Nothing to close: the disk stays."""
@@ -141,15 +154,17 @@ def _engine(service: str) -> tuple[sqlite3.Connection, Engine]:
     raw.execute("PRAGMA foreign_keys=ON")
     engine = create_engine("sqlite+pysqlite://", creator=lambda: raw, poolclass=StaticPool)
 
-    @event.listens_for(engine, "begin")
-    def _begin(_connection: Connection) -> None:
-        raw.execute("BEGIN IMMEDIATE")
+    # Not SQLAlchemy's events: one listener makes it look for listeners at every statement.
+    dialect: Any = engine.dialect
+    original_commit = dialect.do_commit
 
-    @event.listens_for(engine, "commit")
-    def _commit(connection: Connection) -> None:
-        if not connection.get_execution_options().get("is_read"):
+    def commit(connection: Any) -> None:
+        if not _disk_of[service].is_reading:
             _disk_of[service].commit()
+        original_commit(connection)
 
+    dialect.do_begin = lambda _connection: raw.execute("BEGIN IMMEDIATE")
+    dialect.do_commit = commit
     with engine.connect():
         pass
     return raw, engine

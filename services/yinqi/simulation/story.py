@@ -9,9 +9,9 @@ from typing import Any
 
 from yinqi.simulation.store import DiskFault
 
-STEPS_DEFAULT = 40
+STEPS_DEFAULT = 24
 PAYMENTS_MAX = 30
-_DAY_S = 120.0
+_DAY_S = 80.0
 _SERVICES = ("payment", "gateway", "account", "reconciliation", "monitoring")
 _CALLS = ("erp>payment", "payment>monitoring", "payment>gateway", "account>gateway")
 _STREAMS = ("account>payment", "reconciliation>payment", "reconciliation>account")
@@ -106,7 +106,7 @@ def _numbered(step: Step, number: int) -> Step:
 
 def _pay(draft: _Draft, at_s: float) -> None:
     free = PAYMENTS_MAX - len(draft.orders)
-    count = min(free, draft.chance.choice((1, 1, 1, 2, 3, 5, 8)))
+    count = min(free, draft.chance.choice((1, 1, 2, 2, 3, 5)))
     orders = []
     for _ in range(count):
         number = len(draft.orders) + 1
@@ -162,7 +162,7 @@ def _blind(draft: _Draft, at_s: float) -> None:
 
 
 def _skew(draft: _Draft, at_s: float) -> None:
-    seconds = draft.chance.choice((-7200.0, -300.0, -30.0, 30.0, 300.0, 7200.0))
+    seconds = draft.chance.choice((-7200.0, -300.0, -30.0, 30.0, 300.0))
     draft.add("skew", at_s, target=draft.chance.choice(("payment", "gateway", "account")), seconds=seconds)
 
 
@@ -179,4 +179,4 @@ _MAKERS: dict[str, Callable[[_Draft, float], None]] = {
     "blind": _blind,
     "skew": _skew,
 }
-_WEIGHTS = (20, 4, 4, 4, 6, 10, 36, 4, 2, 3, 2)
+_WEIGHTS = (16, 3, 3, 4, 7, 12, 40, 4, 2, 4, 2)

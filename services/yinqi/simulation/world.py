@@ -12,6 +12,7 @@ from typing import Any, cast
 import grpc
 import structlog
 
+from yinqi.api.account.v1 import account_service_pb2, account_service_pb2_grpc
 from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2, payment_service_pb2_grpc
 from yinqi.api.reconciliation.v1 import reconciliation_service_pb2, reconciliation_service_pb2_grpc
 from yinqi.kernel.clock import BANK_ZONE
@@ -29,6 +30,8 @@ from yinqi.simulation.story import Order, Step, Story
 
 _CRITICAL = 50  # what the services log about their troubles is not the story
 _TRIES_MAX = 6
+_RECONCILE_EVERY = 4  # stories; it costs a tenth of one
+_SKEW_LASTS_S = 25.0
 _LOOK_S = 5.0
 _PEACE_S = 900.0  # by then everything must have come to its end
 _CALL_S = 20.0
@@ -95,6 +98,7 @@ class World:
         self._is_told = is_told
         self._lines: list[Line] = []
         self._told = 0
+        self._checked = (0, 0)
         self.time = WorldTime(loop)
         self.notebook = Notebook()
         accounts = [BankAccount(name, "CNY", "银企示例制造有限公司", 10_000_000_00) for name in accounts_of_the_company()]
@@ -181,8 +185,12 @@ class World:
         self._loop.call_later(step.seconds, self.bank.permit, "query", True)
 
     def _do_skew(self, step: Step) -> None:
-        self._tell("clock", "{} is {:+g} s wrong from now on", step.target, step.seconds)
+        self._tell("clock", "{} is {:+g} s wrong for {:g} s", step.target, step.seconds, _SKEW_LASTS_S)
         self._house[step.target].clock.skew = timedelta(seconds=step.seconds)
+        self._loop.call_later(_SKEW_LASTS_S, self._set_right, step.target)
+
+    def _set_right(self, name: str) -> None:
+        self._house[name].clock.skew = timedelta(0)
 
     def _do_night(self, _step: Step) -> None:
         self._tell("night", "falls; next comes nine o'clock of the next day")
@@ -265,6 +273,10 @@ class World:
         )
 
     def _check(self) -> Violation | None:
+        changes = sum(process.disk.commits for process in self._house.values()), self.bank.book.raw.total_changes
+        if changes == self._checked and not self.notebook.broken:
+            return None  # Nothing became durable since the last look.
+        self._checked = changes
         picture = self._picture()
         self._tell_moves(picture)
         return checks.check(picture)
@@ -283,12 +295,17 @@ class World:
         violation = await self._until(checks.is_quiet)
         if violation is None:
             self._do_night(self._story.steps[0] if self._story.steps else cast("Step", None))
+            violation = await self._until(checks.returns_are_known)
+        if violation is None:
+            await self._fetch_statements()
             violation = await self._until(self._is_all_known)
         if violation is None:
             violation = checks.check_end(self._picture())
         if violation is None:
             violation = checks.books_agree(self._picture(), self.bank.book.raw)
-        return violation or await self._reconcile()
+        if violation is None and self._story.seed % _RECONCILE_EVERY == 0:
+            violation = await self._reconcile()
+        return violation
 
     async def _until(self, is_done: Callable[[Picture], bool]) -> Violation | None:
         """Wait until it is done, or long enough for everything; return what broke meanwhile."""
@@ -300,6 +317,17 @@ class World:
             if alive(self._house.values()) and not self._people.tasks and is_done(self._picture()):
                 return None
         return checks.check_end(self._picture())
+
+    async def _fetch_statements(self) -> None:
+        """Do what an accountant does in the morning: fetch the statements of the days that are over."""
+        stub = account_service_pb2_grpc.AccountServiceStub(cast("Any", self._network.channel("erp", "account")))
+        for account in accounts_of_the_company():
+            for day in self._days()[:-1]:
+                request = account_service_pb2.FetchStatementRequest(account=account, date=day.isoformat())
+                try:
+                    await stub.FetchStatement(request, timeout=_CALL_S)
+                except grpc.aio.AioRpcError as error:
+                    self._tell("accountant", "hears {}", error_reason(error).reason or error.code().name)
 
     def _is_all_known(self, picture: Picture) -> bool:
         return checks.returns_are_known(picture) and checks.days_are_read(picture, self._days()[:-1])
