@@ -7,6 +7,7 @@ import typer
 from yinqi.cli import alerts, payments, reconciliation, statement
 from yinqi.cli.doctor import doctor
 from yinqi.cli.pay import pay
+from yinqi.cli.simulate import simulate
 from yinqi.cli.suite import demo, migrate, sandbox_bank, serve, up
 
 app = typer.Typer(
@@ -27,3 +28,4 @@ app.command("reconcile")(reconciliation.reconcile)
 app.add_typer(reconciliation.app, name="breaks")
 app.add_typer(alerts.app, name="alerts")
 app.command("doctor")(doctor)
+app.command("simulate")(simulate)

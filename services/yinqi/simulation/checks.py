@@ -305,7 +305,7 @@ def _standing(status: str) -> str:
 
 def is_quiet(picture: Picture) -> bool:
     """Whether nothing is left to do: payments final, feeds followed."""
-    return all(p.status in _FINALS or p.contradiction for p in picture.payments.values()) and _is_followed(picture)
+    return all(p.status in _FINALS for p in picture.payments.values()) and _is_followed(picture)
 
 
 def returns_are_known(picture: Picture) -> bool:
@@ -339,7 +339,9 @@ def _is_returned(picture: Picture, reference: str) -> bool:
 def _all_came_to_an_end(picture: Picture) -> Iterator[str]:
     for payment in picture.payments.values():
         at_bank = picture.bank.get(payment.instruction_id, AtBank())
-        if payment.status not in _FINALS and not payment.contradiction:
+        if payment.contradiction:  # this bank never contradicts itself
+            yield f"{payment.instruction_id} is {payment.status}, and took a word {payment.contradiction} for wrong"
+        elif payment.status not in _FINALS:
             yield f"{payment.instruction_id} is still {payment.status}; the bank's book: {at_bank}"
         elif at_bank.is_returned and payment.status != "RETURNED":
             yield f"{payment.instruction_id} came back at the bank and is {payment.status} here"
@@ -353,7 +355,7 @@ def _holds_return(picture: Picture) -> Iterator[str]:
     for name, minor_units in picture.account.raw.execute(
         "SELECT ledger_account, minor_units FROM ledger_balances WHERE ledger_account LIKE '%:held'"
     ):
-        if minor_units and not any(payment.contradiction for payment in picture.payments.values()):
+        if minor_units:
             yield f"{name} still holds {minor_units}"
 
 

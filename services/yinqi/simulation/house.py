@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -78,7 +78,10 @@ class Process:
     """
 
     def __init__(
-        self, name: str, world: Surroundings, build: Callable[[Process, SimulatedDatabase], tuple[HandlersOf, list[Work]]]
+        self,
+        name: str,
+        world: Surroundings,
+        build: Callable[[Process, SimulatedDatabase], tuple[HandlersOf, list[Work]]],
     ) -> None:
         self.name = name
         self.world = world
@@ -87,7 +90,7 @@ class Process:
         self.telemetry = _telemetry(name)
         self.disk = Disk(name, self._on_disk_crash)
         self.owner: Owner | None = None
-        self.handlers: dict[str, Any] = {}
+        self.handlers: Mapping[str, Any] = {}
         self.starts = 0
         self._build = build
         world.network.serve(name, self)
@@ -190,9 +193,7 @@ def _gateway(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf,
     world, clock, ids, owner = process.world, process.clock, process.ids, process.owner
     profiles = Profiles([demo_profile()])
     link = world.network.link("gateway>bank")
-    line = SimulatedLine(
-        world.side, link, world.time, world.network.tell, lambda: owner is not None and owner.is_alive
-    )
+    line = SimulatedLine(world.side, link, world.time, world.network.tell, lambda: owner is not None and owner.is_alive)
     banks = {
         profile.name: Bank(
             profile,

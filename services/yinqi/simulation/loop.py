@@ -58,7 +58,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise NothingLeft("nothing is left to happen, and somebody still waits")
         self._now_s = max(self._now_s, scheduled[0]._when)
 
-    def run_in_executor(self, *_: Any) -> NoReturn:
+    def run_in_executor(self, *_: Any) -> NoReturn:  # type: ignore[override]
         raise RuntimeError("there are no threads in a simulation")
 
     def _process_events(self, _event_list: object) -> None:
@@ -88,7 +88,7 @@ def _owned_task(
     work: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
     context: contextvars.Context | None = None,
 ) -> Task:
-    task: Task = asyncio.Task(work, loop=loop, context=context)  # type: ignore[arg-type]
+    task: Task = asyncio.Task(work, loop=loop, context=context)
     owner = OWNER.get() if context is None else context.get(OWNER)
     if owner is not None:
         owner.tasks[task] = None

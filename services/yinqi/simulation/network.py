@@ -118,9 +118,7 @@ class Channel:
         self._link = network.link(f"{source}>{target}")
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        return (
-            grpc.ChannelConnectivity.READY if self._is_reachable() else grpc.ChannelConnectivity.TRANSIENT_FAILURE
-        )
+        return grpc.ChannelConnectivity.READY if self._is_reachable() else grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
     def unary_unary(self, method: str, request_serializer: Any, response_deserializer: Any, **_: Any) -> Any:
         def call(request: Any, timeout: float | None = None, wait_for_ready: bool | None = None) -> Awaitable[Any]:
@@ -217,10 +215,8 @@ class Channel:
 
     async def _stream(self, method: str, request: bytes, read: Callable[[bytes], Any]) -> AsyncIterator[Any]:
         _stay_alive()
-        while not self._is_reachable():
-            await asyncio.sleep(_RECONNECT_S)
         owner = self._network.living(self._target)
-        if owner is None:
+        if owner is None or not self._is_reachable():
             raise _error(grpc.StatusCode.UNAVAILABLE, "failed to connect")
         messages: asyncio.Queue[bytes | AioRpcError] = asyncio.Queue()
         task = spawn(owner, self._serve_stream(method, request, messages))

@@ -1,61 +1,46 @@
-"""Makes a failing story shorter: leaves out steps and payments while it still breaks the same promise."""
+"""Makes a failing story shorter: leaves out steps while what is left still breaks the same promise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 
 from yinqi.simulation.story import Story
 from yinqi.simulation.world import Outcome, run_story
 
-_RUNS_MAX = 400
+RUNS_MAX = 300
 
 
-@dataclass(slots=True)
-class Shrunk:
-    """The shortest failing story that was found, and how many stories were run for it."""
+def shrink(
+    failed: Outcome, run: Callable[[Story], Outcome] = run_story, runs_max: int = RUNS_MAX
+) -> tuple[Outcome, int]:
+    """Return the shortest failing story that was found (halves first, then single steps), and how many were run.
 
-    outcome: Outcome
-    runs: int = 0
-
-
-def shrink(failed: Outcome, run: Callable[[Story], Outcome] = run_story) -> Shrunk:
-    """Return a story with as few steps as can be that breaks the same promise (delta debugging, then one by one)."""
+    Raises:
+        ValueError: the story did not fail.
+    """
     if failed.violation is None:
         raise ValueError("the story did not fail")
-    shrunk = Shrunk(failed)
-    numbers = [step.number for step in failed.story.steps]
-    size = max(1, len(numbers) // 2)
-    while size and shrunk.runs < _RUNS_MAX:
-        left_out = False
-        for start in range(0, len(numbers), size):
-            kept = numbers[:start] + numbers[start + size :]
-            if kept and _fails_again(shrunk, failed.story.only(kept), run):
-                numbers, left_out = kept, True
-                break
-        if not left_out:
+    best, runs = failed, 0
+    size = max(1, len(best.story.steps) // 2)
+    while size and runs < runs_max:
+        start, was_left_out = 0, False
+        while start < len(best.story.steps) and runs < runs_max:
+            steps = best.story.steps
+            kept = {step.number for step in (*steps[:start], *steps[start + size :])}
+            outcome = run(best.story.only(kept))
+            runs += 1
+            if _breaks_the_same(outcome, failed):
+                best, was_left_out = outcome, True  # what came after it now begins at `start`
+            else:
+                start += size
+        if not was_left_out or size > 1:
             size //= 2
-    return shrunk
+    return best, runs
 
 
-def _fails_again(shrunk: Shrunk, story: Story, run: Callable[[Story], Outcome]) -> bool:
-    shrunk.runs += 1
-    outcome = run(story)
-    wanted = shrunk.outcome.violation
-    if outcome.violation is None or wanted is None or outcome.violation.invariant != wanted.invariant:
-        return False
-    shrunk.outcome = outcome
-    return True
-
-
-def told_again(outcome: Outcome) -> Outcome:
-    """Return the same story with its lines."""
-    return run_story(outcome.story, is_told=True)
-
-
-def kept_numbers(story: Story) -> Sequence[int]:
-    """Return the numbers by which `--only` names the story's steps."""
-    return [step.number for step in story.steps]
-
-
-__all__ = ["Shrunk", "kept_numbers", "replace", "shrink", "told_again"]
+def _breaks_the_same(outcome: Outcome, failed: Outcome) -> bool:
+    return (
+        outcome.violation is not None
+        and failed.violation is not None
+        and outcome.violation.invariant == failed.violation.invariant
+    )

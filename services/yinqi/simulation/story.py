@@ -99,9 +99,7 @@ def story_of(seed: int, steps_max: int = STEPS_DEFAULT) -> Story:
 
 
 def _numbered(step: Step, number: int) -> Step:
-    return Step(
-        number, step.at_s, step.verb, step.target, step.kind, step.seconds, step.orders, step.is_batch
-    )
+    return Step(number, step.at_s, step.verb, step.target, step.kind, step.seconds, step.orders, step.is_batch)
 
 
 def _pay(draft: _Draft, at_s: float) -> None:

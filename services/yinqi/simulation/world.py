@@ -101,7 +101,9 @@ class World:
         self._checked = (0, 0)
         self.time = WorldTime(loop)
         self.notebook = Notebook()
-        accounts = [BankAccount(name, "CNY", "银企示例制造有限公司", 10_000_000_00) for name in accounts_of_the_company()]
+        accounts = [
+            BankAccount(name, "CNY", "银企示例制造有限公司", 10_000_000_00) for name in accounts_of_the_company()
+        ]
         rules = [
             {"name": order.end_to_end_id, "when": {"amount": _decimal(order.minor_units)}, **_FATES[order.fate]}
             for order in story.orders
@@ -110,19 +112,17 @@ class World:
         self.bank = SimulatedBank(bank_config(accounts), self.time, {"rule": rules})
         self._network = Network(str(story.seed), self._tell)
         self._side = BankSide(self.bank, self._tell, self._look_at_submission)
-        self._house: dict[str, Process] = build_house(
-            Surroundings(story.seed, self.time, self._network, self._side)
-        )
+        self._house: dict[str, Process] = build_house(Surroundings(story.seed, self.time, self._network, self._side))
         self._people = Owner("people")
-        self._payments = payment_service_pb2_grpc.PaymentServiceStub(cast("Any", self._network.channel("erp", "payment")))
+        self._payments = payment_service_pb2_grpc.PaymentServiceStub(
+            cast("Any", self._network.channel("erp", "payment"))
+        )
 
     async def run(self) -> Outcome:
         """Run the story."""
         violation = await self._judged()
         picture = self._picture()
-        return Outcome(
-            self._story, violation, self.time.seconds(), self._digest(), len(picture.payments), self._lines
-        )
+        return Outcome(self._story, violation, self.time.seconds(), self._digest(), len(picture.payments), self._lines)
 
     async def _judged(self) -> Violation | None:
         try:
@@ -361,7 +361,11 @@ class World:
         if not self._is_told:
             return
         for event in picture.events[self._told :]:
-            name = picture.payments[event.instruction_id].end_to_end_id if event.instruction_id in picture.payments else "?"
+            name = (
+                picture.payments[event.instruction_id].end_to_end_id
+                if event.instruction_id in picture.payments
+                else "?"
+            )
             reason = _bracketed(event.reason)
             self._tell("payment", "{}: {} → {}{}", name, event.from_status or "·", event.to_status, reason)
         self._told = len(picture.events)
@@ -381,7 +385,9 @@ class World:
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _JOURNAL = """SELECT sequence, occurred_at, instruction_id, type, from_status, to_status, reason_code, actor,
   submission_attempts, settlement_date, return_date FROM payment_events ORDER BY sequence"""
-_LEDGER = "SELECT sequence, transaction_id, ledger_account, minor_units, booking_date FROM ledger_postings ORDER BY sequence"
+_LEDGER = (
+    "SELECT sequence, transaction_id, ledger_account, minor_units, booking_date FROM ledger_postings ORDER BY sequence"
+)
 _ENTRIES = "SELECT serial, account, booking_date, booked_at, amount, reference FROM entries ORDER BY serial"
 
 
