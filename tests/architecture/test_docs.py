@@ -209,7 +209,8 @@ def test_every_file_named_exists(path: Path) -> None:
 def test_decisions_are_numbered_in_order_and_dated() -> None:
     text = (ROOT / "docs" / "decisions.md").read_text("utf-8")
     found = re.findall(r"^\*\*D-(\d{3}) .+\*\* \((\d{4}-\d\d-\d\d)\)\.", text, re.MULTILINE)
-    assert [int(number) for number, _ in found] == list(range(1, len(found) + 1))
+    numbers = [int(number) for number, _ in found]
+    assert numbers == sorted(set(numbers))  # gaps are left by ranges that were set aside
     assert len(found) == len(re.findall(r"^\*\*D-", text, re.MULTILINE))
 
 
