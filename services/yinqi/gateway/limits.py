@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -166,14 +165,14 @@ class Limits:
 
     async def _keep_tickets(self) -> None:
         """Renew leases and look for turns for as long as there are tickets."""
-        renew_s = self._lease.total_seconds() / 3
-        renewed_at = time.monotonic()
+        loop, renew_s = asyncio.get_running_loop(), self._lease.total_seconds() / 3
+        renewed_at = loop.time()
         while self._tickets:
             waits = any(not ticket._turn.is_set() for ticket in self._tickets.values())
             await asyncio.sleep(self._poll_s if waits else min(renew_s, 1.0))
             try:
-                if time.monotonic() - renewed_at >= renew_s:
-                    renewed_at = time.monotonic()
+                if loop.time() - renewed_at >= renew_s:
+                    renewed_at = loop.time()
                     await self._renew()
                 await self._look()
             except YinqiError as error:

@@ -24,6 +24,7 @@ from yinqi.api.monitoring.v1 import monitoring_service_pb2_grpc
 from yinqi.api.payment.v1 import payment_service_pb2_grpc
 from yinqi.api.reconciliation.v1 import reconciliation_service_pb2_grpc
 from yinqi.gateway.adapters.cdc.dialect import CdcDialect
+from yinqi.gateway.calendar import BusinessCalendar, load_calendar
 from yinqi.gateway.exchange import Bank, BankCaller
 from yinqi.gateway.keystore import BankKeys
 from yinqi.gateway.limits import Limits
@@ -35,10 +36,10 @@ from yinqi.gateway.submitting import Submitter
 from yinqi.kernel.ids import TimeOrderedIds
 from yinqi.monitoring.rules_file import load_rules
 from yinqi.monitoring.servicer import MonitoringServicer
-from yinqi.payment.clients import GrpcBankGateway, GrpcScreener
+from yinqi.payment.clients import GrpcBankGateway, GrpcScreener, NoticeFeed
 from yinqi.payment.model import Pacing
 from yinqi.payment.servicer import PaymentServicer
-from yinqi.payment.worker import PaymentWorker, WorkerLimits
+from yinqi.payment.worker import NoticeEffects, PaymentWorker, WorkerLimits
 from yinqi.reconciliation.clients import AccountClient, PaymentClient
 from yinqi.reconciliation.main import record_bookings, record_entries
 from yinqi.reconciliation.servicer import ReconciliationServicer
@@ -181,25 +182,41 @@ def _payment(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf,
         ),
     )
     servicer = PaymentServicer(
-        database, clock=clock, ids=process.ids, check_digits=crypto, telemetry=telemetry, wake=worker.wake
+        database,
+        clock=clock,
+        ids=process.ids,
+        check_digits=crypto,
+        telemetry=telemetry,
+        wake=worker.wake,
+        pacing=PACING,
+    )
+    notices = Follower(
+        "gateway.notices",
+        database,
+        NoticeFeed(cast("Any", network.channel("payment", "gateway"))).follow,
+        lambda event: int(event.sequence),
+        NoticeEffects(clock, PACING).take,
     )
     _slow_down(servicer._feed)
     handlers = HandlersOf()
     payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(servicer, cast("Any", handlers))
-    return handlers, [worker.run(asyncio.Event())]
+    stop = asyncio.Event()
+    return handlers, [worker.run(stop), notices.run(stop)]
 
 
 def _gateway(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf, list[Work]]:
     world, clock, ids, owner = process.world, process.clock, process.ids, process.owner
     profiles = Profiles([demo_profile()])
     link = world.network.link("gateway>bank")
-    line = SimulatedLine(world.side, link, world.time, world.network.tell, lambda: owner is not None and owner.is_alive)
+    line = SimulatedLine(world.side, link, world.network.tell, lambda: owner is not None and owner.is_alive)
+    holder = ids.new_ids("GW", 1)[0]
     banks = {
         profile.name: Bank(
             profile,
             CdcDialect(profile, cast("BankKeys", TagKeys()), clock, ids),
             line,
-            Limits(profile.name, profile.concurrency),
+            Limits(profile.name, profile.concurrency, database, clock, ids, holder=holder),
+            profile.business_days(_calendar(profile.calendar.name)),
         )
         for profile in profiles
     }
@@ -210,6 +227,7 @@ def _gateway(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf,
     servicer = GatewayServicer(
         cast("Submitter", submitter), cast("Querier", querier), cast("AccountReader", reader), profiles, database
     )
+    _slow_down(servicer._notices)
     handlers = HandlersOf()
     gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, cast("Any", handlers))
     return handlers, []
@@ -272,6 +290,11 @@ def demo_profile() -> Profile:
 def accounts_of_the_company() -> list[str]:
     """Return the debtor accounts of the simulated company."""
     return [account.identification for account in demo_profile().accounts]
+
+
+@cache
+def _calendar(name: str) -> BusinessCalendar:
+    return load_calendar(Path(str(gateway_package.__file__)).parent / "calendars", name)
 
 
 @cache

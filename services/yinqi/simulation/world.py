@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -19,7 +20,7 @@ from yinqi.kernel.clock import BANK_ZONE
 from yinqi.runtime.errors import error_reason
 from yinqi.sandbox_bank.config import Account as BankAccount
 from yinqi.simulation import checks
-from yinqi.simulation.bank import BankSide, SimulatedBank, bank_config
+from yinqi.simulation.bank import BankSide, open_bank, raw_book
 from yinqi.simulation.checks import Notebook, Picture, Violation
 from yinqi.simulation.clock import BEGIN, WorldTime
 from yinqi.simulation.house import Process, Surroundings, accounts_of_the_company, alive, build_house
@@ -38,7 +39,7 @@ _CALL_S = 20.0
 _FATES: dict[str, dict[str, Any]] = {
     "return": {"return": {"after_days": 1}},
     "refuse": {"refuse": {"at": "receipt"}},
-    "late_reject": {"refuse": {"at": "execution"}, "delay": {"milliseconds": 9000}},
+    "late_reject": {"late_reject": {"after_seconds": 9.0}},
     "suspicious": {"suspicious": {"after_seconds": 25.0, "then": "S", "debited": "before"}},
     "suspicious_failed": {"suspicious": {"after_seconds": 25.0, "then": "F"}},
     "slow": {"delay": {"milliseconds": 30000}},
@@ -109,9 +110,10 @@ class World:
             for order in story.orders
             if order.fate
         ]
-        self.bank = SimulatedBank(bank_config(accounts), self.time, {"rule": rules})
+        self.bank = open_bank(accounts, self.time, rules)
+        self._book = raw_book(self.bank)
         self._network = Network(str(story.seed), self._tell)
-        self._side = BankSide(self.bank, self._tell, self._look_at_submission)
+        self._side = BankSide(self.bank, self._look_at_submission)
         self._house: dict[str, Process] = build_house(Surroundings(story.seed, self.time, self._network, self._side))
         self._people = Owner("people")
         self._payments = payment_service_pb2_grpc.PaymentServiceStub(
@@ -181,8 +183,8 @@ class World:
 
     def _do_blind(self, step: Step) -> None:
         self._tell("bank", "takes the right to query away for {:.1f} s", step.seconds)
-        self.bank.permit("query", False)
-        self._loop.call_later(step.seconds, self.bank.permit, "query", True)
+        self.bank.grant("query", granted=False)
+        self._loop.call_later(step.seconds, partial(self.bank.grant, "query", granted=True))
 
     def _do_skew(self, step: Step) -> None:
         self._tell("clock", "{} is {:+g} s wrong for {:g} s", step.target, step.seconds, _SKEW_LASTS_S)
@@ -253,7 +255,7 @@ class World:
 
     def _look_at_submission(self, references: list[str]) -> None:
         """Judge a submission at the bank's door: whoever is sent again must not be there already."""
-        there = checks.take_bank(self.bank.book.raw)
+        there = checks.take_bank(self._book)
         for reference in references:
             self.notebook.left[reference] += 1
             if reference in there and there[reference].is_live:
@@ -268,12 +270,12 @@ class World:
             house["payment"].disk,
             house["account"].disk,
             house["reconciliation"].disk,
-            self.bank.book.raw,
+            self._book,
             self.notebook,
         )
 
     def _check(self) -> Violation | None:
-        changes = sum(process.disk.commits for process in self._house.values()), self.bank.book.raw.total_changes
+        changes = sum(process.disk.commits for process in self._house.values()), self._book.total_changes
         if changes == self._checked and not self.notebook.broken:
             return None  # Nothing became durable since the last look.
         self._checked = changes
@@ -288,7 +290,7 @@ class World:
         self._tell("world", "all faults end")
         self._network.heal()
         self._side.closed_until = 0.0
-        self.bank.permit("query", True)
+        self.bank.grant("query", granted=True)
         for process in self._house.values():
             process.disk.faults.clear()
             process.clock.skew = timedelta(0)
@@ -302,7 +304,7 @@ class World:
         if violation is None:
             violation = checks.check_end(self._picture())
         if violation is None:
-            violation = checks.books_agree(self._picture(), self.bank.book.raw)
+            violation = checks.books_agree(self._picture(), self._book)
         if violation is None and self._story.seed % _RECONCILE_EVERY == 0:
             violation = await self._reconcile()
         return violation
@@ -375,7 +377,7 @@ class World:
         for connection, query in (
             (self._house["payment"].disk.raw, _JOURNAL),
             (self._house["account"].disk.raw, _LEDGER),
-            (self.bank.book.raw, _ENTRIES),
+            (self._book, _ENTRIES),
         ):
             for row in connection.execute(query):
                 digest.update(repr(tuple(row)).encode())
