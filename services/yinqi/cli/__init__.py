@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from yinqi.cli import _before_grpc as _before_grpc  # first: see there
 from yinqi.cli import alerts, bank, doubts, payments, reconciliation, statement
 from yinqi.cli.doctor import doctor
 from yinqi.cli.pay import pay

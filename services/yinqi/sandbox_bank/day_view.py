@@ -74,17 +74,20 @@ def rewritten(connection: sqlite3.Connection, account: str, day: str, opening: i
         entry, rewrite = Shown(*columns), json.loads(plan or "{}").get("rewrite_entries")
         if rewrite is None or (not closed and rewrite["intraday"] == "shown"):
             kept.append(entry)
+        elif closed and rewrite["how"] == "anonymous":
+            named = replace(entry, request_number=None, reference="", original_serial=None)
+            sums[_group(entry, rewrite)] = [named]
         elif closed:
             sums.setdefault(_group(entry, rewrite), []).append(replace(entry, text=rewrite["text"]))
     return _running(opening, [*kept, *map(_replacement, sums.values())]) if closed else kept
 
 
 def _group(entry: Shown, rewrite: Mapping[str, Any]) -> str:
-    return f"={entry.serial}" if rewrite["how"] == "renumber" else str(rewrite["text"])
+    return str(rewrite["text"]) if rewrite["how"] == "sum" else f"={entry.serial}"
 
 
 def _replacement(entries: list[Shown]) -> Shown:
-    """What stands for some entries after day end; one that is only renumbered keeps its references."""
+    """What stands for some entries after day end; one that is only renumbered keeps what it has."""
     first = entries[0]
     serial = REWRITTEN_FROM + first.serial
     if len(entries) == 1:

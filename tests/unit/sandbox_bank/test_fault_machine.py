@@ -138,6 +138,20 @@ def test_day_end_may_give_the_same_entries_other_serials() -> None:
     assert after["R2"] != before["R2"]
 
 
+def test_day_end_may_drop_the_payers_reference_and_keep_the_counterparty() -> None:
+    bank = PlainBank(rule('when = { reference = "R2" }\nrewrite_entries = { how = "anonymous", intraday = "hidden" }'))
+    bank.pay("R1", "R2", "R3")
+    bank.passes(1)
+    first = bank.today
+    assert [one["yurRef"] for one in bank.day(first)[0]] == ["R1", "R3"]
+    bank.passes(days=1)
+    entries = bank.day(first)[0]
+    assert [one["yurRef"] for one in entries] == ["R1", "R3", ""]
+    assert entries[2]["oppsiteName"] == entries[0]["oppsiteName"]
+    assert entries[2]["trsAmt"] == "-100.00"
+    assert bank.payment("R2")["times_debited"] == 1
+
+
 def test_a_payment_comes_back_after_n_days() -> None:
     bank = PlainBank(rule("return = { after_days = 3 }"))
     bank.pay("R1")

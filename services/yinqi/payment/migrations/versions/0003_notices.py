@@ -7,7 +7,7 @@ from alembic import op
 from yinqi.runtime.feed import CURSOR_TABLE, cursor_columns
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
