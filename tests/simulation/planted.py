@@ -77,13 +77,12 @@ def recovery_takes_what_was_being_sent_for_not_sent(patch: Patch) -> None:
 
 @planted
 def a_permit_needs_no_control_query(patch: Patch) -> None:
-    original = resend._problem
+    original = resend.missing_evidence
 
-    def lenient(payment: Any, proof: Any, now: Any) -> str:
-        problem = original(payment, proof, now)
-        return "" if problem == "CONTROL_NOT_SEEN" else problem
+    def lenient(*arguments: Any) -> tuple[str, ...]:
+        return tuple(one for one in original(*arguments) if one != "CONTROL_NOT_SEEN")
 
-    patch.setattr(resend, "_problem", lenient)
+    patch.setattr(resend, "missing_evidence", lenient)
     patch.setattr(gateway_use_cases, "require_proof", lambda *_: None)
 
 
@@ -91,9 +90,9 @@ def a_permit_needs_no_control_query(patch: Patch) -> None:
 def a_resend_takes_a_new_reference(patch: Patch) -> None:
     original = CdcDialect.make_submission
 
-    def renamed(self: Any, lines: Sequence[Any], account: Any) -> Any:
+    def renamed(self: Any, lines: Sequence[Any], *rest: Any) -> Any:
         fresh = [one if one.attempt == 1 else replace(one, instruction_id=f"{one.instruction_id}R2") for one in lines]
-        return original(self, fresh, account)
+        return original(self, fresh, *rest)
 
     patch.setattr(CdcDialect, "make_submission", renamed)
 
