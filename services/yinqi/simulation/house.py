@@ -57,6 +57,8 @@ from yinqi.simulation.store import Disk, SimulatedDatabase
 _POLL_S = 30.0
 _FEED_POLL_S = 120.0
 _GATHER_S = 2.0
+_NOTICES_GATHER_S = 15.0  # every commit of the gateway wakes this feed, few of them bring a notice
+_IDLE_S = 600.0
 _RETURNS_S = 80.0
 _BALANCES_S = 160.0
 _STATEMENTS_S = 170.0
@@ -196,6 +198,7 @@ def _payment(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf,
         NoticeFeed(cast("Any", network.channel("payment", "gateway"))).follow,
         lambda event: int(event.sequence),
         NoticeEffects(clock, PACING).take,
+        idle_timeout_s=_IDLE_S,
     )
     _slow_down(servicer._feed)
     handlers = HandlersOf()
@@ -227,7 +230,7 @@ def _gateway(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf,
     servicer = GatewayServicer(
         cast("Submitter", submitter), cast("Querier", querier), cast("AccountReader", reader), profiles, database
     )
-    _slow_down(servicer._notices)
+    _slow_down(servicer._notices, _NOTICES_GATHER_S)
     handlers = HandlersOf()
     gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, cast("Any", handlers))
     return handlers, []
@@ -258,8 +261,12 @@ def _reconciliation(process: Process, database: SimulatedDatabase) -> tuple[Hand
     network = process.world.network
     accounts = AccountClient(cast("Any", network.channel("reconciliation", "account")))
     payments = PaymentClient(cast("Any", network.channel("reconciliation", "payment")))
-    booked = Follower("payment", database, payments.follow_payments, lambda e: e.sequence, record_bookings)
-    stated = Follower("account", database, accounts.follow_entries, lambda e: e.sequence, record_entries)
+    booked = Follower(
+        "payment", database, payments.follow_payments, lambda e: e.sequence, record_bookings, idle_timeout_s=_IDLE_S
+    )
+    stated = Follower(
+        "account", database, accounts.follow_entries, lambda e: e.sequence, record_entries, idle_timeout_s=_IDLE_S
+    )
     servicer = ReconciliationServicer(database, accounts, process.clock, process.ids, process.telemetry)
     handlers, stop = HandlersOf(), asyncio.Event()
     reconciliation_service_pb2_grpc.add_ReconciliationServiceServicer_to_server(servicer, cast("Any", handlers))
@@ -273,9 +280,9 @@ def _monitoring(process: Process, database: SimulatedDatabase) -> tuple[Handlers
     return handlers, []
 
 
-def _slow_down(feed: Feed[Any]) -> None:
+def _slow_down(feed: Feed[Any], gather_s: float = _GATHER_S) -> None:
     """Let a feed gather more and poll less: commits of this very process wake it, and other replicas there are none."""
-    feed._poll_interval_s, feed._gather_s = _FEED_POLL_S, _GATHER_S
+    feed._poll_interval_s, feed._gather_s = _FEED_POLL_S, gather_s
 
 
 @cache
