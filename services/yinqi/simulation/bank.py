@@ -8,16 +8,16 @@ import hashlib
 import itertools
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from yinqi.crypto import InvalidSignature, sm4_cbc_decrypt, sm4_cbc_encrypt
 from yinqi.gateway.ports import AnswerUnusable, NotSent, WireAnswer
 from yinqi.sandbox_bank.bank import Bank
 from yinqi.sandbox_bank.clock import china_time
 from yinqi.sandbox_bank.config import Account, BankConfig
-from yinqi.sandbox_bank.effects import Effects, Ending, Json, Message
+from yinqi.sandbox_bank.effects import Effects, Ending, Json, Message, Notice
 from yinqi.sandbox_bank.envelope import PLACEHOLDER, canonical
 from yinqi.sandbox_bank.functions import SUBMITS
 from yinqi.simulation.clock import WorldTime
@@ -25,6 +25,8 @@ from yinqi.simulation.network import Link, Tell
 
 _SM4_KEY = bytes(range(16))
 _EXECUTION_MS = 300
+_NOTICES_EVERY_S = 3.0
+Door = Callable[[bytes], Awaitable[bool]]
 _FORGED = {"reqSts": "FIN", "rtnFlg": "F", "errCod": "ACC0001"}
 
 
@@ -52,9 +54,12 @@ class TagKeys:
         return TagKey("bank")
 
 
-def open_bank(accounts: Iterable[Account], time: WorldTime, rules: Iterable[Mapping[str, Any]]) -> Bank:
+def open_bank(
+    accounts: Iterable[Account], time: WorldTime, rules: Iterable[Mapping[str, Any]], *, sends_notices: bool
+) -> Bank:
     """Return a bank whose book lives in memory, with these accounts and these fault rules."""
-    config = BankConfig(database=None, execution_delay_ms=_EXECUTION_MS, accounts=tuple(accounts))
+    url = "simulated" if sends_notices else ""
+    config = BankConfig(database=None, execution_delay_ms=_EXECUTION_MS, accounts=tuple(accounts), notice_url=url)
     tokens = itertools.count(1)
     bank = Bank(config, time.wall_ms, lambda: f"{next(tokens):012d}")
     bank.load_script(json.dumps({"rule": list(rules)}))
@@ -76,6 +81,7 @@ class BankSide:
     def __init__(self, bank: Bank, on_submitted: Callable[[list[str]], None]) -> None:
         self.bank = bank
         self.closed_until = 0.0
+        self.door: Door | None = None
         self._on_submitted = on_submitted
         self._timer: asyncio.TimerHandle | None = None
 
@@ -94,11 +100,48 @@ class BankSide:
         self._tick_when_due()
 
     def _tick_when_due(self) -> None:
-        wait_ms = self.bank.wait_ms()
+        wait_ms = self.bank.wait_ms(notices=False)
         if self._timer is not None:
             self._timer.cancel()
         if wait_ms is not None:
             self._timer = asyncio.get_running_loop().call_later(wait_ms / 1000 + 0.001, self.tick)
+
+
+class NoticePost:
+    """Posts the bank's notices, one at a time in its order, until the company says that it has them."""
+
+    def __init__(self, side: BankSide, link: Link, tell: Tell) -> None:
+        self._side = side
+        self._link = link
+        self._tell = tell
+
+    async def run(self) -> None:
+        """Post for ever."""
+        bank = self._side.bank
+        while True:
+            notices = bank.take_notices()
+            for notice in notices:
+                if await self._is_acknowledged(notice):
+                    bank.notice_answered(notice, acknowledged=True)
+            if not notices:
+                await asyncio.sleep(_NOTICES_EVERY_S)
+
+    async def _is_acknowledged(self, notice: Notice) -> bool:
+        fault, loop = self._link.take_fault(), asyncio.get_running_loop()
+        if fault.kind:
+            self._tell("bank line", "notice {}: {}", notice.number, fault.kind.replace("_", " "))
+        await asyncio.sleep(self._link.latency_s() + (fault.seconds if fault.kind == "delay" else 0.0))
+        door = self._side.door
+        if door is None or fault.kind == "lose_request" or loop.time() < self._link.cut_until:
+            return False
+        signer = "forger" if notice.forged else "bank"
+        data = seal("notice", notice.notice, notice.user_id, notice.signed_at_ms, signer)
+        form = {"UID": notice.user_id, "FUNCODE": "BBNOTICE", "ALG": "SM", "DATA": data.decode("ascii")}
+        content = urlencode(form).encode("ascii")
+        is_acknowledged = await door(content)
+        if fault.kind == "duplicate":
+            await door(content)
+        return is_acknowledged and fault.kind not in ("lose_answer", "break_answer")
 
 
 class SimulatedLine:
@@ -142,7 +185,7 @@ class SimulatedLine:
             return WireAnswer(effects.status, effects.text.encode())
         response = forged(effects.response, message.body) if fault.kind == "forge" else effects.response
         signer = "forger" if fault.kind == "forge" or effects.spoil_signature else "bank"
-        return WireAnswer(200, seal(response, message.user_id, effects.signed_at_ms, signer))
+        return WireAnswer(200, seal("response", response, message.user_id, effects.signed_at_ms, signer))
 
     def _arrive(self, message: Message, answered: asyncio.Future[Effects] | None, is_repeat: bool) -> None:
         effects = self._side.receive(message, is_repeat=is_repeat)
@@ -159,11 +202,11 @@ def open_form(body: bytes) -> Message:
     return Message(head["userid"], head["funcode"], message["request"]["body"], head["reqid"])
 
 
-def seal(response: Json, user_id: str, wall_ms: int, signer: str) -> bytes:
-    """Return the answer as it goes on the wire."""
+def seal(member: str, content: Json, user_id: str, wall_ms: int, signer: str) -> bytes:
+    """Return an answer (`response`) or a `notice` as it goes on the wire."""
     identity = user_id.encode().ljust(16, b"0")
     signature = {"sigdat": PLACEHOLDER, "sigtim": china_time(wall_ms).strftime("%Y%m%d%H%M%S")}
-    message = {"response": response, "signature": signature}
+    message = {member: content, "signature": signature}
     tag = TagKey(signer).sign(canonical(message), identity)
     signature["sigdat"] = base64.b64encode(tag).decode("ascii")
     return base64.b64encode(sm4_cbc_encrypt(_SM4_KEY, identity, canonical(message)))

@@ -28,6 +28,7 @@ from yinqi.gateway.calendar import BusinessCalendar, load_calendar
 from yinqi.gateway.exchange import Bank, BankCaller
 from yinqi.gateway.keystore import BankKeys
 from yinqi.gateway.limits import Limits
+from yinqi.gateway.notice_server import NoticeTaker
 from yinqi.gateway.profile import Profile, Profiles, load_profile
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
@@ -47,7 +48,7 @@ from yinqi.runtime.feed import Feed, Follower
 from yinqi.runtime.settings import load_settings
 from yinqi.runtime.telemetry import Telemetry
 from yinqi.runtime.worker import every
-from yinqi.simulation.bank import BankSide, SimulatedLine, TagKeys
+from yinqi.simulation.bank import BankSide, Door, SimulatedLine, TagKeys
 from yinqi.simulation.clock import ServiceClock, WorldTime
 from yinqi.simulation.loop import Owner, spawn
 from yinqi.simulation.network import HandlersOf, Network
@@ -231,9 +232,24 @@ def _gateway(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf,
         cast("Submitter", submitter), cast("Querier", querier), cast("AccountReader", reader), profiles, database
     )
     _slow_down(servicer._notices, _NOTICES_GATHER_S)
+    if owner is not None:
+        world.side.door = _door(owner, NoticeTaker(database, clock, ids), banks[demo_profile().name])
     handlers = HandlersOf()
     gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, cast("Any", handlers))
     return handlers, []
+
+
+def _door(owner: Owner, taker: NoticeTaker, bank: Bank) -> Door:
+    """Return where the bank posts notices: whether one was acknowledged; a dead process acknowledges nothing."""
+
+    async def post(content: bytes) -> bool:
+        if not owner.is_alive:
+            return False
+        taking = spawn(owner, taker.take(bank, content))
+        await asyncio.wait([taking])
+        return not taking.cancelled() and taking.exception() is None and not taking.result()
+
+    return post
 
 
 def _account(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf, list[Work]]:

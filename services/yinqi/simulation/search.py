@@ -12,7 +12,6 @@ from yinqi.simulation.story import story_of
 from yinqi.simulation.world import Outcome, run_story
 
 _SHARE = 25  # seeds that a worker process takes at a time
-_GARBAGE = 100_000
 
 
 @dataclass(slots=True)
@@ -37,13 +36,16 @@ def run_seeds(first: int, count: int, steps_max: int) -> Found:
 
 def outcomes_of(first: int, count: int, steps_max: int) -> Iterator[Outcome]:
     """Yield the outcome of each seed, in order."""
-    thresholds = gc.get_threshold()
-    gc.set_threshold(_GARBAGE, 20, 100)  # a story makes much that lives as long as itself
+    # Every story collects its own garbage at its end; what was there before is not looked at again each time.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     try:
         for seed in range(first, first + count):
             yield run_story(story_of(seed, steps_max))
     finally:
-        gc.set_threshold(*thresholds)
+        gc.enable()
+        gc.unfreeze()
 
 
 def search(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from yinqi.kernel.clock import BANK_ZONE
 from yinqi.runtime.errors import error_reason
 from yinqi.sandbox_bank.config import Account as BankAccount
 from yinqi.simulation import checks
-from yinqi.simulation.bank import BankSide, open_bank, raw_book
+from yinqi.simulation.bank import BankSide, NoticePost, open_bank, raw_book
 from yinqi.simulation.checks import Notebook, Picture, Violation
 from yinqi.simulation.clock import BEGIN, WorldTime
 from yinqi.simulation.house import Process, Surroundings, accounts_of_the_company, alive, build_house
@@ -32,6 +33,7 @@ from yinqi.simulation.story import Order, Step, Story
 _CRITICAL = 50  # what the services log about their troubles is not the story
 _TRIES_MAX = 6
 _RECONCILE_EVERY = 4  # stories; it costs a tenth of one
+_NOTICES_EVERY = 2  # stories: in the others the bank must be asked
 _SKEW_LASTS_S = 25.0
 _LOOK_S = 5.0
 _PEACE_S = 900.0  # by then everything must have come to its end
@@ -44,6 +46,15 @@ _FATES: dict[str, dict[str, Any]] = {
     "suspicious_failed": {"suspicious": {"after_seconds": 25.0, "then": "F"}},
     "slow": {"delay": {"milliseconds": 30000}},
 }
+
+_NOTICE_FAULTS: list[dict[str, Any]] = [
+    {"when": {"chance": 0.1}, "lose_notice": True},
+    {"when": {"chance": 0.15}, "delay_notice": {"milliseconds": 20000}, "times": 100},
+    {"when": {"chance": 0.1}, "swap_notice": True, "times": 100},
+    {"when": {"chance": 0.1}, "duplicate_notice": {"copies": 1}, "times": 100},
+    {"when": {"chance": 0.1}, "forge_notice": {"how": "wrong_key"}, "times": 100},
+    {"when": {"chance": 0.1}, "replay_notice": {"back": 2}, "times": 100},
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,16 @@ def run_story(story: Story, *, is_told: bool = False) -> Outcome:
     """Run a story to its end or to the first violation; the same story always gives the same outcome."""
     logging = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_CRITICAL))
+    try:
+        return _run(story, is_told=is_told)
+    finally:
+        structlog.configure(**logging)
+        # A cursor left in a cycle would reset its statement after the next story has replaced the database under it,
+        # and that ends the interpreter.
+        gc.collect()
+
+
+def _run(story: Story, *, is_told: bool) -> Outcome:
     loop = VirtualLoop()
     try:
         world = World(story, loop, is_told=is_told)
@@ -87,7 +108,6 @@ def run_story(story: Story, *, is_told: bool = False) -> Outcome:
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0.01))
         loop.close()
-        structlog.configure(**logging)
 
 
 class World:
@@ -110,12 +130,16 @@ class World:
             for order in story.orders
             if order.fate
         ]
-        self.bank = open_bank(accounts, self.time, rules)
+        sends_notices = story.seed % _NOTICES_EVERY == 0
+        if sends_notices:
+            rules += _NOTICE_FAULTS
+        self.bank = open_bank(accounts, self.time, rules, sends_notices=sends_notices)
         self._book = raw_book(self.bank)
         self._network = Network(str(story.seed), self._tell)
         self._side = BankSide(self.bank, self._look_at_submission)
         self._house: dict[str, Process] = build_house(Surroundings(story.seed, self.time, self._network, self._side))
         self._people = Owner("people")
+        self._bank_people = Owner("bank")
         self._payments = payment_service_pb2_grpc.PaymentServiceStub(
             cast("Any", self._network.channel("erp", "payment"))
         )
@@ -130,6 +154,7 @@ class World:
         try:
             for process in self._house.values():
                 process.start()
+            spawn(self._bank_people, NoticePost(self._side, self._network.link("bank>gateway"), self._tell).run())
             for step in self._story.steps:
                 await asyncio.sleep(max(0.0, step.at_s - self.time.seconds()))
                 if violation := self._check():
