@@ -151,10 +151,9 @@ class _Kept(sqlite3.Connection):
 
 @cache
 def _engine(service: str) -> tuple[sqlite3.Connection, Engine]:
-    """Return one connection and engine per service and process: compiled statements are kept from seed to seed."""
-    raw = sqlite3.connect(
-        ":memory:", isolation_level=None, check_same_thread=False, cached_statements=512, factory=_Kept
-    )
+    """Return one connection and engine per service and process: what SQLAlchemy compiled is kept from seed to seed."""
+    # No kept statements: one with json_each outlives its table when the database is replaced, and ends the interpreter.
+    raw = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, cached_statements=0, factory=_Kept)
     raw.execute("PRAGMA foreign_keys=ON")
     engine = create_engine("sqlite+pysqlite://", creator=lambda: raw, poolclass=StaticPool)
 
