@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.evidence import crypto
+from tests.evidence import crypto, simulation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[bool], None]] = {
     "timing": crypto.timing,
     "memory": crypto.memory,
     "parsers": crypto.parsers,
+    "simulation": simulation.simulation,
 }
 
 

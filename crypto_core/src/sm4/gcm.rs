@@ -131,9 +131,8 @@ impl GcmKey {
             }
             self.cipher.apply(&mut blocks[..used]);
             let mut rest = &blocks[..used];
-            for i in first..next {
+            for (i, nonce) in nonces.iter().enumerate().take(next).skip(first) {
                 let (taken, after) = rest.split_at(needed(i));
-                let nonce = &nonces[i];
                 let keys = &taken[1..];
                 each(i, taken[0], Stream { nonce, keys });
                 rest = after;

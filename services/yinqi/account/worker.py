@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -105,7 +104,7 @@ class AccountRefresher:
             Unavailable: the gateway is away; what came before that is kept.
         """
         with untraced(self._telemetry):
-            if self._listed_at is None or time.monotonic() - self._listed_at >= self._list_interval_s:
+            if self._listed_at is None or asyncio.get_running_loop().time() - self._listed_at >= self._list_interval_s:
                 await self.learn_accounts()
             await self.refresh_balances()
 
@@ -113,7 +112,7 @@ class AccountRefresher:
         """Record the accounts that the bank profiles reach."""
         accounts = await self._bank.list_accounts()
         await self._database.run(lambda connection: use_cases.learn_accounts(accounts, SqlBooks(connection)))
-        self._listed_at = time.monotonic()
+        self._listed_at = asyncio.get_running_loop().time()
 
     async def refresh_balances(self, identifications: Sequence[str] = ()) -> None:
         """Ask for the balances of the named accounts, or of all that a bank profile reaches, in batches."""
@@ -220,7 +219,7 @@ class StatementFetcher:
             self._tell(reading, parent_traceparent)
 
     def _may_mend(self, reading: _Reading, is_mend_wanted: bool) -> bool:
-        now, key = time.monotonic(), (reading.account, reading.day)
+        now, key = asyncio.get_running_loop().time(), (reading.account, reading.day)
         last = self._mended_at.get(key)
         if not is_mend_wanted and last is not None and now - last < self._retry_s:
             return False

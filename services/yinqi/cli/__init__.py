@@ -8,6 +8,7 @@ from yinqi.cli import _before_grpc as _before_grpc  # first: see there
 from yinqi.cli import alerts, bank, doubts, payments, reconciliation, statement
 from yinqi.cli.doctor import doctor
 from yinqi.cli.pay import pay
+from yinqi.cli.simulate import simulate
 from yinqi.cli.suite import demo, migrate, sandbox_bank, serve, up
 
 app = typer.Typer(
@@ -34,3 +35,4 @@ app.add_typer(reconciliation.app, name="breaks")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(bank.app, name="bank")
 app.command("doctor")(doctor)
+app.command("simulate")(simulate)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -72,15 +72,15 @@ class Limits:
             Unavailable: the store is away. Nothing was reserved.
         """
         ticket_ids = self._ids.new_ids("SL", len(companies))
-        wanted = [(ticket_id, _short(company)) for ticket_id, company in zip(ticket_ids, companies, strict=True)]
+        wanted = list(zip(ticket_ids, companies, strict=True))
 
         def enqueue(slots: SqlSlots) -> frozenset[str]:
-            queued = len(self._living(slots, call_class))
-            free = self._slots_max(call_class) + self._concurrency.waiting_max - queued
+            last = slots.lock(self._profile_name, call_class, len(wanted))
+            living = self._living(slots, call_class)
+            free = self._slots_max(call_class) + self._concurrency.waiting_max - len(living)
             if len(wanted) > free:
                 raise self._full(call_class)
-            slots.add(self._profile_name, call_class, wanted, self._holder, self._leased_until())
-            return self._hand_out(slots, call_class)
+            return self._hand_out(slots, call_class, living, self._queued(wanted, last))
 
         tickets = [Ticket(self, call_class, ticket_id, company) for ticket_id, company in wanted]
         try:
@@ -122,19 +122,29 @@ class Limits:
         return await self._database.run(lambda connection: action(SqlSlots(connection)))
 
     def _living(self, slots: SqlSlots, call_class: str) -> list[Slot]:
-        """Return the rows of a class, locked till the commit, without those of dead processes."""
-        slots.lock(self._profile_name, call_class)
+        """Return the rows of a class that the caller has locked, without those of dead processes."""
         living, dead = split(slots.find(self._profile_name, call_class), self._clock.now())
         slots.remove([slot.ticket_id for slot in dead])
         return living
 
-    def _hand_out(self, slots: SqlSlots, call_class: str) -> frozenset[str]:
-        """Give the next turns; return this process's tickets among all that have theirs."""
-        living = self._living(slots, call_class)
-        turns = next_turns(living, self._slots_max(call_class))
-        slots.take([slot.ticket_id for slot in turns])
-        taken = (*turns, *(slot for slot in living if slot.is_taken))
-        return frozenset(slot.ticket_id for slot in taken if slot.holder == self._holder)
+    def _queued(self, wanted: Sequence[tuple[str, str]], last: int) -> list[Slot]:
+        """Return new rows of this process, by ticket and company; the last of them has the position `last`."""
+        until, first = self._leased_until(), last - len(wanted) + 1
+        return [
+            Slot(ticket_id, position, _short(company), self._holder, False, until)
+            for position, (ticket_id, company) in enumerate(wanted, first)
+        ]
+
+    def _hand_out(
+        self, slots: SqlSlots, call_class: str, living: Sequence[Slot], queued: Sequence[Slot] = ()
+    ) -> frozenset[str]:
+        """Add `queued`, give the next turns; return this process's tickets among all that have theirs."""
+        everybody = (*living, *queued)
+        turns = {slot.ticket_id for slot in next_turns(everybody, self._slots_max(call_class))}
+        slots.add(self._profile_name, call_class, [replace(one, is_taken=one.ticket_id in turns) for one in queued])
+        slots.take([slot.ticket_id for slot in living if slot.ticket_id in turns])
+        ours = (slot for slot in everybody if slot.holder == self._holder)
+        return frozenset(slot.ticket_id for slot in ours if slot.is_taken or slot.ticket_id in turns)
 
     def _admit(self, ticket_ids: frozenset[str]) -> None:
         for ticket_id in ticket_ids:
@@ -147,7 +157,7 @@ class Limits:
         def release(slots: SqlSlots) -> frozenset[str]:
             slots.lock(self._profile_name, ticket.call_class)
             slots.remove([ticket.ticket_id])
-            return self._hand_out(slots, ticket.call_class)
+            return self._hand_out(slots, ticket.call_class, self._living(slots, ticket.call_class))
 
         async def in_background() -> None:
             try:
@@ -169,8 +179,8 @@ class Limits:
 
     async def _keep_tickets(self) -> None:
         """Renew leases and look for turns for as long as there are tickets."""
-        renew_s = self._lease.total_seconds() / 3
-        renewed_at = time.monotonic()
+        loop, renew_s = asyncio.get_running_loop(), self._lease.total_seconds() / 3
+        renewed_at = loop.time()
         while self._tickets:
             waits = any(not ticket._turn.is_set() for ticket in self._tickets.values())
             if waits:
@@ -179,8 +189,8 @@ class Limits:
                 self._reserved.clear()  # a call that has to wait must not wait for the end of our rest as well
                 await pause(min(renew_s, 1.0), self._reserved)
             try:
-                if time.monotonic() - renewed_at >= renew_s:
-                    renewed_at = time.monotonic()
+                if loop.time() - renewed_at >= renew_s:
+                    renewed_at = loop.time()
                     await self._renew()
                 await self._look()
             except YinqiError as error:
@@ -211,12 +221,13 @@ class Limits:
 
     def _queue_again(self, slots: SqlSlots, call_class: str) -> frozenset[str]:
         """Hand out turns; a waiting call whose row is gone (this process was held up for a lease) queues again."""
-        known = {slot.ticket_id for slot in self._living(slots, call_class)}
-        lost = [
-            (one.ticket_id, one.company) for one in self._waiting(call_class).values() if one.ticket_id not in known
-        ]
-        slots.add(self._profile_name, call_class, lost, self._holder, self._leased_until())
-        return self._hand_out(slots, call_class)
+        slots.lock(self._profile_name, call_class)
+        living = self._living(slots, call_class)
+        known = {slot.ticket_id for slot in living}
+        waiting = self._waiting(call_class).values()
+        lost = [(one.ticket_id, one.company) for one in waiting if one.ticket_id not in known]
+        last = slots.lock(self._profile_name, call_class, len(lost)) if lost else 0
+        return self._hand_out(slots, call_class, living, self._queued(lost, last))
 
 
 class Ticket:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -374,41 +376,21 @@ class SqlSlots:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def lock(self, profile: str, call_class: str) -> None:
-        """Keep other replicas out of the class until the commit."""
-        self._positions(profile, call_class, 0)
+    def lock(self, profile: str, call_class: str, places: int = 0) -> int:
+        """Keep other replicas out of the class until the commit, and reserve so many positions; return the last one."""
+        pool = {"profile": profile, "call_class": call_class, "last_position": places}
+        return int(self._connection.execute(_COUNT_PLACES[self._connection.dialect.name], pool).scalar_one())
 
     def find(self, profile: str, call_class: str) -> list[Slot]:
         """Return all rows of a class, in no order."""
-        query = select(SLOTS).where(SLOTS.c.profile == profile, SLOTS.c.call_class == call_class)
-        return [_slot(row) for row in self._connection.execute(query).mappings()]
+        rows = self._connection.execute(_FIND_SLOTS, {"of_profile": profile, "of_class": call_class})
+        return [Slot(*row) for row in rows]
 
-    def add(
-        self, profile: str, call_class: str, wanted: Sequence[tuple[str, str]], holder: str, leased_until: datetime
-    ) -> None:
-        """Queue calls, in order.
-
-        Args:
-            wanted: (ticket_id, company) each.
-        """
-        if not wanted:
-            return
-        last = self._positions(profile, call_class, len(wanted))
-        first = last - len(wanted) + 1
-        rows = [
-            {
-                "ticket_id": ticket_id,
-                "profile": profile,
-                "call_class": call_class,
-                "position": first + index,
-                "company": company,
-                "holder": holder,
-                "is_taken": False,
-                "leased_until": leased_until,
-            }
-            for index, (ticket_id, company) in enumerate(wanted)
-        ]
-        self._connection.execute(insert(SLOTS), rows)
+    def add(self, profile: str, call_class: str, slots: Sequence[Slot]) -> None:
+        """Add calls at the positions that `lock` reserved for them."""
+        rows = [{"profile": profile, "call_class": call_class, **asdict(slot)} for slot in slots]
+        if rows:
+            self._connection.execute(_ADD_SLOTS, rows)
 
     def take(self, ticket_ids: Sequence[str]) -> None:
         """Mark calls as begun."""
@@ -424,17 +406,31 @@ class SqlSlots:
     def remove(self, ticket_ids: Sequence[str]) -> None:
         """Forget calls."""
         if ticket_ids:
-            self._connection.execute(delete(SLOTS).where(SLOTS.c.ticket_id.in_(ticket_ids)))
+            self._connection.execute(_REMOVE_SLOTS, {"ticket_ids": list(ticket_ids)})
 
-    def _positions(self, profile: str, call_class: str, count: int) -> int:
-        """Reserve positions and return the last one; the row is ours until the commit."""
-        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(SLOT_POOLS).values(profile=profile, call_class=call_class, last_position=count)
-        counted = statement.on_conflict_do_update(
-            index_elements=["profile", "call_class"],
-            set_={"last_position": SLOT_POOLS.c.last_position + count},
-        ).returning(SLOT_POOLS.c.last_position)
-        return int(self._connection.execute(counted).scalar_one())
+
+# Every call of a bank runs these: they are made once.
+_ADD_SLOTS = insert(SLOTS)
+_FIND_SLOTS = select(
+    SLOTS.c.ticket_id,
+    SLOTS.c.position,
+    SLOTS.c.company,
+    SLOTS.c.holder,
+    SLOTS.c.is_taken,
+    SLOTS.c.leased_until,
+).where(SLOTS.c.profile == bindparam("of_profile"), SLOTS.c.call_class == bindparam("of_class"))
+_REMOVE_SLOTS = delete(SLOTS).where(SLOTS.c.ticket_id.in_(bindparam("ticket_ids", expanding=True)))
+
+
+def _count_places(insert_or_update: Callable[..., Any]) -> Any:
+    counted = insert_or_update(SLOT_POOLS)
+    return counted.on_conflict_do_update(
+        index_elements=["profile", "call_class"],
+        set_={"last_position": SLOT_POOLS.c.last_position + counted.excluded.last_position},
+    ).returning(SLOT_POOLS.c.last_position)
+
+
+_COUNT_PLACES = {"postgresql": _count_places(postgresql.insert), "sqlite": _count_places(sqlite.insert)}
 
 
 def _notice_event_row(event: NoticeEvent) -> dict[str, Any]:
@@ -480,10 +476,6 @@ def _notice_event(row: RowMapping) -> NoticeEvent:
         report,
         row["sequence"],
     )
-
-
-def _slot(row: RowMapping) -> Slot:
-    return Slot(row["ticket_id"], row["position"], row["company"], row["holder"], row["is_taken"], row["leased_until"])
 
 
 def _attempt_row(attempt: Attempt) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class _Group:
         self.ended = False
 
 
-class _Held:
+class HeldConnection:
     """A writer thread's connection, kept from commit to commit: taking it from the pool costs as much as two statements."""
 
     def __init__(self, engine: Engine) -> None:
@@ -269,24 +269,28 @@ class Database:
             ) from None
 
     def _write_loop(self) -> None:
-        held = _Held(self.write_engine)
+        held = HeldConnection(self.write_engine)
         try:
             while (job := self._queue.get()) is not None:
-                started_ns = epoch_ns()
-                group = _Group(job)
-                try:
-                    self._run_group(held, group)
-                except BaseException as error:  # noqa: BLE001 (a writer must never die with callers waiting)
-                    _log.error("writer failed", exc_info=error)
-                    for waiting in group.jobs:
-                        waiting.error = waiting.error or storage_error(error)
-                self._after_group(group.jobs, started_ns)
-                if group.ended:
+                if self._write_group(held, job):
                     return
         finally:
             held.drop()
 
-    def _run_group(self, held: _Held, group: _Group) -> None:
+    def _write_group(self, held: HeldConnection, first: _Job[Any]) -> bool:
+        """Run the first use case and whatever else waits, commit, tell the callers; return whether the end was met."""
+        started_ns = epoch_ns()
+        group = _Group(first)
+        try:
+            self._run_group(held, group)
+        except BaseException as error:  # noqa: BLE001 (a writer must never die with callers waiting)
+            _log.error("writer failed", exc_info=error)
+            for waiting in group.jobs:
+                waiting.error = waiting.error or storage_error(error)
+        self._after_group(group.jobs, started_ns)
+        return group.ended
+
+    def _run_group(self, held: HeldConnection, group: _Group) -> None:
         """Run the group's first use case and whatever else waits in one transaction."""
         try:
             self._fill_group(held.get(), group)

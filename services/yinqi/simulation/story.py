@@ -1,0 +1,180 @@
+"""A story as data: what operators do and what goes wrong, when. Made from a seed; any part of it may be left out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from yinqi.simulation.store import DiskFault
+
+STEPS_DEFAULT = 24
+PAYMENTS_MAX = 30
+_DAY_S = 80.0
+_SERVICES = ("payment", "gateway", "account", "reconciliation", "monitoring")
+_CALLS = ("erp>payment", "payment>monitoring", "payment>gateway", "account>gateway")
+_STREAMS = ("account>payment", "reconciliation>payment", "reconciliation>account")
+_BANK = "gateway>bank"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One payment as an operator orders it.
+
+    Attributes:
+        account: index of the debtor account.
+        minor_units: unique in the story, so that the bank's rules can tell payments apart.
+        fate: what the bank will do with it: "" (settle), return, refuse, late_reject, suspicious, suspicious_failed, slow.
+    """
+
+    number: int
+    account: int
+    minor_units: int
+    fate: str = ""
+
+    @property
+    def end_to_end_id(self) -> str:
+        """The debtor's key."""
+        return f"E2E-{self.number:03d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happens from outside.
+
+    Attributes:
+        at_s: seconds since the story began.
+        verb: pay, repeat, alter, cancel, crash, commit, message, cut, close_bank, blind, skew, night.
+    """
+
+    number: int
+    at_s: float
+    verb: str
+    target: str = ""
+    kind: str = ""
+    seconds: float = 0.0
+    orders: tuple[Order, ...] = ()
+    is_batch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What a seed stands for. `steps` are in the order of time."""
+
+    seed: int
+    steps_max: int
+    steps: tuple[Step, ...]
+
+    def only(self, numbers: Collection[int]) -> Story:
+        """Return the story with these steps alone; all that depends on chance stays as it was."""
+        return Story(self.seed, self.steps_max, tuple(step for step in self.steps if step.number in numbers))
+
+    @property
+    def orders(self) -> list[Order]:
+        """All payments ordered for the first time."""
+        return [order for step in self.steps if step.verb == "pay" for order in step.orders]
+
+
+@dataclass(slots=True)
+class _Draft:
+    chance: random.Random
+    steps: list[Step] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+
+    def add(self, verb: str, at_s: float, **facts: Any) -> None:
+        self.steps.append(Step(0, round(at_s, 3), verb, **facts))
+
+
+def story_of(seed: int, steps_max: int = STEPS_DEFAULT) -> Story:
+    """Return the story of a seed: two bank days, up to PAYMENTS_MAX payments, up to `steps_max` steps."""
+    draft = _Draft(random.Random(f"story/{seed}"))  # noqa: S311 (chance, not secrecy)
+    draft.add("night", _DAY_S)
+    _pay(draft, 1.0)
+    while len(draft.steps) < steps_max:
+        verb = draft.chance.choices(list(_MAKERS), list(_WEIGHTS))[0]
+        _MAKERS[verb](draft, draft.chance.uniform(1.0, 2 * _DAY_S - 20.0))
+    ordered = sorted(draft.steps, key=lambda step: (step.at_s, step.verb))
+    return Story(seed, steps_max, tuple(_numbered(step, number) for number, step in enumerate(ordered, 1)))
+
+
+def _numbered(step: Step, number: int) -> Step:
+    return Step(number, step.at_s, step.verb, step.target, step.kind, step.seconds, step.orders, step.is_batch)
+
+
+def _pay(draft: _Draft, at_s: float) -> None:
+    free = PAYMENTS_MAX - len(draft.orders)
+    count = min(free, draft.chance.choice((1, 1, 2, 2, 3, 5)))
+    orders = []
+    for _ in range(count):
+        number = len(draft.orders) + 1
+        fate = draft.chance.choices(
+            ("", "return", "refuse", "late_reject", "suspicious", "suspicious_failed", "slow"), (10, 2, 1, 2, 1, 1, 1)
+        )[0]
+        order = Order(number, draft.chance.randrange(2), 100_000 + 371 * number, fate)
+        draft.orders.append(order)
+        orders.append(order)
+    if orders:
+        draft.add("pay", at_s, orders=tuple(orders), is_batch=len(orders) > 1)
+
+
+def _again(verb: str) -> Callable[[_Draft, float], None]:
+    def make(draft: _Draft, at_s: float) -> None:
+        if draft.orders:
+            draft.add(verb, at_s, orders=(draft.chance.choice(draft.orders),))
+
+    return make
+
+
+def _crash(draft: _Draft, at_s: float) -> None:
+    target = draft.chance.choices(_SERVICES, (5, 4, 3, 1, 1))[0]
+    draft.add("crash", at_s, target=target, seconds=round(draft.chance.choice((0.2, 2.0, 20.0, 70.0)), 1))
+
+
+def _commit(draft: _Draft, at_s: float) -> None:
+    target = draft.chance.choices(_SERVICES, (5, 4, 3, 1, 1))[0]
+    draft.add("commit", at_s, target=target, kind=draft.chance.choice(list(DiskFault)).name)
+
+
+def _message(draft: _Draft, at_s: float) -> None:
+    link = draft.chance.choices((*_CALLS, *_STREAMS, _BANK), (1, 1, 3, 1, 1, 1, 1, 6))[0]
+    kinds = ["lose_request", "lose_answer", "break_answer", "delay", "duplicate"]
+    if link == _BANK:
+        kinds += ["lose_answer", "forge", "forge"]
+    kind = draft.chance.choice(kinds)
+    seconds = round(draft.chance.uniform(0.5, 20.0), 1) if kind == "delay" else 0.0
+    draft.add("message", at_s, target=link, kind=kind, seconds=seconds)
+
+
+def _cut(draft: _Draft, at_s: float) -> None:
+    link = draft.chance.choice((*_CALLS, *_STREAMS, _BANK))
+    draft.add("cut", at_s, target=link, seconds=round(draft.chance.uniform(0.5, 40.0), 1))
+
+
+def _close_bank(draft: _Draft, at_s: float) -> None:
+    draft.add("close_bank", at_s, seconds=round(draft.chance.uniform(1.0, 30.0), 1))
+
+
+def _blind(draft: _Draft, at_s: float) -> None:
+    draft.add("blind", at_s, seconds=round(draft.chance.uniform(5.0, 80.0), 1))
+
+
+def _skew(draft: _Draft, at_s: float) -> None:
+    seconds = draft.chance.choice((-7200.0, -300.0, -30.0, 30.0, 300.0))
+    draft.add("skew", at_s, target=draft.chance.choice(("payment", "gateway", "account")), seconds=seconds)
+
+
+_MAKERS: dict[str, Callable[[_Draft, float], None]] = {
+    "pay": _pay,
+    "repeat": _again("repeat"),
+    "alter": _again("alter"),
+    "cancel": _again("cancel"),
+    "crash": _crash,
+    "commit": _commit,
+    "message": _message,
+    "cut": _cut,
+    "close_bank": _close_bank,
+    "blind": _blind,
+    "skew": _skew,
+}
+_WEIGHTS = (16, 3, 3, 4, 7, 12, 40, 4, 2, 4, 2)
