@@ -50,7 +50,7 @@ from yinqi.gateway.status import BankStatus
 from yinqi.kernel.clock import BANK_ZONE
 from yinqi.kernel.money import Money
 from yinqi.runtime.columns import UtcTimestamp
-from yinqi.runtime.feed import append, event_table
+from yinqi.runtime.feed import append, event_table, flush
 
 METADATA = MetaData()
 _MESSAGES_MAX = 1_000
@@ -359,6 +359,7 @@ class SqlNotices:
         append(self._connection, NOTICE_EVENTS, [_notice_event_row(event) for event in events])
 
     def refusals_since(self, instant: datetime) -> int:
+        flush(self._connection)  # Those of the same commit count too.
         refused = and_(NOTICE_EVENTS.c.occurred_at > instant, NOTICE_EVENTS.c.refusal != "")
         return int(self._connection.execute(select(func.count()).where(refused)).scalar_one())
 

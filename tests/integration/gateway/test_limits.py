@@ -104,7 +104,7 @@ async def test_a_refused_reservation_takes_nothing(open_limits: Open) -> None:
 
 
 async def test_a_caller_whose_deadline_passes_leaves_the_queue(open_limits: Open) -> None:
-    its = open_limits(submit=1)
+    its = open_limits(submit=1, waiting_max=3)  # places are given back in the background
     running, waiting = await its.reserve("submit", ["A", "A"])
     await running.take()
     with pytest.raises(TimeoutError):
