@@ -149,7 +149,7 @@ fn block(class: usize, i: usize) -> [u8; 16] {
         0 => sm3::digest(&i.to_le_bytes())[..16]
             .try_into()
             .expect("16 bytes"),
-        _ => [if i % 2 == 0 { 0 } else { 0xff }; 16],
+        _ => [if i.is_multiple_of(2) { 0 } else { 0xff }; 16],
     }
 }
 

@@ -16,6 +16,9 @@ const EXECUTIONS_SHORT: usize = 2_000;
 /// Quick parsers get this many times more.
 const QUICK: usize = 10;
 
+/// Whether the bytes were accepted; it must return whatever they are.
+type Parse = Box<dyn Fn(&[u8]) -> bool>;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let place = arguments
@@ -40,7 +43,7 @@ struct Target {
     weight: usize,
     corpus: Vec<Vec<u8>>,
     /// Whether the input was accepted. Panics where what was accepted is not what would be written.
-    parse: Box<dyn Fn(&[u8]) -> bool>,
+    parse: Parse,
 }
 
 impl Target {
