@@ -13,9 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.evidence import crypto, simulation
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.evidence import commit, crypto, simulation
 
 PARTS: dict[str, Callable[[bool], None]] = {
     "timing": crypto.timing,
@@ -34,7 +32,7 @@ def main(arguments: list[str]) -> int:
     unknown = sorted(set(chosen.part) - set(PARTS))
     if unknown:
         parser.error(f"no part {unknown[0]}; there are {', '.join(PARTS)}")
-    print(f"commit {_commit()}, {_processor()}, {platform.platform()}", flush=True)
+    print(f"commit {commit()}, {_processor()}, {platform.platform()}", flush=True)
     failed = [name for name in chosen.part or PARTS if not _holds(name, chosen.short)]
     print(f"failed: {', '.join(failed)}" if failed else "all held")
     return 1 if failed else 0
@@ -48,11 +46,6 @@ def _holds(name: str, short: bool) -> bool:
         print(f"{name} did not hold: {error}", flush=True)
         return False
     return True
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def _processor() -> str:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import time
-from pathlib import Path
+
+from tests.evidence import commit
 
 from yinqi.simulation.search import search
 from yinqi.simulation.story import STEPS_DEFAULT
 from yinqi.simulation.telling import command_of
 
-ROOT = Path(__file__).resolve().parents[2]
 SEEDS, SEEDS_SHORT = 100_000, 2_000
 
 
@@ -32,7 +31,7 @@ def run(seeds: int, *, first: int, workers: int) -> None:
     minutes = (time.monotonic() - start) / 60
     print(
         f"stories {found.seeds:,} (seeds {first} to {first + seeds - 1}), payments {found.payments:,}, "
-        f"{found.seeds / minutes:,.0f} stories a minute in {workers} processes, commit {_commit()}, "
+        f"{found.seeds / minutes:,.0f} stories a minute in {workers} processes, commit {commit()}, "
         f"violations {len(found.failed)}",
         flush=True,
     )
@@ -51,11 +50,6 @@ def _progress(start: float):
             print(f"  {seeds:,} stories, {failed} broken, {last[0] - start:.0f} s", flush=True)
 
     return tell
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def main(arguments: list[str]) -> int:

@@ -1,6 +1,6 @@
 //! Key handles. Frozen, without pickle; a printed private key shows its public part only.
 
-use super::arguments::{array_of_32, list_of_bytes, list_of_digests, order_of, slices};
+use super::arguments::{array_of_32, bytes_list, list_of_bytes, list_of_digests, order_of, slices};
 use crate::errors::CryptoError;
 use crate::keystore::{self, LockedKey, Suite};
 use crate::memory::Locked;
@@ -108,12 +108,7 @@ impl SigningKey {
         let messages = list_of_bytes("messages", messages)?;
         let signatures =
             py.detach(|| self.0.sign_many(&messages, identity_or_default(&identity)))?;
-        PyList::new(
-            py,
-            signatures
-                .iter()
-                .map(|signature| PyBytes::new(py, signature)),
-        )
+        bytes_list(py, &signatures)
     }
 
     fn sign_digest<'py>(
@@ -133,12 +128,7 @@ impl SigningKey {
     ) -> PyResult<Bound<'py, PyList>> {
         let digests = list_of_digests("digests", digests)?;
         let signatures = py.detach(|| self.0.sign_digests(&digests))?;
-        PyList::new(
-            py,
-            signatures
-                .iter()
-                .map(|signature| PyBytes::new(py, signature)),
-        )
+        bytes_list(py, &signatures)
     }
 
     #[pyo3(signature = (data, offsets, identity = None))]

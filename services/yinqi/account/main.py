@@ -71,7 +71,7 @@ async def _serve(
     ):
         bank = GatewayClient(gateway_channel)
         booker = PaymentBooker(database, PaymentFeed(payment_channel), clock, telemetry)
-        refresher = AccountRefresher(database, bank, clock, telemetry, settings)
+        refresher = AccountRefresher(database, bank, clock, settings)
         fetcher = StatementFetcher(database, bank, clock, telemetry, settings)
         servicer = AccountServicer(
             database,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, cast
 
 import structlog
-from opentelemetry import context as otel_context
 from sqlalchemy import Connection
 
 from yinqi.account import story, use_cases
@@ -26,7 +25,7 @@ from yinqi.kernel.errors import FailedPrecondition, NotFound, Unavailable, Yinqi
 from yinqi.runtime import attributes
 from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Follower
-from yinqi.runtime.telemetry import Telemetry, context_from_traceparent
+from yinqi.runtime.telemetry import Telemetry, untraced
 
 _log = structlog.get_logger(__name__)
 
@@ -71,27 +70,13 @@ class PaymentBooker:
                 )
 
 
-@contextmanager
-def untraced(telemetry: Telemetry) -> Iterator[None]:
-    """Keep calls out of the trace store: of a question asked every two seconds only what it found is worth telling."""
-    not_sampled = telemetry.new_traceparent()[:-2] + "00"
-    token = otel_context.attach(context_from_traceparent(not_sampled))
-    try:
-        yield
-    finally:
-        otel_context.detach(token)
-
-
 class AccountRefresher:
     """Keeps the list of accounts and the bank's balances fresh; opens an account's ledger at first sight."""
 
-    def __init__(
-        self, database: Database, bank: Bank, clock: Clock, telemetry: Telemetry, settings: AccountSettings
-    ) -> None:
+    def __init__(self, database: Database, bank: Bank, clock: Clock, settings: AccountSettings) -> None:
         self._database = database
         self._bank = bank
         self._clock = clock
-        self._telemetry = telemetry
         self._batch_max = settings.account_balance_batch_max
         self._list_interval_s = settings.account_list_interval_s
         self._listed_at: float | None = None
@@ -103,7 +88,7 @@ class AccountRefresher:
         Raises:
             Unavailable: the gateway is away; what came before that is kept.
         """
-        with untraced(self._telemetry):
+        with untraced():
             if self._listed_at is None or asyncio.get_running_loop().time() - self._listed_at >= self._list_interval_s:
                 await self.learn_accounts()
             await self.refresh_balances()
@@ -180,7 +165,7 @@ class StatementFetcher:
                 SqlBooks(connection), now, timedelta(seconds=self._retry_s), settings.account_statement_days_max
             )
         )
-        with untraced(self._telemetry):
+        with untraced():
             await asyncio.gather(*(self._fetch_days(account, days) for account, days in due.items()))
 
     async def _fetch_days(self, account: str, days: Sequence[date]) -> None:

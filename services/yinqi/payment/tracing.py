@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import datetime
-
-from opentelemetry import context as otel_context
 
 from yinqi.kernel.clock import epoch_ns
 from yinqi.payment.model import Payment
 from yinqi.runtime import attributes
-from yinqi.runtime.telemetry import Telemetry, context_from_traceparent
+from yinqi.runtime.telemetry import Telemetry
 
 
 def _ns(instant: datetime) -> int:
@@ -69,16 +66,3 @@ def write_steps(
             attributes=_attributes_of(payment),
             links=links,
         )
-
-
-_NOT_SAMPLED = f"00-{'0' * 31}1-{'0' * 15}1-00"
-
-
-@contextmanager
-def untraced() -> Iterator[None]:
-    """Keep calls out of the trace store: of a question asked every few seconds only what it finds is worth telling."""
-    token = otel_context.attach(context_from_traceparent(_NOT_SAMPLED))
-    try:
-        yield
-    finally:
-        otel_context.detach(token)

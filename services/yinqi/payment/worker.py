@@ -23,11 +23,11 @@ from yinqi.payment.model import Pacing, Payment, StatusReport, Submission
 from yinqi.payment.ports import BankGateway, Screener
 from yinqi.payment.repository import SqlPaymentStore
 from yinqi.payment.status import RELEASABLE, PaymentStatus
-from yinqi.payment.tracing import untraced, write_roots, write_steps
+from yinqi.payment.tracing import write_roots, write_steps
 from yinqi.payment.use_cases import RecordedReports
 from yinqi.runtime import attributes
 from yinqi.runtime.database import Database
-from yinqi.runtime.telemetry import Telemetry, current_traceparent
+from yinqi.runtime.telemetry import Telemetry, current_traceparent, untraced
 from yinqi.runtime.worker import every
 
 T = TypeVar("T")

@@ -257,7 +257,7 @@ def _account(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf,
     database.read_sync(lambda connection: account_use_cases.check_ledger(SqlBooks(connection)))
     bank = GatewayClient(cast("Any", network.channel("account", "gateway")))
     booker = PaymentBooker(database, PaymentFeed(cast("Any", network.channel("account", "payment"))), clock, telemetry)
-    refresher = AccountRefresher(database, bank, clock, telemetry, settings)
+    refresher = AccountRefresher(database, bank, clock, settings)
     fetcher = StatementFetcher(database, bank, clock, telemetry, settings)
     feed = Feed(database, read_entries_after, lambda recorded: recorded.sequence)
     _slow_down(feed)
