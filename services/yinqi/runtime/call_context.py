@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
 from grpc_core import Call
 
 from yinqi.kernel.errors import InvalidRequest
@@ -16,11 +17,9 @@ from yinqi.kernel.errors import InvalidRequest
 class Aborted(Exception):
     """A handler ended its call with a status of its own."""
 
-    def __init__(self, code: int, message: str, details: bytes = b"") -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.details = details
+    def __init__(self, status: status_pb2.Status) -> None:
+        super().__init__(status.message)
+        self.status = status
 
 
 class CallContext:
@@ -61,7 +60,7 @@ class CallContext:
         Raises:
             Aborted: always; let it pass.
         """
-        raise Aborted(code.value[0], details)
+        raise Aborted(status_pb2.Status(code=code.value[0], message=details))
 
     async def write(self, message: Any) -> None:
         """Send a message of a response stream; wait while the caller is slow to read."""

@@ -48,6 +48,7 @@ _SERVER_FAULTS = frozenset(
     }
 )
 _DRAINING = Unavailable("DRAINING", "The server is stopping; open the stream again from your cursor.")
+_CANCELLED = status_pb2.Status(code=code_pb2.CANCELLED)
 _STOPPED = Unavailable("STOPPED", "The server stopped before the call had ended; repeat it with the same key.")
 
 
@@ -134,35 +135,47 @@ class ServerInterceptor:
             parent = "" if method.is_stream else str(call.metadata.get(attributes.TRACEPARENT_KEY, ""))
             span = self._telemetry.start_server_span(method.span_name, parent, method.span_attributes)
             otel_context.attach(trace.set_span_in_context(span))  # for the rest of this task
+        failure: status_pb2.Status | None = None
+        message = b""
         try:
             try:
-                await self._answer(method, call, context, span)
+                message = await self._answer(method, call, context, span)
             except asyncio.CancelledError:
                 why = why_cancelled()
                 if not why:
                     raise
                 raise (_DRAINING if why == "draining" else _STOPPED) from None
         except YinqiError as error:
-            self._fail(method, call, status_of(error), span, error.reason)
-        except Aborted as error:
-            call.fail(error.code, error.message, error.details)
-            self._mark(span, error.code)
-        except asyncio.CancelledError:
+            failure = status_of(error)
+            _log.debug("call refused", method=method.path, code=failure.code, reason=error.reason)
             if span is not None:
-                span.set_attribute(attributes.RPC_STATUS, code_pb2.CANCELLED)
+                span.set_attribute(attributes.ERROR_REASON, error.reason)
+        except Aborted as error:
+            failure = error.status
+        except asyncio.CancelledError:
+            failure = _CANCELLED
         except Exception as error:  # noqa: BLE001 (the caller learns a reference, the log the rest)
             reference = self._reference()
             _log.error("unforeseen error in a call", method=method.path, reference=reference, exc_info=error)
+            failure = internal_status(reference)
             if span is not None:
+                span.set_attribute(attributes.ERROR_REASON, "INTERNAL")
                 span.set_attribute(attributes.ERROR_REFERENCE, reference)
-            self._fail(method, call, internal_status(reference), span, "INTERNAL")
+        if span is not None:  # ended before the answer leaves: who has the answer may look for the span
+            code = failure.code if failure is not None else code_pb2.OK
+            span.set_attribute(attributes.RPC_STATUS, code)
+            if code in _SERVER_FAULTS:
+                span.set_status(Status(StatusCode.ERROR))
+            span.end()
+        if failure is not None:
+            call.fail(failure.code, failure.message, failure.SerializeToString() if failure.details else b"")
+        elif method.streams_responses:
+            call.end()
         else:
-            self._mark(span, code_pb2.OK)
-        finally:
-            if span is not None:
-                span.end()
+            call.finish(message)
 
-    async def _answer(self, method: Method, call: Call, context: CallContext, span: trace.Span | None) -> None:
+    async def _answer(self, method: Method, call: Call, context: CallContext, span: trace.Span | None) -> bytes:
+        """Return the serialized answer; nothing for a response stream, whose messages are written by then."""
         request: Any = (
             context.requests()
             if method.streams_requests
@@ -181,11 +194,10 @@ class ServerInterceptor:
                 span.set_attribute(attributes.PRINCIPAL, principal.name)
         if method.streams_responses:
             await _write_all(method, request, context)
-            call.end()
-        elif method.streams_requests:
-            call.finish(method.serialize(await method.handle(request, context)))
-        else:
-            call.finish(method.serialize(await self._within_deadline(method.handle, request, context)))
+            return b""
+        if method.streams_requests:
+            return method.serialize(await method.handle(request, context))
+        return method.serialize(await self._within_deadline(method.handle, request, context))
 
     async def _within_deadline(
         self, handle: Callable[[Any, Any], Awaitable[Any]], request: Any, context: CallContext
@@ -200,29 +212,14 @@ class ServerInterceptor:
         except TimeoutError:
             if not timeout.expired():
                 raise
-            status = build_status(
-                code_pb2.DEADLINE_EXCEEDED,
-                f"The call took longer than {limit:g} s; whether it took effect is not known: "
-                "repeat it with the same key.",
-                [],
-            )
-            raise Aborted(status.code, status.message, status.SerializeToString()) from None
-
-    def _fail(
-        self, method: Method, call: Call, status: status_pb2.Status, span: trace.Span | None, reason: str
-    ) -> None:
-        call.fail(status.code, status.message, status.SerializeToString())
-        if span is not None:
-            span.set_attribute(attributes.ERROR_REASON, reason)
-            self._mark(span, status.code)
-        _log.debug("call refused", method=method.path, code=status.code, reason=reason)
-
-    def _mark(self, span: trace.Span | None, code: int) -> None:
-        if span is None:
-            return
-        span.set_attribute(attributes.RPC_STATUS, code)
-        if code in _SERVER_FAULTS:
-            span.set_status(Status(StatusCode.ERROR))
+            raise Aborted(
+                build_status(
+                    code_pb2.DEADLINE_EXCEEDED,
+                    f"The call took longer than {limit:g} s; whether it took effect is not known: "
+                    "repeat it with the same key.",
+                    [],
+                )
+            ) from None
 
 
 async def _write_all(method: Method, request: Any, context: CallContext) -> None:

@@ -168,10 +168,10 @@ async def test_a_compressed_request_is_refused_with_a_word_on_what_is_taken(serv
 async def test_what_is_no_grpc_ends_its_own_connection_only(serve_echo: Serve, sent: bytes) -> None:
     house = await serve_echo()
     reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port)
-    writer.write(sent)
-    writer.write_eof()
     async with asyncio.timeout(20):
-        with suppress(ConnectionResetError):
+        with suppress(OSError):  # the server may be the first to hang up
+            writer.write(sent)
+            writer.write_eof()
             await reader.read()
     writer.close()
     assert await _call(house, "on") == "on"
@@ -286,7 +286,7 @@ async def test_draining_under_load_loses_no_call_that_was_begun(serve_echo: Serv
     async def caller() -> None:
         while True:
             try:
-                outcomes.append(await _call(house, "x"))
+                outcomes.append((await house.stub.Echo(StringValue(value="x"), wait_for_ready=False)).value)
             except grpc.aio.AioRpcError as error:
                 outcomes.append(error.code().name)
                 return
@@ -298,7 +298,7 @@ async def test_draining_under_load_loses_no_call_that_was_begun(serve_echo: Serv
         await asyncio.gather(*callers)
     answered = outcomes.count("x")
     assert answered == house.servicer.calls  # every call that reached the handler was answered
-    assert set(outcomes) <= {"x", "UNAVAILABLE", "DEADLINE_EXCEEDED"}  # the last: our clients wait for a server to come
+    assert set(outcomes) <= {"x", "UNAVAILABLE"}
 
 
 async def test_a_call_that_outlives_the_grace_is_told_so(serve_echo: Serve) -> None:
