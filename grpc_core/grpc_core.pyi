@@ -42,8 +42,8 @@ class Server:
     """A server.
 
     Args:
-        methods: (path, streams requests, streams responses, served even above the limits), path as in HTTP/2:
-            "/package.Service/Method".
+        methods: (path, streams requests, streams responses, served even above the limits, calls of it served at once or
+            None), path as in HTTP/2: "/package.Service/Method".
         message_bytes_max: longest message either way; a longer one is RESOURCE_EXHAUSTED.
         in_flight_max, streams_max: unary calls and streams served at once.
         arrival_s_max: how long a request may take to arrive where the caller set no deadline.
@@ -52,7 +52,7 @@ class Server:
 
     def __new__(
         cls,
-        methods: list[tuple[str, bool, bool, bool]],
+        methods: list[tuple[str, bool, bool, bool, int | None]],
         *,
         message_bytes_max: int,
         in_flight_max: int,

@@ -32,7 +32,7 @@ pub struct CallState {
     /// The handler waits for room.
     pub is_blocked: AtomicBool,
     reads: Option<UnboundedSender<()>>,
-    served: Arc<AtomicUsize>,
+    served: Vec<Arc<AtomicUsize>>,
 }
 
 impl CallState {
@@ -41,7 +41,7 @@ impl CallState {
         id: u64,
         replies: UnboundedSender<Reply>,
         reads: Option<UnboundedSender<()>>,
-        served: Arc<AtomicUsize>,
+        served: Vec<Arc<AtomicUsize>>,
     ) -> Self {
         Self {
             id,
@@ -78,7 +78,9 @@ impl CallState {
 
 impl Drop for CallState {
     fn drop(&mut self) {
-        self.served.fetch_sub(1, Ordering::Relaxed);
+        for counter in &self.served {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

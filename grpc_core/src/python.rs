@@ -118,7 +118,7 @@ impl Server {
     #[new]
     #[pyo3(signature = (methods, *, message_bytes_max, in_flight_max, streams_max, arrival_s_max, overloaded))]
     fn new(
-        methods: Vec<(String, bool, bool, bool)>,
+        methods: Vec<(String, bool, bool, bool, Option<usize>)>,
         message_bytes_max: usize,
         in_flight_max: usize,
         streams_max: usize,
@@ -127,7 +127,9 @@ impl Server {
     ) -> PyResult<Self> {
         let (code, message, details) = overloaded;
         let methods = methods.into_iter().enumerate().map(|(index, method)| {
-            let (path, streams_requests, streams_responses, is_exempt) = method;
+            let (path, streams_requests, streams_responses, is_exempt, calls_max) = method;
+            let calls_max = calls_max.unwrap_or(usize::MAX);
+            let calls = Arc::default();
             (
                 path,
                 Method {
@@ -135,6 +137,8 @@ impl Server {
                     streams_requests,
                     streams_responses,
                     is_exempt,
+                    calls_max,
+                    calls,
                 },
             )
         });

@@ -33,6 +33,10 @@ pub struct Method {
     pub streams_responses: bool,
     /// Served however many calls there are: health checks.
     pub is_exempt: bool,
+    /// Calls of this method served at once; those of all methods have a bound as well.
+    pub calls_max: usize,
+    /// Calls of this method that Python has in hand.
+    pub calls: Arc<AtomicUsize>,
 }
 
 /// The bounds of a server.
@@ -190,21 +194,28 @@ async fn hand_over(
     Ok(Response::new(stream))
 }
 
-fn count_in(shared: &Shared, method: &Method) -> Result<Arc<AtomicUsize>, Status> {
-    let (counter, limit) = if method.streams_requests || method.streams_responses {
+fn count_in(shared: &Shared, method: &Method) -> Result<Vec<Arc<AtomicUsize>>, Status> {
+    if method.is_exempt {
+        return Ok(Vec::new());
+    }
+    let (all, all_max) = if method.streams_requests || method.streams_responses {
         (&shared.streams, shared.limits.streams)
     } else {
         (&shared.in_flight, shared.limits.in_flight)
     };
-    if method.is_exempt {
-        return Ok(Arc::new(AtomicUsize::new(1)));
+    let mut counted = Vec::with_capacity(2);
+    for (counter, limit) in [(all, all_max), (&method.calls, method.calls_max)] {
+        let before = counter.fetch_add(1, Ordering::Relaxed);
+        counted.push(counter.clone());
+        if before >= limit {
+            for counter in counted {
+                counter.fetch_sub(1, Ordering::Relaxed);
+            }
+            shared.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(shared.overloaded.clone());
+        }
     }
-    if counter.fetch_add(1, Ordering::Relaxed) >= limit {
-        counter.fetch_sub(1, Ordering::Relaxed);
-        shared.refused.fetch_add(1, Ordering::Relaxed);
-        return Err(shared.overloaded.clone());
-    }
-    Ok(counter.clone())
+    Ok(counted)
 }
 
 /// Bring the messages of a request stream, each when it is asked for.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -38,6 +39,7 @@ Servicer = tuple[Callable[[Any, Any], None], object]
 # Kinds of what grpc_core brings (see grpc_core.pyi).
 _MESSAGE, _CANCELLED, _WRITABLE, _DRAINED = range(4)
 _FLUSH_S = 1.0
+_NO_BOUNDS: Mapping[str, int] = MappingProxyType({})
 _OVERLOADED = Overloaded(
     "TOO_MANY_CALLS",
     "The server is serving as many calls as it may; try again in a second.",
@@ -86,6 +88,7 @@ class GrpcServer:
         address: host:port; port 0 lets the system choose (see `port`).
         servicers: what to serve.
         access: roles by method; a test may pass its own.
+        calls_max: calls of a method (by its name) served at once, where it needs a bound of its own.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class GrpcServer:
         settings: Settings,
         telemetry: Telemetry,
         access: AccessPolicy = roles_from_proto,
+        calls_max: Mapping[str, int] = _NO_BOUNDS,
     ) -> None:
         self.service_name = service_name
         self.port = 0
@@ -119,7 +123,10 @@ class GrpcServer:
         self._methods = [self._interceptor.method(path, handler) for path, handler in recorder.handlers.items()]
         overloaded = status_of(_OVERLOADED)
         self._core = Server(
-            [(m.path, m.streams_requests, m.streams_responses, m.is_exempt) for m in self._methods],
+            [
+                (m.path, m.streams_requests, m.streams_responses, m.is_exempt, calls_max.get(m.path.rpartition("/")[2]))
+                for m in self._methods
+            ],
             message_bytes_max=settings.message_bytes_max,
             in_flight_max=settings.in_flight_max,
             streams_max=settings.streams_max,
@@ -224,13 +231,14 @@ async def serve(
     telemetry: Telemetry,
     stop: asyncio.Event,
     on_started: Callable[[GrpcServer], None] | None = None,
+    calls_max: Mapping[str, int] = _NO_BOUNDS,
 ) -> None:
     """Serve until `stop` is set, then drain and flush the telemetry. The caller closes its database afterwards.
 
     Raises:
         PortInUse: see `GrpcServer.start`.
     """
-    server = GrpcServer(service_name, address, servicers, settings=settings, telemetry=telemetry)
+    server = GrpcServer(service_name, address, servicers, settings=settings, telemetry=telemetry, calls_max=calls_max)
     await server.start()
     if on_started is not None:
         on_started(server)

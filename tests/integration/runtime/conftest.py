@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -135,6 +136,7 @@ async def serve_echo(settings: Settings) -> AsyncIterator[Callable[..., Awaitabl
         client_telemetry: Telemetry | None = None,
         access: Callable[[str], frozenset[str] | None] = lambda _method: None,
         caller: tuple[str, str] = ("tester", "maker"),
+        calls_max: Mapping[str, int] = MappingProxyType({}),
         **changes: Any,
     ) -> EchoHouse:
         own = settings.model_copy(update=changes)
@@ -146,6 +148,7 @@ async def serve_echo(settings: Settings) -> AsyncIterator[Callable[..., Awaitabl
             settings=own,
             telemetry=telemetry or Telemetry.off(),
             access=access,
+            calls_max=calls_max,
         )
         await server.start()
         channel = open_channel(

@@ -104,6 +104,18 @@ async def test_too_many_calls_at_once_are_told_when_to_come_back(serve_echo: Ser
     assert await first == "wait"
 
 
+async def test_a_method_with_a_bound_of_its_own_leaves_room_for_the_others(serve_echo: Serve) -> None:
+    house = await serve_echo(calls_max={"Echo": 1})
+    first = asyncio.ensure_future(_call(house))
+    await house.servicer.entered.wait()
+    error = await failing(house.stub.Echo(StringValue(value="second")))
+    assert (error.code(), error_reason(error).reason) == (CODE.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
+    assert (await house.stub.Collect(iter([StringValue(value="other")]))).value == "other"
+    house.servicer.go_on.set()
+    await first
+    assert await _call(house, "again") == "again"
+
+
 async def test_a_full_server_still_says_that_it_is_healthy(serve_echo: Serve) -> None:
     house = await serve_echo(in_flight_max=1)
     first = asyncio.ensure_future(_call(house))
