@@ -73,6 +73,7 @@ ATTEMPTS = Table(
     Column("claimed_at", UtcTimestamp, nullable=False),
     Column("ended_at", UtcTimestamp),
     Column("known_at", UtcTimestamp),
+    Column("release", Integer, nullable=False),
     Index("gateway_attempts_by_exchange", "exchange_id"),
     Index("gateway_attempts_by_known", "debtor_account", "known_at"),
 )
@@ -195,8 +196,8 @@ class SqlRegistry:
         ids = [attempt.instruction_id for attempt in attempts]
         unsent = and_(ATTEMPTS.c.instruction_id.in_(ids), ATTEMPTS.c.state == SendState.NOT_SENT)
         # Attempts that never left make room for this one; their messages stay findable.
-        kept = select(ATTEMPTS.c.instruction_id, ATTEMPTS.c.exchange_id).where(unsent)
-        if self._connection.execute(kept.limit(1)).first() is not None:
+        if self._connection.execute(select(ATTEMPTS.c.attempt).where(unsent).limit(1)).first() is not None:
+            kept = select(ATTEMPTS.c.instruction_id, ATTEMPTS.c.exchange_id).where(unsent, ATTEMPTS.c.exchange_id != "")
             self._connection.execute(insert(EXCHANGE_PAYMENTS).from_select(["instruction_id", "exchange_id"], kept))
             self._connection.execute(delete(ATTEMPTS).where(unsent))
         self._connection.execute(insert(ATTEMPTS), [_attempt_row(attempt) for attempt in attempts])
@@ -494,6 +495,7 @@ def _attempt_row(attempt: Attempt) -> dict[str, Any]:
         "claimed_at": attempt.claimed_at,
         "ended_at": attempt.ended_at,
         "known_at": attempt.known_at,
+        "release": attempt.release,
     }
 
 
@@ -511,6 +513,7 @@ def _attempt(row: RowMapping) -> Attempt:
         claimed_at=row["claimed_at"],
         ended_at=row["ended_at"],
         known_at=row["known_at"],
+        release=row["release"],
     )
 
 

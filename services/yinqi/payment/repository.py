@@ -321,6 +321,7 @@ def _row_of(instruction_id: str, new: NewPayment, received_at: datetime) -> dict
         "step_tries": 0,
         "next_action_at": received_at,
         "contradiction": "",
+        "releases": 0,
     }
 
 

@@ -16,7 +16,9 @@ from yinqi.simulation.store import Disk
 _FINALS = frozenset(str(status) for status in FINAL)
 _MOVES = frozenset((str(before), str(after)) for (before, _), after in TRANSITIONS.items())
 _HELD = frozenset({"SUBMITTING", "PROCESSING", "UNKNOWN"})
-_NEVER_SENT = frozenset({"RECEIVED", "SCREENED", "CANCELLED", "BLOCKED", "EXPIRED", "AWAITING_APPROVAL", "APPROVED"})
+_NEVER_SENT = frozenset(
+    {"RECEIVED", "SCREENED", "SCHEDULED", "CANCELLED", "BLOCKED", "EXPIRED", "AWAITING_APPROVAL", "APPROVED"}
+)
 _FAILED_FLAGS = frozenset({"F", "R", "D", "C"})
 
 

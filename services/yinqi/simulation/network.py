@@ -20,9 +20,7 @@ from yinqi.simulation.loop import OWNER, Owner, Task, spawn
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _CALL_TIMEOUT_S = 10.0  # what `runtime.settings` gives a call that names none
 _RECONNECT_S = 0.5
-# gRPC delivers a call at most once, and the gateway's NOT_SENT rests on that: a second delivery of the same call could
-# still send what the first one said had not left (docs/simulation.md, "Known").
-AT_MOST_ONCE = frozenset({"SubmitPayments"})
+_SECOND_DELIVERY_S = 20.0  # a duplicate comes at most so much later
 _STATUS_KEY = "grpc-status-details-bin"
 
 
@@ -179,8 +177,8 @@ class Channel:
             await _for_ever()
         task = spawn(owner, self._serve(method, request))
         served.append(task)
-        if fault.kind == "duplicate" and name not in AT_MOST_ONCE:
-            spawn(owner, self._serve_later(method, request, self._link.latency_s() * 40))
+        if fault.kind == "duplicate":
+            spawn(owner, self._serve_later(method, request, self._link.chance.uniform(0.0, _SECOND_DELIVERY_S)))
         try:
             answer = await asyncio.shield(task)
         except asyncio.CancelledError:
