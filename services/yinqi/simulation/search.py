@@ -12,6 +12,7 @@ from yinqi.simulation.story import story_of
 from yinqi.simulation.world import Outcome, run_story
 
 _SHARE = 25  # seeds that a worker process takes at a time
+_COLLECT_EVERY = 10
 
 
 @dataclass(slots=True)
@@ -36,13 +37,15 @@ def run_seeds(first: int, count: int, steps_max: int) -> Found:
 
 def outcomes_of(first: int, count: int, steps_max: int) -> Iterator[Outcome]:
     """Yield the outcome of each seed, in order."""
-    # Every story collects its own garbage at its end; what was there before is not looked at again each time.
+    # Ten stories' garbage is collected at once; what was there before is not looked at again each time.
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
         for seed in range(first, first + count):
             yield run_story(story_of(seed, steps_max))
+            if (seed - first) % _COLLECT_EVERY == _COLLECT_EVERY - 1:
+                gc.collect()
     finally:
         gc.enable()
         gc.unfreeze()
