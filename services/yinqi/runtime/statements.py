@@ -3,22 +3,38 @@
 For a statement of 30 µs SQLAlchemy needs 200 to 400 µs: it builds the expression, its cache key, an execution context and a
 cursor result. Here the compiled text, the bind processors and the result processors are kept, values go to the driver's
 cursor, and rows come back as SQLAlchemy's own. What the repositories write stays SQLAlchemy Core; what does not fit (expanding IN,
-column defaults, many rows with RETURNING) and all of PostgreSQL, where the round trip outweighs it, goes the usual way.
+column defaults) and all of PostgreSQL, where the round trip outweighs it, goes the usual way.
 
 `prepared` marks a statement that is made once: it needs no cache key either.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, Executable
+from sqlalchemy import (
+    BindParameter,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Engine,
+    Executable,
+    String,
+    bindparam,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import IteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 S = TypeVar("S", bound=Executable)
 Processor = Callable[[Any], Any]
@@ -48,7 +64,7 @@ class _Plan:
         defaults: values of those that the caller need not give.
     """
 
-    __slots__ = ("binds", "compiled", "defaults", "metadata", "text")
+    __slots__ = ("binds", "compiled", "defaults", "metadata", "returns_rows", "text")
 
     def __init__(self, compiled: SQLCompiler) -> None:
         self.compiled = compiled
@@ -59,6 +75,7 @@ class _Plan:
         processors = cast("Mapping[str, Processor]", compiled._bind_processors)
         self.binds = [(name, processors.get(name)) for name in compiled.positiontup or ()]
         columns = compiled._result_columns
+        self.returns_rows = bool(columns)
         self.metadata = SimpleResultMetaData(
             [column.keyname for column in columns],
             _processors=[column.type._cached_result_processor(compiled.dialect, None) for column in columns],
@@ -87,7 +104,7 @@ class _FastConnection(Connection):
 
     def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
         """Do what `Connection.execute` does."""
-        many = isinstance(parameters, Sequence)
+        many = isinstance(parameters, (list, tuple))
         first = (parameters[0] if parameters else None) if many else parameters or {}
         if execution_options or first is None or not self.in_transaction():
             return super().execute(statement, parameters, execution_options=execution_options)
@@ -95,16 +112,17 @@ class _FastConnection(Connection):
             plan, extracted = self._prepared(statement, first), None
         else:
             plan, extracted = self._known(statement, first)
-        if plan is None or (many and plan.compiled._result_columns):
+        if plan is None:
             return super().execute(statement, parameters)
         cursor = cast("sqlite3.Connection", self.connection.driver_connection).cursor()
+        values = [plan.values(given) for given in self._bound(plan, parameters if many else (first,), extracted)]
+        rows: list[Any] = []
         try:
-            if many:
-                cursor.executemany(plan.text, [plan.values(row) for row in self._bound(plan, parameters, extracted)])
+            if len(values) > 1 and not plan.returns_rows:
+                cursor.executemany(plan.text, values)
             else:
-                (given,) = self._bound(plan, (first,), extracted)
-                cursor.execute(plan.text, plan.values(given))
-            rows = cursor.fetchall() if plan.compiled._result_columns else []
+                for one in values:
+                    rows += cursor.execute(plan.text, one).fetchall()
         except sqlite3.Error as error:
             raise DBAPIError.instance(plan.text, None, error, sqlite3.Error, dialect=self.dialect) from error
         return _Rows(plan.metadata, rows, cursor.rowcount)
@@ -149,6 +167,57 @@ def _is_plain(compiled: Any) -> bool:
         compiled.update_prefetch,
     )
     return compiled.positional and not any(needs_more)
+
+
+class _Among(ColumnElement[bool]):
+    """`column in values` with one parameter, however many values there are."""
+
+    inherit_cache = True
+    type = Boolean()
+    _traverse_internals = [  # noqa: RUF012 (as its base has it)
+        ("column", InternalTraversal.dp_clauseelement),
+        ("values", InternalTraversal.dp_clauseelement),
+    ]
+
+    def __init__(self, column: ColumnElement[str], values: BindParameter[Any]) -> None:
+        self.column = column
+        self.values = values
+
+
+class _Texts(TypeDecorator[Any]):
+    """A list of texts: a JSON document for SQLite, an array for PostgreSQL."""
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return ARRAY(String) if dialect.name == "postgresql" else String()
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return list(value) if dialect.name == "postgresql" else json.dumps(list(value))
+
+
+@compiles(_Among)
+def _among_sqlite(element: _Among, compiler: Any, **options: Any) -> str:
+    column, values = compiler.process(element.column, **options), compiler.process(element.values, **options)
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 (compiled by SQLAlchemy)
+
+
+@compiles(_Among, "postgresql")
+def _among_postgresql(element: _Among, compiler: Any, **options: Any) -> str:
+    column, values = compiler.process(element.column, **options), compiler.process(element.values, **options)
+    return f"{column} = ANY({values})"
+
+
+def among(column: Column[str], values: Iterable[str] | str) -> ColumnElement[bool]:
+    """Return `column in values`, without a parameter per value.
+
+    Args:
+        values: the values, or for a `prepared` statement the name under which they will be given.
+    """
+    if isinstance(values, str):
+        return _Among(column, bindparam(values, type_=_Texts))
+    return _Among(column, bindparam(None, list(values), type_=_Texts, unique=True))
 
 
 def keep_plans(engine: Engine) -> None:

@@ -11,7 +11,10 @@ from yinqi.simulation.store import DiskFault
 
 STEPS_DEFAULT = 24
 PAYMENTS_MAX = 30
-_DAY_S = 80.0
+# Many short stories find more than few long ones; the long ones find what needs many things at once.
+_SIZES, _SIZE_WEIGHTS = (6, 10, 24), (6, 3, 1)
+_DAY_MIN_S, _DAY_PER_STEP_S = 20.0, 2.5
+_NIGHT_CHANCE = 0.4
 _SERVICES = ("payment", "gateway", "account", "reconciliation", "monitoring")
 _CALLS = ("erp>payment", "payment>monitoring", "payment>gateway", "account>gateway")
 _STREAMS = ("account>payment", "reconciliation>payment", "reconciliation>account")
@@ -87,13 +90,18 @@ class _Draft:
 
 
 def story_of(seed: int, steps_max: int = STEPS_DEFAULT) -> Story:
-    """Return the story of a seed: two bank days, up to PAYMENTS_MAX payments, up to `steps_max` steps."""
+    """Return the story of a seed: one or two bank days, up to PAYMENTS_MAX payments, up to `steps_max` steps."""
     draft = _Draft(random.Random(f"story/{seed}"))  # noqa: S311 (chance, not secrecy)
-    draft.add("night", _DAY_S)
+    size = min(steps_max, draft.chance.choices(_SIZES, _SIZE_WEIGHTS)[0])
+    day_s = _DAY_MIN_S + _DAY_PER_STEP_S * size
+    ends_s = day_s
+    if draft.chance.random() < _NIGHT_CHANCE:
+        draft.add("night", day_s)
+        ends_s = 2 * day_s - 15.0
     _pay(draft, 1.0)
-    while len(draft.steps) < steps_max:
+    while len(draft.steps) < size:
         verb = draft.chance.choices(list(_MAKERS), list(_WEIGHTS))[0]
-        _MAKERS[verb](draft, draft.chance.uniform(1.0, 2 * _DAY_S - 20.0))
+        _MAKERS[verb](draft, draft.chance.uniform(1.0, ends_s))
     ordered = sorted(draft.steps, key=lambda step: (step.at_s, step.verb))
     return Story(seed, steps_max, tuple(_numbered(step, number) for number, step in enumerate(ordered, 1)))
 

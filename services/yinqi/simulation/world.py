@@ -223,6 +223,9 @@ class World:
         self._house[name].clock.skew = timedelta(0)
 
     def _do_night(self, _step: Step) -> None:
+        self._fall_asleep()
+
+    def _fall_asleep(self) -> None:
         self._tell("night", "falls; next comes nine o'clock of the next day")
         self.time.to_next_morning()
         self._side.tick()
@@ -324,7 +327,7 @@ class World:
             process.clock.skew = timedelta(0)
         violation = await self._until(checks.is_quiet)
         if violation is None:
-            self._do_night(self._story.steps[0] if self._story.steps else cast("Step", None))
+            self._fall_asleep()
             violation = await self._until(checks.returns_are_known)
         has_accountant = self._story.seed % _RECONCILE_EVERY == 0
         if violation is None and has_accountant:
