@@ -158,7 +158,7 @@ class _FastConnection(Connection):
 
 def _is_plain(compiled: Any) -> bool:
     """Whether text and values are all that the statement needs."""
-    if not isinstance(compiled, SQLCompiler):
+    if not isinstance(compiled, SQLCompiler) or compiled.isplaintext:
         return False
     needs_more = (
         compiled.post_compile_params,

@@ -19,6 +19,12 @@ async def pause(seconds: float, *events: asyncio.Event) -> bool:
     if not events:
         await asyncio.sleep(seconds)
         return False
+    if len(events) == 1:  # the usual case, without a task
+        try:
+            async with asyncio.timeout(seconds):
+                return await events[0].wait()
+        except TimeoutError:
+            return False
     waits = [asyncio.ensure_future(event.wait()) for event in events]
     try:
         done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

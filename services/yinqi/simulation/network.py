@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict, deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -46,6 +46,7 @@ class Link:
 
     name: str
     chance: random.Random
+    tally: Counter[str]
     faults: deque[MessageFault] = field(default_factory=deque)
     cut_until: float = 0.0
 
@@ -56,7 +57,11 @@ class Link:
 
     def take_fault(self) -> MessageFault:
         """Return what happens to this message."""
-        return self.faults.popleft() if self.faults else NO_FAULT
+        if not self.faults:
+            return NO_FAULT
+        fault = self.faults.popleft()
+        self.tally[f"network: {fault.kind.replace('_', ' ')}"] += 1
+        return fault
 
 
 Tell = Callable[..., None]
@@ -70,19 +75,24 @@ class Server(Protocol):
 
 
 class Network:
-    """All links and all servers."""
+    """All links and all servers.
 
-    def __init__(self, seed: str, tell: Tell) -> None:
+    Args:
+        tally: counts the faults that struck.
+    """
+
+    def __init__(self, seed: str, tell: Tell, tally: Counter[str]) -> None:
         self._seed = seed
         self._links: dict[str, Link] = {}
         self._servers: dict[str, Server] = {}
         self.tell = tell
-        self.calls: defaultdict[str, int] = defaultdict(int)
+        self.tally = tally
 
     def link(self, name: str) -> Link:
         """Return the link of that name."""
         if name not in self._links:
-            self._links[name] = Link(name, random.Random(f"{self._seed}/{name}"))  # noqa: S311 (chance, not secrecy)
+            chance = random.Random(f"{self._seed}/{name}")  # noqa: S311 (chance, not secrecy)
+            self._links[name] = Link(name, chance, self.tally)
         return self._links[name]
 
     def heal(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -17,10 +18,11 @@ _COLLECT_EVERY = 10
 
 @dataclass(slots=True)
 class Found:
-    """What came of many seeds; `failed` are the outcomes with a violation, by seed."""
+    """What came of many seeds; `failed` are the outcomes with a violation, by seed, `tally` all that happened."""
 
     seeds: int = 0
     payments: int = 0
+    tally: Counter[str] = field(default_factory=Counter)
     failed: list[Outcome] = field(default_factory=list)
 
 
@@ -30,6 +32,7 @@ def run_seeds(first: int, count: int, steps_max: int) -> Found:
     for outcome in outcomes_of(first, count, steps_max):
         found.seeds += 1
         found.payments += outcome.payments
+        found.tally.update(outcome.tally)
         if outcome.violation is not None:
             found.failed.append(outcome)
     return found
@@ -74,6 +77,7 @@ def search(
             part = share.result()
             whole.seeds += part.seeds
             whole.payments += part.payments
+            whole.tally.update(part.tally)
             whole.failed += part.failed
             on_progress(whole.seeds, len(whole.failed))
     whole.failed.sort(key=lambda outcome: outcome.story.seed)

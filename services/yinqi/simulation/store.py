@@ -6,7 +6,7 @@ import asyncio
 import queue
 import sqlite3
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from enum import StrEnum
 from functools import cache
@@ -45,15 +45,17 @@ class Disk:
 
     Args:
         on_crash: ends the process that uses the disk.
+        tally: counts the faults that struck.
     """
 
-    def __init__(self, service: str, on_crash: Callable[[str], None]) -> None:
+    def __init__(self, service: str, on_crash: Callable[[str], None], tally: Counter[str]) -> None:
         self.raw = _emptied(service)
         self.engine = _engine(service)
         self.faults: deque[DiskFault] = deque()
         self.commits = 0
         self.is_reading = False
         self._on_crash = on_crash
+        self._tally = tally
         self.held = HeldConnection(self.engine)
         _disk_of[service] = self
 
@@ -63,6 +65,7 @@ class Disk:
         if not self.faults:
             return
         fault = self.faults.popleft()
+        self._tally[f"disk: {fault}"] += 1
         if fault is DiskFault.FULL:
             raise _sqlite_error(sqlite3.SQLITE_FULL, "database or disk is full")
         if fault in (DiskFault.CRASH_AFTER, DiskFault.SYNC_FAILED_KEPT):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -73,6 +74,7 @@ class Outcome:
         violation: what broke first; None if nothing did.
         at_s: when that was seen, or when the story ended.
         digest: of all that became durable: journal, ledger, the bank's book.
+        tally: how often what happened: faults that struck, acts of operators, words of the bank.
         lines: how it went, if that was wanted.
     """
 
@@ -81,6 +83,7 @@ class Outcome:
     at_s: float
     digest: str
     payments: int
+    tally: Counter[str] = field(default_factory=Counter)
     lines: list[Line] = field(default_factory=list)
 
 
@@ -117,6 +120,7 @@ class World:
         self._lines: list[Line] = []
         self._told = 0
         self._checked = (0, 0)
+        self._last_picture: tuple[tuple[int, int], Picture] | None = None
         self.time = WorldTime(loop)
         self.notebook = Notebook()
         accounts = [
@@ -132,7 +136,8 @@ class World:
             rules += _NOTICE_FAULTS
         self.bank = open_bank(accounts, self.time, rules, sends_notices=sends_notices)
         self._book = raw_book(self.bank)
-        self._network = Network(str(story.seed), self._tell)
+        self.tally: Counter[str] = Counter()
+        self._network = Network(str(story.seed), self._tell, self.tally)
         self._side = BankSide(self.bank, self._look_at_submission)
         self._house: dict[str, Process] = build_house(Surroundings(story.seed, self.time, self._network, self._side))
         self._people = Owner("people")
@@ -145,7 +150,19 @@ class World:
         """Run the story."""
         violation = await self._judged()
         picture = self._picture()
-        return Outcome(self._story, violation, self.time.seconds(), self._digest(), len(picture.payments), self._lines)
+        self._count(picture)
+        payments = len(picture.payments)
+        return Outcome(self._story, violation, self.time.seconds(), self._digest(), payments, self.tally, self._lines)
+
+    def _count(self, picture: Picture) -> None:
+        """Add what became of the payments to the tally."""
+        for event in picture.events:
+            if event.reason == "RESEND_PERMIT":
+                self.tally["payment: sent again under a permit"] += 1
+            elif event.type in ("payment.unknown", "payment.not_sent", "payment.returned", "payment.contradicted"):
+                self.tally[event.type.replace(".", ": ").replace("_", " ")] += 1
+            elif event.type == "payment.rejected" and event.from_status == "PROCESSING":
+                self.tally["payment: rejected after it was accepted"] += 1
 
     def end(self) -> None:
         """End all processes for good: what is left of them must not reach into the next story."""
@@ -170,6 +187,8 @@ class World:
     # --- steps ---
 
     def _apply(self, step: Step) -> None:
+        if step.verb not in ("message", "commit"):  # these are counted when they strike
+            self.tally[f"step: {step.verb.replace('_', ' ')}"] += 1
         getattr(self, f"_do_{step.verb}")(step)
 
     def _do_pay(self, step: Step) -> None:
@@ -295,18 +314,24 @@ class World:
     def _broken(self, invariant: str, text: str) -> None:
         self.notebook.broken.append(Violation(invariant, text))
 
+    def _changes(self) -> tuple[int, int]:
+        return sum(process.disk.commits for process in self._house.values()), self._book.total_changes
+
     def _picture(self) -> Picture:
-        house = self._house
-        return checks.take_picture(
-            house["payment"].disk,
-            house["account"].disk,
-            house["reconciliation"].disk,
-            self._book,
-            self.notebook,
-        )
+        changes, house = self._changes(), self._house
+        if self._last_picture is None or self._last_picture[0] != changes:
+            picture = checks.take_picture(
+                house["payment"].disk,
+                house["account"].disk,
+                house["reconciliation"].disk,
+                self._book,
+                self.notebook,
+            )
+            self._last_picture = (changes, picture)
+        return self._last_picture[1]
 
     def _check(self) -> Violation | None:
-        changes = sum(process.disk.commits for process in self._house.values()), self._book.total_changes
+        changes = self._changes()
         if changes == self._checked and not self.notebook.broken:
             return None  # Nothing became durable since the last look.
         self._checked = changes
