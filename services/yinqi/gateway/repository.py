@@ -197,9 +197,9 @@ class SqlRegistry:
 
     def claim(self, attempts: Sequence[Attempt]) -> None:
         ids = [attempt.instruction_id for attempt in attempts]
-        unsent = and_(among(ATTEMPTS.c.instruction_id, ids), ATTEMPTS.c.state == SendState.NOT_SENT)
         # Attempts that never left make room for this one; their messages stay findable.
-        if self._connection.execute(select(ATTEMPTS.c.attempt).where(unsent).limit(1)).first() is not None:
+        if self._connection.execute(_FIND_UNSENT, {"ids": ids}).first() is not None:
+            unsent = and_(among(ATTEMPTS.c.instruction_id, ids), ATTEMPTS.c.state == SendState.NOT_SENT)
             kept = select(ATTEMPTS.c.instruction_id, ATTEMPTS.c.exchange_id).where(unsent, ATTEMPTS.c.exchange_id != "")
             self._connection.execute(insert(EXCHANGE_PAYMENTS).from_select(["instruction_id", "exchange_id"], kept))
             self._connection.execute(delete(ATTEMPTS).where(unsent))
@@ -229,12 +229,8 @@ class SqlRegistry:
         latest = {account: found for account in debtor_accounts if (found := self._latest_known(account))}
         if not latest:
             return {}
-        first = (
-            select(ATTEMPTS.c.instruction_id, func.min(ATTEMPTS.c.claimed_at).label("since"))
-            .where(among(ATTEMPTS.c.instruction_id, latest.values()))
-            .group_by(ATTEMPTS.c.instruction_id)
-        )
-        since = {row.instruction_id: row.since.astimezone(BANK_ZONE).date() for row in self._connection.execute(first)}
+        first = self._connection.execute(_FIRST_CLAIMED, {"ids": list(latest.values())})
+        since = {row.instruction_id: row.since.astimezone(BANK_ZONE).date() for row in first}
         return {account: KnownReference(found, since[found]) for account, found in latest.items()}
 
     def _latest_known(self, debtor_account: str) -> str | None:
@@ -242,6 +238,16 @@ class SqlRegistry:
 
 
 _FIND_ATTEMPTS = prepared(select(ATTEMPTS).where(among(ATTEMPTS.c.instruction_id, "ids")).order_by(ATTEMPTS.c.attempt))
+_FIND_UNSENT = prepared(
+    select(ATTEMPTS.c.attempt)
+    .where(among(ATTEMPTS.c.instruction_id, "ids"), ATTEMPTS.c.state == SendState.NOT_SENT)
+    .limit(literal_column("1"))
+)
+_FIRST_CLAIMED = prepared(
+    select(ATTEMPTS.c.instruction_id, func.min(ATTEMPTS.c.claimed_at).label("since"))
+    .where(among(ATTEMPTS.c.instruction_id, "ids"))
+    .group_by(ATTEMPTS.c.instruction_id)
+)
 _END_EXCHANGE = prepared(update(ATTEMPTS).where(ATTEMPTS.c.exchange_id == bindparam("of_exchange")))
 _MARK_KNOWN = prepared(
     update(ATTEMPTS)

@@ -316,6 +316,12 @@ def returns_are_known(picture: Picture) -> bool:
     return all(p.status == "RETURNED" for p in given_back) and _is_followed(picture)
 
 
+def accounts_are_open(picture: Picture, count: int) -> bool:
+    """Whether the ledger of so many accounts has begun, with the balance that the bank had then."""
+    found = picture.account.raw.execute("SELECT count(*) FROM accounts WHERE opened_on IS NOT NULL").fetchone()[0]
+    return int(found) >= count
+
+
 def days_are_read(picture: Picture, days: Collection[date]) -> bool:
     """Whether the bank's statements of these days are here for every account, proven complete and final."""
     wanted = picture.account.raw.execute("SELECT count(*) FROM accounts").fetchone()[0] * len(days)

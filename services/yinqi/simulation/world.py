@@ -103,10 +103,10 @@ def _run(story: Story, *, is_told: bool) -> Outcome:
     try:
         return loop.run_until_complete(world.run())
     finally:
-        world.end()
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0.01))
+        world.end()
         loop.close()
 
 
@@ -353,7 +353,7 @@ class World:
         violation = await self._until(checks.is_quiet)
         if violation is None:
             self._fall_asleep()
-            violation = await self._until(checks.returns_are_known)
+            violation = await self._until(self._are_returns_known)
         has_accountant = self._story.seed % _RECONCILE_EVERY == 0
         if violation is None and has_accountant:
             await self._fetch_statements()
@@ -388,8 +388,12 @@ class World:
                 except grpc.aio.AioRpcError as error:
                     self._tell("accountant", "hears {}", error_reason(error).reason or error.code().name)
 
+    def _are_returns_known(self, picture: Picture) -> bool:
+        accounts = len(accounts_of_the_company())
+        return checks.returns_are_known(picture) and checks.accounts_are_open(picture, accounts)
+
     def _is_all_known(self, picture: Picture) -> bool:
-        return checks.returns_are_known(picture) and checks.days_are_read(picture, self._days()[:-1])
+        return self._are_returns_known(picture) and checks.days_are_read(picture, self._days()[:-1])
 
     def _days(self) -> list[date]:
         first, last = BEGIN.date(), self.time.now().astimezone(BANK_ZONE).date()
