@@ -1,11 +1,11 @@
-"""SQLAlchemy Core statements on SQLite at the driver's speed.
+"""SQLAlchemy Core statements that are made once, and on SQLite run at the driver's speed.
 
-For a statement of 30 µs SQLAlchemy needs 200 to 400 µs: it builds the expression, its cache key, an execution context and a
-cursor result. Here the compiled text, the bind processors and the result processors are kept, values go to the driver's
-cursor, and rows come back as SQLAlchemy's own. What the repositories write stays SQLAlchemy Core; what does not fit (expanding IN,
-column defaults) and all of PostgreSQL, where the round trip outweighs it, goes the usual way.
+A query of two conditions costs 178 µs when it is built each time, 27 µs when it is a module's constant, and 14 µs when its
+compiled text and its types' processors are kept and the values go to the driver's cursor. The last step is taken here for all
+connections of an engine; rows come back as SQLAlchemy's own. What does not fit it (text, expanding IN, column defaults)
+and all of PostgreSQL, where the round trip outweighs it, goes the usual way.
 
-`prepared` marks a statement that is made once: it needs no cache key either.
+`prepared` marks a constant, `among` is `column in values` with one parameter and so with one plan.
 """
 
 from __future__ import annotations
