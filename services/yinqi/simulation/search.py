@@ -13,7 +13,7 @@ from yinqi.simulation.story import story_of
 from yinqi.simulation.world import Outcome, run_story
 
 _SHARE = 25  # seeds that a worker process takes at a time
-_COLLECT_EVERY = 10
+_COLLECT_EVERY = 25
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ def run_seeds(first: int, count: int, steps_max: int) -> Found:
 
 def outcomes_of(first: int, count: int, steps_max: int) -> Iterator[Outcome]:
     """Yield the outcome of each seed, in order."""
-    # Ten stories' garbage is collected at once; what was there before is not looked at again each time.
+    # Many stories' garbage is collected at once; what was there before is not looked at again each time.
     gc.collect()
     gc.freeze()
     gc.disable()
