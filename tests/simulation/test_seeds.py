@@ -66,7 +66,7 @@ def test_a_story_holds_what_it_promises() -> None:
     }  # fmt: skip
     assert all(len({order.minor_units for order in story.orders}) == len(story.orders) for story in stories)
     assert sum(len(story.orders) for story in stories) > 4 * len(stories)
-    assert {len(story.steps) for story in stories} == {6, 10, 24}
+    assert {6, 10, 24} <= {len(story.steps) for story in stories}
 
 
 def test_a_story_without_failure_cannot_be_shortened() -> None:

@@ -163,6 +163,13 @@ def _close_bank(draft: _Draft, at_s: float) -> None:
     draft.add("close_bank", at_s, seconds=round(draft.chance.uniform(1.0, 30.0), 1))
 
 
+def _second_delivery(draft: _Draft, at_s: float) -> None:
+    """A payment is ordered while the bank is away, and what is said about it goes through twice."""
+    draft.add("close_bank", at_s, seconds=round(draft.chance.uniform(0.5, 10.0), 1))
+    draft.add("message", at_s, target="payment>gateway", kind="duplicate")
+    _pay(draft, at_s + 0.1)
+
+
 def _blind(draft: _Draft, at_s: float) -> None:
     draft.add("blind", at_s, seconds=round(draft.chance.uniform(5.0, 80.0), 1))
 
@@ -182,7 +189,8 @@ _MAKERS: dict[str, Callable[[_Draft, float], None]] = {
     "message": _message,
     "cut": _cut,
     "close_bank": _close_bank,
+    "second_delivery": _second_delivery,
     "blind": _blind,
     "skew": _skew,
 }
-_WEIGHTS = (16, 3, 3, 4, 7, 12, 40, 4, 2, 4, 2)
+_WEIGHTS = (16, 3, 3, 4, 7, 12, 40, 4, 2, 3, 4, 2)
