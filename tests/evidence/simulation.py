@@ -35,6 +35,8 @@ def run(seeds: int, *, first: int, workers: int) -> None:
         f"violations {len(found.failed)}",
         flush=True,
     )
+    per_thousand = (f"{what} {1000 * count / found.seeds:,.0f}" for what, count in sorted(found.tally.items()))
+    print("  per 1,000 stories: " + "; ".join(per_thousand), flush=True)
     for outcome in found.failed[:20]:
         print(f"  {command_of(outcome.story, is_whole=True)}: {outcome.violation}", flush=True)
     assert not found.failed, f"{len(found.failed)} stories broke a promise"

@@ -97,6 +97,13 @@ def a_resend_takes_a_new_reference(patch: Patch) -> None:
     patch.setattr(CdcDialect, "make_submission", renamed)
 
 
+@planted
+def what_was_called_not_sent_may_still_be_sent(patch: Patch) -> None:
+    original = gateway_use_cases.blocks
+    patch.setattr(gateway_use_cases, "blocks", lambda earlier, attempt, _release: original(earlier, attempt))
+    patch.setattr(gateway_use_cases, "void_submissions", lambda *_: frozenset())
+
+
 # --- believing ------------------------------------------------------------------------------------------------------
 
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Row, Table, and_, bindparam, case, func, or_, select, text, update
+from sqlalchemy import (
+    Connection,
+    Insert,
+    Integer,
+    Row,
+    Table,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from yinqi.account.booking import PaymentStanding, Standing
@@ -32,6 +47,7 @@ from yinqi.account.tables import (
 )
 from yinqi.kernel.money import Money
 from yinqi.runtime.feed import append
+from yinqi.runtime.statements import among, prepared
 
 # Below SQLite's limit of variables in one statement (32,766).
 _CHUNK = 10_000
@@ -72,26 +88,11 @@ class SqlBooks:
         return self._accounts(identifications, lock=True)
 
     def _accounts(self, identifications: Sequence[str], *, lock: bool) -> list[Account]:
-        query = select(accounts).order_by(accounts.c.identification)
-        if identifications:
-            query = query.where(accounts.c.identification.in_(set(identifications)))
-        return [_account(row) for row in self._connection.execute(query.with_for_update() if lock else query)]
+        query = _ACCOUNTS[bool(identifications), lock]
+        given = {"ids": sorted(set(identifications))} if identifications else None
+        return [_account(row) for row in self._connection.execute(query, given)]
 
     def save_bank_balances(self, balances: Sequence[BankBalance], recorded_at: datetime) -> None:
-        statement = (
-            update(accounts)
-            .where(accounts.c.identification == bindparam("account"))
-            .values(
-                bank_booked_minor_units=bindparam("booked"),
-                bank_available_minor_units=bindparam("available"),
-                bank_as_of=bindparam("as_of"),
-                bank_date=bindparam("day"),
-                bank_date_since=case(
-                    (accounts.c.bank_date == bindparam("day"), accounts.c.bank_date_since),
-                    else_=bindparam("recorded_at", type_=accounts.c.bank_date_since.type),
-                ),
-            )
-        )
         rows = [
             {
                 "account": b.account,
@@ -104,7 +105,7 @@ class SqlBooks:
             for b in sorted(balances, key=lambda b: b.account)
         ]
         if rows:
-            self._connection.execute(statement, rows)
+            self._connection.execute(_SAVE_BANK_BALANCE, rows)
 
     def save_opened(self, opened_on: Mapping[str, date]) -> None:
         statement = (
@@ -123,8 +124,7 @@ class SqlBooks:
     def find_standings(self, instruction_ids: Sequence[str]) -> dict[str, PaymentStanding]:
         found: dict[str, PaymentStanding] = {}
         for chunk in _chunks(list(instruction_ids)):
-            query = select(payment_standings).where(payment_standings.c.instruction_id.in_(chunk))
-            for row in self._connection.execute(query):
+            for row in self._connection.execute(_FIND_STANDINGS, {"ids": chunk}):
                 found[row.instruction_id] = PaymentStanding(
                     row.instruction_id,
                     row.account,
@@ -136,13 +136,8 @@ class SqlBooks:
         return found
 
     def save_standings(self, standings: Sequence[PaymentStanding]) -> None:
-        insert = self._insert(payment_standings)
-        statement = insert.on_conflict_do_update(
-            index_elements=["instruction_id"],
-            set_={"standing": insert.excluded.standing, "hold_count": insert.excluded.hold_count},
-        )
         self._execute_many(
-            statement,
+            _SAVE_STANDING[self._connection.dialect.name],
             [
                 {
                     "instruction_id": s.instruction_id,
@@ -158,10 +153,8 @@ class SqlBooks:
         )
 
     def find_opening_dates(self, identifications: Iterable[str]) -> dict[str, date]:
-        query = select(accounts.c.identification, accounts.c.opened_on).where(
-            accounts.c.identification.in_(list(identifications)), accounts.c.opened_on.is_not(None)
-        )
-        return {row.identification: row.opened_on for row in self._connection.execute(query)}
+        rows = self._connection.execute(_FIND_OPENED, {"ids": list(identifications)})
+        return {row.identification: row.opened_on for row in rows}
 
     def add_transactions(self, transactions: Sequence[Transaction], recorded_at: datetime) -> None:
         rows = [
@@ -178,7 +171,7 @@ class SqlBooks:
             for t in transactions
             for posting in t.postings
         ]
-        self._execute_many(self._insert(ledger_postings), rows)
+        self._execute_many(_ADD_POSTINGS, rows)
         self._add_to_balances(rows)
 
     def _add_to_balances(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -186,13 +179,8 @@ class SqlBooks:
         for row in rows:
             key = row["ledger_account"], row["currency"]
             sums[key] = sums.get(key, 0) + row["minor_units"]
-        insert = self._insert(ledger_balances)
-        statement = insert.on_conflict_do_update(
-            index_elements=["ledger_account", "currency"],
-            set_={"minor_units": ledger_balances.c.minor_units + insert.excluded.minor_units},
-        )
         self._execute_many(
-            statement,
+            _ADD_TO_BALANCE[self._connection.dialect.name],
             [
                 {"ledger_account": account, "currency": currency, "minor_units": units}
                 for (account, currency), units in sorted(sums.items())
@@ -215,14 +203,14 @@ class SqlBooks:
         }
 
     def _balances_now(self, names: Sequence[str]) -> dict[tuple[str, str], int]:
-        query = select(ledger_balances).where(ledger_balances.c.ledger_account.in_(names))
+        query = select(ledger_balances).where(among(ledger_balances.c.ledger_account, names))
         return {(row.ledger_account, row.currency): row.minor_units for row in self._connection.execute(query)}
 
     def _balances_at(self, names: Sequence[str], at: date) -> dict[tuple[str, str], int]:
         table = ledger_postings.c
         query = (
             select(table.ledger_account, table.currency, func.sum(table.minor_units).label("minor_units"))
-            .where(table.ledger_account.in_(names), table.booking_date <= at)
+            .where(among(table.ledger_account, names), table.booking_date <= at)
             .group_by(table.ledger_account, table.currency)
         )
         return {(row.ledger_account, row.currency): int(row.minor_units) for row in self._connection.execute(query)}
@@ -250,12 +238,8 @@ class SqlBooks:
     # --- statements -------------------------------------------------------------------------------------------------
 
     def find_statement(self, account: str, source: str, statement_id: str) -> Statement | None:
-        query = select(statements).where(
-            statements.c.account == account,
-            statements.c.source == source,
-            statements.c.statement_id == statement_id,
-        )
-        row = self._connection.execute(query).one_or_none()
+        key = {"of_account": account, "of_source": source, "of_id": statement_id}
+        row = self._connection.execute(_FIND_STATEMENT, key).one_or_none()
         return None if row is None else _statement(row)
 
     def list_statements(self, identifications: Sequence[str], since: date) -> list[Statement]:
@@ -264,17 +248,13 @@ class SqlBooks:
 
     def statements_touching(self, identifications: Sequence[str], day: date) -> list[Statement]:
         query = select(statements).where(
-            statements.c.account.in_(list(identifications)),
+            among(statements.c.account, list(identifications)),
             or_(statements.c.from_date == day, statements.c.to_date == day),
         )
         return [_statement(row) for row in self._connection.execute(query)]
 
     def save_statement(self, statement: Statement) -> None:
-        insert = self._insert(statements)
-        keys = ("account", "source", "statement_id")
-        row = _statement_row(statement)
-        changes = {name: insert.excluded[name] for name in row if name not in keys}
-        self._connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changes), [row])
+        self._connection.execute(_SAVE_STATEMENT[self._connection.dialect.name], [_statement_row(statement)])
 
     def known_entries(self, account: str, entries: Sequence[StatementEntry]) -> KnownEntries:
         known: dict[tuple[date, str], dict[str, int]] = {}
@@ -349,9 +329,76 @@ class SqlBooks:
 
 def read_entries_after(connection: Connection, after: int, limit: int) -> list[RecordedEntry]:
     """Return up to `limit` entries of the feed above a sequence, ascending (for runtime.feed.Feed)."""
-    table = statement_entries.c
-    query = select(statement_entries).where(table.sequence > after).order_by(table.sequence).limit(limit)
-    return [_recorded_entry(row) for row in connection.execute(query)]
+    return [_recorded_entry(row) for row in connection.execute(_ENTRIES_AFTER, {"after": after, "limit": limit})]
+
+
+# --- statements that every booking and every page of a statement runs ----------------------------------------------
+
+_OF_ACCOUNTS = select(accounts).order_by(accounts.c.identification)
+_NAMED_ACCOUNTS = _OF_ACCOUNTS.where(among(accounts.c.identification, "ids"))
+_ACCOUNTS = {  # by: some only, locked
+    (False, False): prepared(_OF_ACCOUNTS),
+    (True, False): prepared(_NAMED_ACCOUNTS),
+    (False, True): prepared(_OF_ACCOUNTS.with_for_update()),
+    (True, True): prepared(_NAMED_ACCOUNTS.with_for_update()),
+}
+_SAVE_BANK_BALANCE = prepared(
+    update(accounts)
+    .where(accounts.c.identification == bindparam("account"))
+    .values(
+        bank_booked_minor_units=bindparam("booked"),
+        bank_available_minor_units=bindparam("available"),
+        bank_as_of=bindparam("as_of"),
+        bank_date=bindparam("day"),
+        bank_date_since=case(
+            (accounts.c.bank_date == bindparam("day"), accounts.c.bank_date_since),
+            else_=bindparam("recorded_at", type_=accounts.c.bank_date_since.type),
+        ),
+    )
+)
+_FIND_STANDINGS = prepared(select(payment_standings).where(among(payment_standings.c.instruction_id, "ids")))
+_FIND_OPENED = prepared(
+    select(accounts.c.identification, accounts.c.opened_on).where(
+        among(accounts.c.identification, "ids"), accounts.c.opened_on.is_not(None)
+    )
+)
+_FIND_STATEMENT = prepared(
+    select(statements).where(
+        statements.c.account == bindparam("of_account"),
+        statements.c.source == bindparam("of_source"),
+        statements.c.statement_id == bindparam("of_id"),
+    )
+)
+_ADD_POSTINGS = prepared(insert(ledger_postings))
+_ENTRIES_AFTER = prepared(
+    select(statement_entries)
+    .where(statement_entries.c.sequence > bindparam("after"))
+    .order_by(statement_entries.c.sequence)
+    .limit(bindparam("limit", type_=Integer))
+)
+
+
+def _upserts(table: Table, keys: Sequence[str], changes: Callable[[Any], Mapping[str, Any]]) -> dict[str, Any]:
+    """Return, by dialect, an insert that changes the row instead where there is one."""
+    inserts: dict[str, Any] = {"postgresql": postgresql.insert(table), "sqlite": sqlite.insert(table)}
+    return {
+        name: prepared(new.on_conflict_do_update(index_elements=keys, set_=changes(new.excluded)))
+        for name, new in inserts.items()
+    }
+
+
+_SAVE_STANDING = _upserts(
+    payment_standings, ["instruction_id"], lambda new: {"standing": new.standing, "hold_count": new.hold_count}
+)
+_ADD_TO_BALANCE = _upserts(
+    ledger_balances,
+    ["ledger_account", "currency"],
+    lambda new: {"minor_units": ledger_balances.c.minor_units + new.minor_units},
+)
+_STATEMENT_KEY = ("account", "source", "statement_id")
+_SAVE_STATEMENT = _upserts(
+    statements, _STATEMENT_KEY, lambda new: {c.name: new[c.name] for c in statements.c if c.name not in _STATEMENT_KEY}
+)
 
 
 def _chunks(items: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from yinqi.cli.connection import console
 
@@ -28,7 +29,7 @@ def simulate(
     from yinqi.simulation.search import search
     from yinqi.simulation.shrink import shrink
     from yinqi.simulation.story import story_of
-    from yinqi.simulation.telling import tell
+    from yinqi.simulation.telling import tell, tell_tally
     from yinqi.simulation.world import Outcome, run_story
 
     def tell_failure(outcome: Outcome) -> None:
@@ -48,13 +49,23 @@ def simulate(
         raise typer.Exit(outcome.violation is not None)
     began = asyncio.new_event_loop()
     start_s = began.time()
-    with console.status("…") as status:
+    with Progress(
+        TextColumn("{task.completed}/{task.total} stories 个故事"),
+        BarColumn(),
+        TextColumn("{task.fields[broken]} broken 违反"),
+        TimeElapsedColumn(),
+        TextColumn("→"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        bar = progress.add_task("", total=seeds, broken=0)
         found = search(
             seed,
             seeds,
             steps,
             workers=min(workers, seeds),
-            on_progress=lambda run, failed: status.update(f"{run} stories, {failed} broken"),
+            on_progress=lambda run, failed: progress.update(bar, completed=run, broken=failed),
         )
     minutes = (began.time() - start_s) / 60
     began.close()
@@ -62,6 +73,8 @@ def simulate(
         f"{found.seeds} stories, {found.payments} payments, {len(found.failed)} broken; "
         f"{found.seeds / minutes:.0f} stories a minute"
     )
+    if not quiet:
+        tell_tally(console, found.tally, found.seeds)
     if found.failed:
         console.print("broken seeds: " + ", ".join(str(outcome.story.seed) for outcome in found.failed[:50]))
         tell_failure(found.failed[0])

@@ -28,12 +28,22 @@ class ResendRefused(FailedPrecondition):
     """The evidence for another attempt does not hold. Nothing of the call was sent. Query again; never resend."""
 
 
-def blocks(earlier: Iterable[Attempt], attempt: int) -> bool:
-    """Return whether attempt number `attempt` must not be sent: it, or a later one, may already have left."""
+def blocks(earlier: Iterable[Attempt], attempt: int, release: int = 0) -> bool:
+    """Return whether attempt number `attempt` must not be sent.
+
+    It, or a later one, may already have left; or this very release of it was once called NOT_SENT: the caller acts on
+    that word, and a second delivery of the same call must not prove it wrong.
+    """
     return any(
-        other.attempt > attempt or (other.attempt == attempt and other.state is not SendState.NOT_SENT)
+        other.attempt > attempt
+        or (other.attempt == attempt and (_may_have_left(other) or 0 < release <= other.release))
         for other in earlier
     )
+
+
+def may_have_left(earlier: Iterable[Attempt], attempt: int) -> bool:
+    """Return whether attempt number `attempt`, or a later one, may have left, so that nobody may call it NOT_SENT."""
+    return any(other.attempt > attempt or (other.attempt == attempt and _may_have_left(other)) for other in earlier)
 
 
 def require_proof(

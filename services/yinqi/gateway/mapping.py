@@ -52,6 +52,7 @@ def submission_from(message: gateway_pb2.Submission) -> Submission:
         instruction=instruction_from(message.instruction),
         traceparent=message.traceparent,
         resend_proof=_proof_from(message.resend_proof) if message.HasField("resend_proof") else None,
+        release=message.release,
     )
 
 

@@ -119,6 +119,7 @@ class Submission:
 
     Attributes:
         route: the channel chosen for this attempt; None: as ordered. Not part of the order.
+        release: the caller's count of its intentions to send, never used twice; 0: it does not count.
     """
 
     instruction_id: str
@@ -127,6 +128,7 @@ class Submission:
     traceparent: str = ""
     resend_proof: NotFoundProof | None = None
     route: Channel | None = None
+    release: int = 0
 
     def __post_init__(self) -> None:
         _require_reference(self.instruction_id)
@@ -134,6 +136,8 @@ class Submission:
             raise InvalidRequest(
                 "ATTEMPT_INVALID", f"attempt: 1 to {ATTEMPTS_MAX}.", f"提交次数须为 1 至 {ATTEMPTS_MAX}。"
             )
+        if self.release < 0:
+            raise InvalidRequest("RELEASE_INVALID", "release: 0 or more.", "放行次数不得为负。")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +231,7 @@ class SendState(enum.StrEnum):
     """What became of one attempt to send one payment (registry)."""
 
     SENDING = "SENDING"  # committed before the first byte leaves; found after a crash it means "in doubt"
-    NOT_SENT = "NOT_SENT"  # no byte left; the same attempt may go again
+    NOT_SENT = "NOT_SENT"  # no byte left; the same attempt may go again, under a later release
     IN_DOUBT = "IN_DOUBT"  # bytes left, no verified answer, or the bank does not know
     ACCEPTED = "ACCEPTED"  # a verified answer says the bank has it
     REFUSED = "REFUSED"  # a verified answer refused this line for good
@@ -242,6 +246,7 @@ class Attempt:
         exchange_id: names the request and the answer in the archive.
         claimed_at: when the intention was committed. ended_at: when the answer came or was given up; None: crashed.
         known_at: last verified answer that showed the bank has it.
+        release: the caller's count under which it was made; 0: the caller does not count.
     """
 
     instruction_id: str
@@ -256,6 +261,7 @@ class Attempt:
     claimed_at: datetime
     ended_at: datetime | None = None
     known_at: datetime | None = None
+    release: int = 0
 
 
 @dataclass(frozen=True, slots=True)

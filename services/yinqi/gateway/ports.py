@@ -235,7 +235,7 @@ class Registry(Protocol):
         ...
 
     def claim(self, attempts: Sequence[Attempt]) -> None:
-        """Record intentions to send. A row in state NOT_SENT is replaced; its exchange stays linked.
+        """Record intentions to send, or that one will never be. A row in state NOT_SENT is replaced; its exchange stays linked.
 
         Raises an integrity error if another caller was faster: the whole transaction is undone.
         """

@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -49,8 +51,10 @@ from yinqi.gateway.slots import Slot
 from yinqi.gateway.status import BankStatus
 from yinqi.kernel.clock import BANK_ZONE
 from yinqi.kernel.money import Money
+from yinqi.runtime.bulk_insert import insert_rows
 from yinqi.runtime.columns import UtcTimestamp
 from yinqi.runtime.feed import append, event_table, flush
+from yinqi.runtime.statements import among, prepared
 
 METADATA = MetaData()
 _MESSAGES_MAX = 1_000
@@ -73,6 +77,7 @@ ATTEMPTS = Table(
     Column("claimed_at", UtcTimestamp, nullable=False),
     Column("ended_at", UtcTimestamp),
     Column("known_at", UtcTimestamp),
+    Column("release", Integer, nullable=False),
     Index("gateway_attempts_by_exchange", "exchange_id"),
     Index("gateway_attempts_by_known", "debtor_account", "known_at"),
 )
@@ -186,26 +191,25 @@ class SqlRegistry:
 
     def find(self, instruction_ids: Sequence[str]) -> dict[str, list[Attempt]]:
         found: dict[str, list[Attempt]] = {}
-        query = select(ATTEMPTS).where(ATTEMPTS.c.instruction_id.in_(instruction_ids)).order_by(ATTEMPTS.c.attempt)
-        for row in self._connection.execute(query).mappings():
+        for row in self._connection.execute(_FIND_ATTEMPTS, {"ids": instruction_ids}).mappings():
             found.setdefault(row["instruction_id"], []).append(_attempt(row))
         return found
 
     def claim(self, attempts: Sequence[Attempt]) -> None:
         ids = [attempt.instruction_id for attempt in attempts]
-        unsent = and_(ATTEMPTS.c.instruction_id.in_(ids), ATTEMPTS.c.state == SendState.NOT_SENT)
         # Attempts that never left make room for this one; their messages stay findable.
-        kept = select(ATTEMPTS.c.instruction_id, ATTEMPTS.c.exchange_id).where(unsent)
-        if self._connection.execute(kept.limit(1)).first() is not None:
+        if self._connection.execute(_FIND_UNSENT, {"ids": ids}).first() is not None:
+            unsent = and_(among(ATTEMPTS.c.instruction_id, ids), ATTEMPTS.c.state == SendState.NOT_SENT)
+            kept = select(ATTEMPTS.c.instruction_id, ATTEMPTS.c.exchange_id).where(unsent, ATTEMPTS.c.exchange_id != "")
             self._connection.execute(insert(EXCHANGE_PAYMENTS).from_select(["instruction_id", "exchange_id"], kept))
             self._connection.execute(delete(ATTEMPTS).where(unsent))
-        self._connection.execute(insert(ATTEMPTS), [_attempt_row(attempt) for attempt in attempts])
+        insert_rows(self._connection, ATTEMPTS, [_attempt_row(attempt) for attempt in attempts])
 
     def end_exchange(self, exchange_id: str, state: SendState, at: datetime) -> None:
         values: dict[str, Any] = {"state": state, "ended_at": at}
         if state is SendState.ACCEPTED:
             values["known_at"] = at
-        self._connection.execute(update(ATTEMPTS).where(ATTEMPTS.c.exchange_id == exchange_id).values(values))
+        self._connection.execute(_END_EXCHANGE, values | {"of_exchange": exchange_id})
 
     def end_lines(self, exchange_id: str, states: Mapping[str, SendState], at: datetime) -> None:
         for state in sorted(set(states.values())):
@@ -219,29 +223,43 @@ class SqlRegistry:
 
     def mark_known(self, instruction_ids: Sequence[str], at: datetime) -> None:
         if instruction_ids:
-            unknown = and_(ATTEMPTS.c.instruction_id.in_(instruction_ids), ATTEMPTS.c.known_at.is_(None))
-            self._connection.execute(update(ATTEMPTS).where(unknown).values(known_at=at))
+            self._connection.execute(_MARK_KNOWN, {"ids": instruction_ids, "at": at})
 
     def known_references(self, debtor_accounts: Sequence[str]) -> dict[str, KnownReference]:
         latest = {account: found for account in debtor_accounts if (found := self._latest_known(account))}
         if not latest:
             return {}
-        first = (
-            select(ATTEMPTS.c.instruction_id, func.min(ATTEMPTS.c.claimed_at).label("since"))
-            .where(ATTEMPTS.c.instruction_id.in_(latest.values()))
-            .group_by(ATTEMPTS.c.instruction_id)
-        )
-        since = {row.instruction_id: row.since.astimezone(BANK_ZONE).date() for row in self._connection.execute(first)}
+        first = self._connection.execute(_FIRST_CLAIMED, {"ids": list(latest.values())})
+        since = {row.instruction_id: row.since.astimezone(BANK_ZONE).date() for row in first}
         return {account: KnownReference(found, since[found]) for account, found in latest.items()}
 
     def _latest_known(self, debtor_account: str) -> str | None:
-        query = (
-            select(ATTEMPTS.c.instruction_id)
-            .where(ATTEMPTS.c.debtor_account == debtor_account, ATTEMPTS.c.known_at.is_not(None))
-            .order_by(ATTEMPTS.c.known_at.desc())
-            .limit(1)
-        )
-        return self._connection.execute(query).scalar()
+        return self._connection.execute(_LATEST_KNOWN, {"of_account": debtor_account}).scalar()
+
+
+_FIND_ATTEMPTS = prepared(select(ATTEMPTS).where(among(ATTEMPTS.c.instruction_id, "ids")).order_by(ATTEMPTS.c.attempt))
+_FIND_UNSENT = prepared(
+    select(ATTEMPTS.c.attempt)
+    .where(among(ATTEMPTS.c.instruction_id, "ids"), ATTEMPTS.c.state == SendState.NOT_SENT)
+    .limit(literal_column("1"))
+)
+_FIRST_CLAIMED = prepared(
+    select(ATTEMPTS.c.instruction_id, func.min(ATTEMPTS.c.claimed_at).label("since"))
+    .where(among(ATTEMPTS.c.instruction_id, "ids"))
+    .group_by(ATTEMPTS.c.instruction_id)
+)
+_END_EXCHANGE = prepared(update(ATTEMPTS).where(ATTEMPTS.c.exchange_id == bindparam("of_exchange")))
+_MARK_KNOWN = prepared(
+    update(ATTEMPTS)
+    .where(among(ATTEMPTS.c.instruction_id, "ids"), ATTEMPTS.c.known_at.is_(None))
+    .values(known_at=bindparam("at"))
+)
+_LATEST_KNOWN = prepared(
+    select(ATTEMPTS.c.instruction_id)
+    .where(ATTEMPTS.c.debtor_account == bindparam("of_account"), ATTEMPTS.c.known_at.is_not(None))
+    .order_by(ATTEMPTS.c.known_at.desc())
+    .limit(literal_column("1"))
+)
 
 
 class SqlArchive:
@@ -265,16 +283,15 @@ class SqlArchive:
             "is_verified": message.is_verified,
             "failure": message.failure,
         }
-        self._connection.execute(insert(MESSAGES), row)
+        insert_rows(self._connection, MESSAGES, [row])
 
     def link(self, exchange_id: str, instruction_ids: Sequence[str]) -> None:
         rows = [{"exchange_id": exchange_id, "instruction_id": one} for one in dict.fromkeys(instruction_ids)]
-        if rows:
-            self._connection.execute(insert(EXCHANGE_PAYMENTS), rows)
+        insert_rows(self._connection, EXCHANGE_PAYMENTS, rows)
 
     def add_absences(self, absences: Sequence[Absence]) -> None:
         if absences:
-            self._connection.execute(insert(ABSENCES), [_absence_row(absence) for absence in absences])
+            insert_rows(self._connection, ABSENCES, [_absence_row(absence) for absence in absences])
 
     def find_absences(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Absence]:
         if not keys:
@@ -311,18 +328,15 @@ class SqlNotices:
         self._connection = connection
 
     def find(self, profile: str, number: str) -> NoticeSeen | None:
-        its = (NOTICES.c.profile == profile, NOTICES.c.number == number)
-        content = self._connection.execute(select(NOTICES.c.content_digest).where(*its)).scalar()
+        its = {"of_profile": profile, "of_number": number}
+        content = self._connection.execute(_FIND_NOTICE, its).scalar()
         if content is None:
             return None
-        signatures = select(NOTICE_SIGNATURES.c.signature_digest).where(
-            NOTICE_SIGNATURES.c.profile == profile, NOTICE_SIGNATURES.c.number == number
-        )
-        return NoticeSeen(content, frozenset(self._connection.execute(signatures).scalars()))
+        return NoticeSeen(content, frozenset(self._connection.execute(_FIND_SIGNATURES, its).scalars()))
 
     def add(self, profile: str, notice: Notice, at: datetime) -> None:
         row = {"profile": profile, "number": notice.number, "content_digest": notice.content_digest}
-        self._connection.execute(insert(NOTICES), row)
+        insert_rows(self._connection, NOTICES, [row])
         self.add_signature(profile, notice, at)
 
     def add_signature(self, profile: str, notice: Notice, at: datetime) -> None:
@@ -332,11 +346,10 @@ class SqlNotices:
             "signature_digest": notice.signature_digest,
             "recorded_at": at,
         }
-        self._connection.execute(insert(NOTICE_SIGNATURES), row)
+        insert_rows(self._connection, NOTICE_SIGNATURES, [row])
 
     def newest(self, instruction_ids: Sequence[str]) -> dict[str, PaymentRecord]:
-        query = select(NOTICE_RECORDS).where(NOTICE_RECORDS.c.instruction_id.in_(instruction_ids))
-        rows = self._connection.execute(query).all()
+        rows = self._connection.execute(_NEWEST_RECORDS, {"ids": instruction_ids}).all()
         return {
             row.instruction_id: PaymentRecord(
                 row.instruction_id, row.record_number, "", "", None, BankStatus(row.status)
@@ -347,13 +360,12 @@ class SqlNotices:
     def set_newest(self, records: Sequence[PaymentRecord]) -> None:
         if not records:
             return
-        ids = [record.instruction_id for record in records]
-        self._connection.execute(delete(NOTICE_RECORDS).where(NOTICE_RECORDS.c.instruction_id.in_(ids)))
+        self._connection.execute(_FORGET_RECORDS, {"ids": [record.instruction_id for record in records]})
         rows = [
             {"instruction_id": one.instruction_id, "record_number": one.record_number, "status": one.status}
             for one in records
         ]
-        self._connection.execute(insert(NOTICE_RECORDS), rows)
+        insert_rows(self._connection, NOTICE_RECORDS, rows)
 
     def append(self, events: Sequence[NoticeEvent]) -> None:
         append(self._connection, NOTICE_EVENTS, [_notice_event_row(event) for event in events])
@@ -364,10 +376,25 @@ class SqlNotices:
         return int(self._connection.execute(select(func.count()).where(refused)).scalar_one())
 
 
+def _of_notice(table: Table) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return table.c.profile == bindparam("of_profile"), table.c.number == bindparam("of_number")
+
+
+_FIND_NOTICE = prepared(select(NOTICES.c.content_digest).where(*_of_notice(NOTICES)))
+_FIND_SIGNATURES = prepared(select(NOTICE_SIGNATURES.c.signature_digest).where(*_of_notice(NOTICE_SIGNATURES)))
+_NEWEST_RECORDS = prepared(select(NOTICE_RECORDS).where(among(NOTICE_RECORDS.c.instruction_id, "ids")))
+_FORGET_RECORDS = prepared(delete(NOTICE_RECORDS).where(among(NOTICE_RECORDS.c.instruction_id, "ids")))
+_EVENTS_AFTER = prepared(
+    select(NOTICE_EVENTS)
+    .where(NOTICE_EVENTS.c.sequence > bindparam("after"))
+    .order_by(NOTICE_EVENTS.c.sequence)
+    .limit(bindparam("limit", type_=Integer))
+)
+
+
 def read_notice_events(connection: Connection, after: int, limit: int) -> list[NoticeEvent]:
     """Return up to `limit` events after a sequence, ascending."""
-    query = select(NOTICE_EVENTS).where(NOTICE_EVENTS.c.sequence > after)
-    rows = connection.execute(query.order_by(NOTICE_EVENTS.c.sequence).limit(limit)).mappings()
+    rows = connection.execute(_EVENTS_AFTER, {"after": after, "limit": limit}).mappings()
     return [_notice_event(row) for row in rows]
 
 
@@ -390,45 +417,49 @@ class SqlSlots:
     def add(self, profile: str, call_class: str, slots: Sequence[Slot]) -> None:
         """Add calls at the positions that `lock` reserved for them."""
         rows = [{"profile": profile, "call_class": call_class, **asdict(slot)} for slot in slots]
-        if rows:
-            self._connection.execute(_ADD_SLOTS, rows)
+        insert_rows(self._connection, SLOTS, rows)
 
     def take(self, ticket_ids: Sequence[str]) -> None:
         """Mark calls as begun."""
         if ticket_ids:
-            self._connection.execute(update(SLOTS).where(SLOTS.c.ticket_id.in_(ticket_ids)).values(is_taken=True))
+            self._connection.execute(_TAKE_SLOTS, {"ticket_ids": ticket_ids})
 
     def renew(self, ticket_ids: Sequence[str], leased_until: datetime) -> None:
         """Say that the calls' process lives."""
         if ticket_ids:
-            ours = SLOTS.c.ticket_id.in_(ticket_ids)
-            self._connection.execute(update(SLOTS).where(ours).values(leased_until=leased_until))
+            self._connection.execute(_RENEW_SLOTS, {"ticket_ids": ticket_ids, "until": leased_until})
 
     def remove(self, ticket_ids: Sequence[str]) -> None:
         """Forget calls."""
         if ticket_ids:
-            self._connection.execute(_REMOVE_SLOTS, {"ticket_ids": list(ticket_ids)})
+            self._connection.execute(_REMOVE_SLOTS, {"ticket_ids": ticket_ids})
 
 
 # Every call of a bank runs these: they are made once.
-_ADD_SLOTS = insert(SLOTS)
-_FIND_SLOTS = select(
-    SLOTS.c.ticket_id,
-    SLOTS.c.position,
-    SLOTS.c.company,
-    SLOTS.c.holder,
-    SLOTS.c.is_taken,
-    SLOTS.c.leased_until,
-).where(SLOTS.c.profile == bindparam("of_profile"), SLOTS.c.call_class == bindparam("of_class"))
-_REMOVE_SLOTS = delete(SLOTS).where(SLOTS.c.ticket_id.in_(bindparam("ticket_ids", expanding=True)))
+_FIND_SLOTS = prepared(
+    select(
+        SLOTS.c.ticket_id,
+        SLOTS.c.position,
+        SLOTS.c.company,
+        SLOTS.c.holder,
+        SLOTS.c.is_taken,
+        SLOTS.c.leased_until,
+    ).where(SLOTS.c.profile == bindparam("of_profile"), SLOTS.c.call_class == bindparam("of_class"))
+)
+_NAMED = among(SLOTS.c.ticket_id, "ticket_ids")
+_TAKE_SLOTS = prepared(update(SLOTS).where(_NAMED).values(is_taken=True))
+_RENEW_SLOTS = prepared(update(SLOTS).where(_NAMED).values(leased_until=bindparam("until")))
+_REMOVE_SLOTS = prepared(delete(SLOTS).where(_NAMED))
 
 
 def _count_places(insert_or_update: Callable[..., Any]) -> Any:
     counted = insert_or_update(SLOT_POOLS)
-    return counted.on_conflict_do_update(
-        index_elements=["profile", "call_class"],
-        set_={"last_position": SLOT_POOLS.c.last_position + counted.excluded.last_position},
-    ).returning(SLOT_POOLS.c.last_position)
+    return prepared(
+        counted.on_conflict_do_update(
+            index_elements=["profile", "call_class"],
+            set_={"last_position": SLOT_POOLS.c.last_position + counted.excluded.last_position},
+        ).returning(SLOT_POOLS.c.last_position)
+    )
 
 
 _COUNT_PLACES = {"postgresql": _count_places(postgresql.insert), "sqlite": _count_places(sqlite.insert)}
@@ -494,6 +525,7 @@ def _attempt_row(attempt: Attempt) -> dict[str, Any]:
         "claimed_at": attempt.claimed_at,
         "ended_at": attempt.ended_at,
         "known_at": attempt.known_at,
+        "release": attempt.release,
     }
 
 
@@ -511,6 +543,7 @@ def _attempt(row: RowMapping) -> Attempt:
         claimed_at=row["claimed_at"],
         ended_at=row["ended_at"],
         known_at=row["known_at"],
+        release=row["release"],
     )
 
 

@@ -12,7 +12,7 @@ import structlog
 
 from yinqi.gateway import use_cases
 from yinqi.gateway.batching import Lines, by_kind, check_totals, parts, trains
-from yinqi.gateway.decisions import ALREADY_SUBMITTED, paced
+from yinqi.gateway.decisions import ALREADY_SUBMITTED, ResendRefused, paced
 from yinqi.gateway.exchange import Bank, BankCaller, Exchange, Step
 from yinqi.gateway.limits import Ticket, run_all
 from yinqi.gateway.model import (
@@ -33,12 +33,13 @@ from yinqi.gateway.repository import SqlStore
 from yinqi.gateway.routing import Obstacle
 from yinqi.gateway.status import BankStatus
 from yinqi.kernel.clock import Clock
-from yinqi.kernel.errors import YinqiError
+from yinqi.kernel.errors import Overloaded, YinqiError
 from yinqi.runtime.database import Database
 
 _log = structlog.get_logger(__name__)
 _CLAIMS_MAX = 5
 _NEVER = datetime.max.replace(tzinfo=UTC)
+_ACCOUNT_CHARACTERS_MAX = 35
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +91,69 @@ class Submitter:
             Overloaded: too many calls wait for a bank. Nothing was sent.
         """
         check_totals(submissions, control_totals)
-        standing = await self._database.read(
-            lambda connection: use_cases.examine_submissions(submissions, self._profiles, SqlStore(connection))
-        )
         reports: Reports = {}
-        trains = self._trains(self._sendable(submissions, standing.blocked, reports))
-        tickets = await self._reserve(trains)
+        try:
+            standing = await self._database.read(
+                lambda connection: use_cases.examine_submissions(submissions, self._profiles, SqlStore(connection))
+            )
+            trains = self._trains(self._sendable(submissions, standing.blocked, reports))
+            tickets = await self._reserve(trains)
+        except (ResendRefused, Overloaded) as error:
+            reports = self._unsent(submissions, error)
+            if not await self._void(submissions, reports):
+                raise
+            return self._in_order(submissions, reports)
         sent = [self._send(train, ticket, standing.counts) for train, ticket in zip(trains, tickets, strict=True)]
         for found in await run_all(sent, tickets):
             reports.update(found)
+        await self._void(submissions, reports)
         return self._in_order(submissions, reports)
 
     async def drain(self) -> None:
         """Wait for the messages that are on their way."""
         while self._running:
             await asyncio.wait(set(self._running))
+
+    async def _void(self, submissions: Sequence[Submission], reports: Reports) -> bool:
+        """Record that what was not sent will not be, under this release; return whether a report had to change.
+
+        NOT_SENT is said only of what is on record: until then another delivery of the same call may still send it.
+        """
+        unsent = [one for one in submissions if one.release and _is_unsent(reports[one.instruction_id])]
+        if not unsent:
+            return False
+        attempts = list({one.instruction_id: self._voided(one) for one in unsent}.values())
+        try:
+            left = await self._database.run(lambda c: use_cases.void_submissions(attempts, SqlStore(c)))
+        except YinqiError as error:
+            _log.error("what was not sent could not be recorded", reason=error.reason, lines=len(attempts))
+            at, text = self._clock.now(), "not on record whether it may still be sent; query it 请查询"
+            for attempt in attempts:
+                reports[attempt.instruction_id] = StatusReport(
+                    attempt.instruction_id, BankStatus.UNKNOWN, at, "NOT_SENT_NOT_RECORDED", reason_text=text
+                )
+            return True
+        reports |= {instruction_id: self._already(instruction_id) for instruction_id in left}
+        return bool(left)
+
+    def _voided(self, line: Submission) -> Attempt:
+        account, now = self._profiles.account(line.instruction.debtor_account), self._clock.now()
+        return Attempt(
+            instruction_id=line.instruction_id,
+            attempt=line.attempt,
+            state=SendState.NOT_SENT,
+            profile=account.profile if account else "",
+            debtor_account=account.identification if account else "",
+            creditor_account=line.instruction.creditor_account[
+                :_ACCOUNT_CHARACTERS_MAX
+            ],  # it may be refused for its length
+            amount=line.instruction.amount,
+            content_digest=line.instruction.digest(),
+            exchange_id="",
+            claimed_at=now,
+            ended_at=now,
+            release=line.release,
+        )
 
     def _sendable(
         self, submissions: Sequence[Submission], blocked: frozenset[str], reports: Reports
@@ -273,6 +322,15 @@ class Submitter:
             for line in batch.lines
         }
 
+    def _unsent(self, submissions: Sequence[Submission], error: YinqiError) -> Reports:
+        at = self._clock.now()
+        return {
+            one.instruction_id: StatusReport(
+                one.instruction_id, BankStatus.NOT_SENT, at, error.reason, reason_text=error.message
+            )
+            for one in submissions
+        }
+
     def _refused(self, instruction_id: str, refusal: Refusal) -> StatusReport:
         text = f"{refusal.violation.description} {refusal.violation.description_zh}"
         return StatusReport(
@@ -315,6 +373,11 @@ class Submitter:
         return paced(report, timedelta(milliseconds=delay_ms))
 
 
+def _is_unsent(report: StatusReport) -> bool:
+    """Whether it tells of a line that never came to an exchange (an exchange that did not leave is on record)."""
+    return report.status in (BankStatus.NOT_SENT, BankStatus.REJECTED) and not report.archive_id
+
+
 def _claim(batch: _Batch, counts: Mapping[str, int], message: ArchivedMessage, store: Store) -> None:
     attempts = [
         Attempt(
@@ -328,6 +391,7 @@ def _claim(batch: _Batch, counts: Mapping[str, int], message: ArchivedMessage, s
             content_digest=line.instruction.digest(),
             exchange_id=message.exchange_id,
             claimed_at=message.recorded_at,
+            release=line.release,
         )
         for line in batch.lines
     ]

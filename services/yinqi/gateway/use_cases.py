@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from yinqi.gateway.decisions import blocks, is_news, notice_refusal, notice_report, require_proof
+from yinqi.gateway.decisions import blocks, is_news, may_have_left, notice_refusal, notice_report, require_proof
 from yinqi.gateway.model import (
     Absence,
     ArchivedMessage,
@@ -54,7 +54,7 @@ def examine_submissions(submissions: Sequence[Submission], profiles: Profiles, s
     blocked = frozenset(
         submission.instruction_id
         for submission in submissions
-        if blocks(earlier.get(submission.instruction_id, ()), submission.attempt)
+        if blocks(earlier.get(submission.instruction_id, ()), submission.attempt, submission.release)
     )
     again = [one for one in submissions if one.attempt > 1 and one.instruction_id not in blocked]
     keys = [(one.instruction_id, one.resend_proof.archive_id) for one in again if one.resend_proof is not None]
@@ -90,13 +90,33 @@ def claim_submissions(
     lost = frozenset(
         attempt.instruction_id
         for attempt in attempts
-        if blocks(its := earlier.get(attempt.instruction_id, ()), attempt.attempt)
+        if blocks(its := earlier.get(attempt.instruction_id, ()), attempt.attempt, attempt.release)
         or len(its) != counts.get(attempt.instruction_id, 0)
     )
     if lost:
         raise ClaimLost(lost)
     store.registry.claim(attempts)
     store.archive.add(message)
+
+
+def void_submissions(attempts: Sequence[Attempt], store: Store) -> frozenset[str]:
+    """Record that these attempts will never be sent; return the payments for which another call was faster.
+
+    Only when this is committed may a caller hear NOT_SENT: it cancels or releases anew on that word, while a second
+    delivery of its call may still be on the way.
+    """
+    earlier = store.registry.find([attempt.instruction_id for attempt in attempts])
+    left: set[str] = set()
+    voided: list[Attempt] = []
+    for attempt in attempts:
+        its = earlier.get(attempt.instruction_id, ())
+        if may_have_left(its, attempt.attempt):
+            left.add(attempt.instruction_id)
+        elif not blocks(its, attempt.attempt, attempt.release):
+            voided.append(attempt)
+    if voided:
+        store.registry.claim(voided)
+    return frozenset(left)
 
 
 def record_submission_answer(

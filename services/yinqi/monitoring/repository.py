@@ -36,10 +36,24 @@ from yinqi.monitoring.tables import (
     unknown_payment,
 )
 from yinqi.runtime import feed
+from yinqi.runtime.statements import among, prepared
 
 
 def _upsert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _count_repeats(inserted: Any) -> Any:
+    counts = {"payment_count": screening_repeat.c.payment_count + inserted.excluded.payment_count}
+    counted = inserted.on_conflict_do_update(index_elements=["repeat_key"], set_=counts)
+    return prepared(counted.returning(screening_repeat.c.repeat_key, screening_repeat.c.payment_count))
+
+
+_FIND_SCREENINGS = prepared(select(screening).where(among(screening.c.instruction_id, "ids")))
+_COUNT_REPEATS = {
+    "postgresql": _count_repeats(postgresql.insert(screening_repeat)),
+    "sqlite": _count_repeats(sqlite.insert(screening_repeat)),
+}
 
 
 class SqlStore:
@@ -58,7 +72,7 @@ class SqlScreenings:
         self._connection = connection
 
     def find(self, instruction_ids: Collection[str]) -> Mapping[str, StoredScreening]:
-        rows = self._connection.execute(select(screening).where(screening.c.instruction_id.in_(instruction_ids)))
+        rows = self._connection.execute(_FIND_SCREENINGS, {"ids": instruction_ids})
         return {
             row.instruction_id: StoredScreening(
                 Screening(row.instruction_id, Verdict(row.verdict), row.rule, row.description, row.description_zh),
@@ -68,11 +82,7 @@ class SqlScreenings:
         }
 
     def count_repeats(self, increments: Mapping[str, int]) -> Mapping[str, int]:
-        statement = _upsert(self._connection, screening_repeat)
-        counted = statement.on_conflict_do_update(
-            index_elements=["repeat_key"],
-            set_={"payment_count": screening_repeat.c.payment_count + statement.excluded.payment_count},
-        ).returning(screening_repeat.c.repeat_key, screening_repeat.c.payment_count)
+        counted = _COUNT_REPEATS[self._connection.dialect.name]
         # Sorted: every writer takes the rows' locks in the same order.
         rows = [{"repeat_key": key, "payment_count": increments[key]} for key in sorted(increments)]
         return {key: count - increments[key] for key, count in self._connection.execute(counted, rows)}

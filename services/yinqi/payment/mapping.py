@@ -300,6 +300,7 @@ def submission_to(submission: Submission) -> gateway_pb2.Submission:
         instruction=payment_pb2.PaymentInstruction.FromString(payment.order_bytes),
         traceparent=payment.traceparent,
         resend_proof=_proof_to(submission.proof) if submission.proof else None,
+        release=payment.releases,
     )
 
 

@@ -147,6 +147,7 @@ class Payment:
 
     Attributes:
         submission_attempts: how often the intention to send was committed and not proven to have come to nothing.
+        releases: how often the intention to send was committed at all.
         settlement_date, return_date: the bank's booking dates, ISO 8601, "" until known.
         step_tries: how often the present step was tried (screening, sending, asking).
         next_action_at: when a worker should look at it again; None: no more. A claim pushes it to its lease's end.
@@ -182,6 +183,7 @@ class Payment:
     step_tries: int
     next_action_at: datetime | None
     contradiction: str
+    releases: int = 0
 
     @property
     def reason(self) -> StatusReason:

@@ -14,18 +14,19 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
-    String,
+    Integer,
+    Select,
     and_,
     bindparam,
-    cast,
     delete,
     func,
     literal,
+    literal_column,
+    not_,
     or_,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from yinqi.payment.doubt_tables import doubt_of, doubt_row, permit_rows, permits_from
 from yinqi.payment.doubts import Doubt
@@ -43,15 +44,16 @@ from yinqi.payment.model import (
 )
 from yinqi.payment.resend import ResendPermit
 from yinqi.payment.status import PaymentStatus
-from yinqi.payment.tables import payment_doubts, payment_events, payments, resend_permits
+from yinqi.payment.tables import StatusColumn, payment_doubts, payment_events, payments, resend_permits
 from yinqi.runtime import feed
 from yinqi.runtime.bulk_insert import insert_rows
 from yinqi.runtime.columns import utc_instant
 from yinqi.runtime.database_engine import driver_of
+from yinqi.runtime.statements import among, prepared
 
 _FIELDS = tuple(field.name for field in fields(Payment))
 _CHANGING = _FIELDS[_FIELDS.index("status") :]
-_UPDATE = (
+_UPDATE = prepared(
     update(payments)
     .where(payments.c.instruction_id == bindparam("key"))
     .values({name: bindparam(f"new_{name}") for name in _CHANGING})
@@ -90,9 +92,7 @@ class SqlPaymentStore:
     def _lock(self, column: Column[str], values: Collection[str]) -> list[Payment]:
         if not values:
             return []
-        # In the order of the key, so that two writers never wait for each other's rows.
-        query = select(payments).where(self._among(column, values)).order_by(payments.c.instruction_id)
-        return _payments(self._connection.execute(query.with_for_update()))
+        return _payments(self._connection.execute(_LOCK[column.name], {"values": values}))
 
     def claim_due(
         self,
@@ -103,36 +103,30 @@ class SqlPaymentStore:
         due_date: str | None = None,
         busy_accounts: Collection[str] = (),
     ) -> list[Payment]:
-        query = select(payments).where(payments.c.status.in_(statuses), payments.c.next_action_at <= now)
+        query = _claim(tuple(statuses), has_due_date=due_date is not None, has_busy_accounts=bool(busy_accounts))
+        given: dict[str, Any] = {"now": now, "limit": limit}
         if due_date is not None:
-            query = query.where(payments.c.requested_execution_date <= due_date)
+            given["due_date"] = due_date
         if busy_accounts:
-            query = query.where(payments.c.debtor_account.not_in(busy_accounts))
-        query = query.order_by(payments.c.next_action_at, payments.c.instruction_id).limit(limit)
-        return _payments(self._connection.execute(query.with_for_update(skip_locked=True)))
+            given["busy_accounts"] = busy_accounts
+        return _payments(self._connection.execute(query, given))
 
     def is_due(self, statuses: Sequence[PaymentStatus], now: datetime) -> bool:
         """Return whether `claim_due` would find something; for a reader, so that idle workers write nothing."""
-        query = select(1).where(payments.c.status.in_(statuses), payments.c.next_action_at <= now).limit(1)
-        return self._connection.execute(query).first() is not None
+        return self._connection.execute(_is_due(tuple(statuses)), {"now": now}).first() is not None
 
     def postpone(self, claimed: Sequence[Payment], until: datetime, *, step_tries: int | None = None) -> None:
         if not claimed:
             return
-        tries = payments.c.step_tries + 1 if step_tries is None else step_tries
-        ids = [payment.instruction_id for payment in claimed]
-        self._connection.execute(
-            update(payments)
-            .where(self._among(payments.c.instruction_id, ids))
-            .values(next_action_at=until, step_tries=tries)
-        )
+        given: dict[str, Any] = {"ids": [payment.instruction_id for payment in claimed], "until": until}
+        if step_tries is None:
+            self._connection.execute(_POSTPONE_ONCE_MORE, given)
+        else:
+            self._connection.execute(_POSTPONE, given | {"tries": step_tries})
 
     def free_claims(self, now: datetime, until: datetime) -> None:
-        due, tries = payments.c.next_action_at, payments.c.step_tries
-        screening = (payments.c.status == PaymentStatus.RECEIVED, due > now, tries > 0)
-        asked = (payments.c.status.in_([PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN]), due > until)
-        self._connection.execute(update(payments).where(*screening).values(next_action_at=now, step_tries=0))
-        self._connection.execute(update(payments).where(*asked).values(next_action_at=until))
+        self._connection.execute(_FREE_SCREENING, {"now": now})
+        self._connection.execute(_FREE_ASKED, {"until": until})
 
     def save(self, moves: Sequence[Move]) -> None:
         if not moves:
@@ -144,14 +138,14 @@ class SqlPaymentStore:
     def find_doubts(self, instruction_ids: Sequence[str]) -> dict[str, Doubt]:
         if not instruction_ids:
             return {}
-        query = select(payment_doubts).where(self._among(payment_doubts.c.instruction_id, instruction_ids))
-        return {row.instruction_id: doubt_of(row) for row in self._connection.execute(query)}
+        rows = self._connection.execute(_FIND_DOUBTS, {"ids": instruction_ids})
+        return {row.instruction_id: doubt_of(row) for row in rows}
 
     def save_doubts(self, doubts: Sequence[Doubt]) -> None:
         if not doubts:
             return
         ids = [doubt.instruction_id for doubt in doubts]
-        self._connection.execute(delete(payment_doubts).where(self._among(payment_doubts.c.instruction_id, ids)))
+        self._connection.execute(delete(payment_doubts).where(among(payment_doubts.c.instruction_id, ids)))
         insert_rows(self._connection, payment_doubts, [doubt_row(doubt) for doubt in doubts])
 
     def list_doubts(
@@ -165,7 +159,7 @@ class SqlPaymentStore:
             query = query.where(or_(opened_at > after[0], and_(opened_at == after[0], key > after[1])))
         doubts = [doubt_of(row) for row in self._connection.execute(query)]
         ids = [doubt.instruction_id for doubt in doubts]
-        found = select(payments).where(self._among(payments.c.instruction_id, ids))
+        found = select(payments).where(among(payments.c.instruction_id, ids))
         by_id = {payment.instruction_id: payment for payment in _payments(self._connection.execute(found))}
         return [(by_id[doubt.instruction_id], doubt) for doubt in doubts]
 
@@ -217,56 +211,94 @@ class SqlPaymentStore:
         return [PaymentCount(row[0], row[1], row[2], row[3], int(row[4])) for row in rows]
 
     def settled_accounts(self, since: date) -> list[str]:
-        query = (
-            select(payments.c.debtor_account)
-            .distinct()
-            .where(
-                payments.c.settlement_date >= since.isoformat(),
-                payments.c.settlement_date != "",  # as the index says it
-                payments.c.status == PaymentStatus.SETTLED,
-            )
-            .order_by(payments.c.debtor_account)
-        )
-        return list(self._connection.execute(query).scalars())
+        return list(self._connection.execute(_SETTLED_ACCOUNTS, {"since": since.isoformat()}).scalars())
 
     def events_after(self, after: int, limit: int) -> list[FeedEvent]:
-        query = (
-            select(*_ENTRY_COLUMNS, payments.c.order_bytes, payments.c.received_at, payments.c.traceparent)
-            .join_from(payment_events, payments, payment_events.c.instruction_id == payments.c.instruction_id)
-            .where(payment_events.c.sequence > after)
-            .order_by(payment_events.c.sequence)
-            .limit(limit)
-        )
         width = len(_ENTRY_COLUMNS)
         return [
             FeedEvent(JournalEntry(*row[:width]), bytes(row[width]), row[width + 1], row[width + 2])
-            for row in self._connection.execute(query)
+            for row in self._connection.execute(_EVENTS_AFTER, {"after": after, "limit": limit})
         ]
-
-    def _among(self, column: Column[str], values: Collection[str]) -> ColumnElement[bool]:
-        given = literal(_as_parameter(values, self._is_postgresql), ARRAY(String) if self._is_postgresql else String)
-        return _among(column, given, self._is_postgresql)
 
 
 def _as_parameter(values: Collection[str], is_postgresql: bool) -> list[str] | str:
     return list(values) if is_postgresql else json.dumps(list(values))
 
 
-def _among(column: Column[str], given: ColumnElement[Any], is_postgresql: bool) -> ColumnElement[bool]:
-    """Return `column in values` with one parameter, however many values there are."""
-    if is_postgresql:
-        return column == func.any(cast(given, ARRAY(String)))
-    each = func.json_each(given).table_valued("value")
-    return column.in_(select(each.c.value))
-
-
 @lru_cache(maxsize=8)
 def _find_keys(dialect: Dialect) -> str:
-    is_postgresql = dialect.name == "postgresql"
-    given = bindparam("values", type_=ARRAY(String) if is_postgresql else String)
     columns = (payments.c.end_to_end_id, payments.c.instruction_id, payments.c.request_hash, payments.c.received_at)
-    query = select(*columns).where(_among(payments.c.end_to_end_id, given, is_postgresql))
+    query = select(*columns).where(among(payments.c.end_to_end_id, "values"))
     return str(query.compile(dialect=dialect)).replace("%(values)s", "%s")
+
+
+# --- statements that every worker and follower runs again and again ------------------------------------------------
+
+# In the order of the key, so that two writers never wait for each other's rows.
+_LOCK = {
+    column.name: prepared(
+        select(payments).where(among(column, "values")).order_by(payments.c.instruction_id).with_for_update()
+    )
+    for column in (payments.c.instruction_id, payments.c.end_to_end_id)
+}
+_POSTPONED = update(payments).where(among(payments.c.instruction_id, "ids"))
+_POSTPONE = prepared(_POSTPONED.values(next_action_at=bindparam("until"), step_tries=bindparam("tries")))
+_POSTPONE_ONCE_MORE = prepared(
+    _POSTPONED.values(next_action_at=bindparam("until"), step_tries=payments.c.step_tries + 1)
+)
+_FIND_DOUBTS = prepared(select(payment_doubts).where(among(payment_doubts.c.instruction_id, "ids")))
+_EVENTS_AFTER = prepared(
+    select(*_ENTRY_COLUMNS, payments.c.order_bytes, payments.c.received_at, payments.c.traceparent)
+    .join_from(payment_events, payments, payment_events.c.instruction_id == payments.c.instruction_id)
+    .where(payment_events.c.sequence > bindparam("after"))
+    .order_by(payment_events.c.sequence)
+    .limit(bindparam("limit", type_=Integer))
+)
+
+
+next_at = payments.c.next_action_at
+_FREE_SCREENING = prepared(
+    update(payments)
+    .where(payments.c.status == PaymentStatus.RECEIVED, next_at > bindparam("now"), payments.c.step_tries > 0)
+    .values(next_action_at=bindparam("now", type_=next_at.type), step_tries=0)
+)
+_ASKED = [literal(status, StatusColumn) for status in (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN)]
+_FREE_ASKED = prepared(
+    update(payments)
+    .where(payments.c.status.in_(_ASKED), next_at > bindparam("until"))
+    .values(next_action_at=bindparam("until", type_=next_at.type))
+)
+_SETTLED_ACCOUNTS = prepared(
+    select(payments.c.debtor_account)
+    .distinct()
+    .where(
+        payments.c.settlement_date >= bindparam("since"),
+        payments.c.settlement_date != literal_column("''"),  # as the index says it
+        payments.c.status == PaymentStatus.SETTLED,
+    )
+    .order_by(payments.c.debtor_account)
+)
+
+
+def _due(statuses: tuple[PaymentStatus, ...]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    known = [literal(status, StatusColumn) for status in statuses]
+    return payments.c.status.in_(known), payments.c.next_action_at <= bindparam("now")
+
+
+@lru_cache(maxsize=64)
+def _is_due(statuses: tuple[PaymentStatus, ...]) -> Select[Any]:
+    return prepared(select(1).where(*_due(statuses)).limit(literal_column("1")))
+
+
+@lru_cache(maxsize=256)
+def _claim(statuses: tuple[PaymentStatus, ...], *, has_due_date: bool, has_busy_accounts: bool) -> Select[Any]:
+    query = select(payments).where(*_due(statuses))
+    if has_due_date:
+        query = query.where(payments.c.requested_execution_date <= bindparam("due_date"))
+    if has_busy_accounts:
+        query = query.where(not_(among(payments.c.debtor_account, "busy_accounts")))
+    query = query.order_by(payments.c.next_action_at, payments.c.instruction_id)
+    return prepared(query.limit(bindparam("limit", type_=Integer)).with_for_update(skip_locked=True))
 
 
 def _payments(rows: Any) -> list[Payment]:
@@ -305,6 +337,7 @@ _AS_RECEIVED = {
     "last_submitted_at": None,
     "step_tries": 0,
     "contradiction": "",
+    "releases": 0,
 }
 
 

@@ -60,6 +60,7 @@ payments = Table(
     Column("step_tries", Integer, nullable=False),
     Column("next_action_at", UtcTimestamp, nullable=True),
     Column("contradiction", String(20), nullable=False),
+    Column("releases", Integer, nullable=False),
 )
 _is_open = payments.c.next_action_at.is_not(None)
 # Only what a worker still has to do is in this index, however many payments are done.

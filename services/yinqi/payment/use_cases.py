@@ -234,6 +234,7 @@ def _release(
         next_action_at=now + pacing.lease,  # When it is stale, `recover_submitting` takes it.
         step_tries=payment.step_tries,
         submission_attempts=payment.submission_attempts + 1,
+        releases=payment.releases + 1,
         first_submitted_at=payment.first_submitted_at or now,
         last_submitted_at=now,
     )

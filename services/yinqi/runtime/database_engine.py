@@ -13,6 +13,7 @@ from sqlalchemy.pool import QueuePool
 
 from yinqi.kernel.errors import FailedPrecondition, Unavailable
 from yinqi.runtime.database_errors import CommitOutcomeUnknown, Fault, fault_of
+from yinqi.runtime.statements import keep_plans
 
 _BUSY_TIMEOUT_MS = 5_000
 
@@ -100,6 +101,8 @@ def _open_sqlite(url: URL, readers: int) -> tuple[Engine, Engine]:
     def _prepare_reader(connection: sqlite3.Connection, _record: object) -> None:
         _pragmas(connection, "query_only=ON", "temp_store=MEMORY", "cache_size=-16384")
 
+    keep_plans(write_engine)
+    keep_plans(read_engine)
     _begin_with(write_engine, "BEGIN IMMEDIATE")
     _begin_with(read_engine, "BEGIN")
     return write_engine, read_engine

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import Any, Generic, TypeVar, cast
 
 import structlog
-from sqlalchemy import BigInteger, Column, Connection, MetaData, String, Table, column, select
+from sqlalchemy import BigInteger, Column, Connection, MetaData, String, Table, bindparam, column, select
 from sqlalchemy import table as table_named
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -20,6 +20,7 @@ from yinqi.kernel.errors import YinqiError
 from yinqi.runtime import pending_events
 from yinqi.runtime.columns import UtcTimestamp, big_integer
 from yinqi.runtime.database import Database
+from yinqi.runtime.statements import prepared
 from yinqi.runtime.worker import backoff_s, pause
 
 T = TypeVar("T")
@@ -93,15 +94,22 @@ def flush(connection: Connection) -> None:
 
 def load_cursor(connection: Connection, name: str, *, lock: bool = False) -> int:
     """Return the last sequence that took effect, 0 if none did. `lock` keeps other replicas out until the commit."""
-    query = select(_cursor.c.sequence).where(_cursor.c.name == name)
-    return int(connection.execute(query.with_for_update() if lock else query).scalar() or 0)
+    return int(connection.execute(_LOCK_CURSOR if lock else _LOAD_CURSOR, {"of_feed": name}).scalar() or 0)
 
 
 def save_cursor(connection: Connection, name: str, sequence: int) -> None:
     """Store the last sequence that took effect; call it in the same transaction as the effect."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(_cursor).values(name=name, sequence=sequence)
-    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"sequence": sequence}))
+    connection.execute(_SAVE_CURSOR[connection.dialect.name], {"name": name, "sequence": sequence})
+
+
+def _save_cursor(insert: Callable[..., Any]) -> Any:
+    new = insert(_cursor)
+    return prepared(new.on_conflict_do_update(index_elements=["name"], set_={"sequence": new.excluded.sequence}))
+
+
+_OF_FEED = select(_cursor.c.sequence).where(_cursor.c.name == bindparam("of_feed"))
+_LOAD_CURSOR, _LOCK_CURSOR = prepared(_OF_FEED), prepared(_OF_FEED.with_for_update())
+_SAVE_CURSOR = {"postgresql": _save_cursor(postgresql.insert), "sqlite": _save_cursor(sqlite.insert)}
 
 
 class Feed(Generic[T]):

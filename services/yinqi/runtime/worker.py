@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 
@@ -19,6 +20,12 @@ async def pause(seconds: float, *events: asyncio.Event) -> bool:
     if not events:
         await asyncio.sleep(seconds)
         return False
+    if len(events) == 1:  # the usual case, without a task
+        try:
+            async with asyncio.timeout(seconds):
+                return await events[0].wait()
+        except TimeoutError:
+            return False
     waits = [asyncio.ensure_future(event.wait()) for event in events]
     try:
         done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -49,22 +56,44 @@ async def every(
     logged and followed by a pause that doubles up to `backoff_max_s`; it never ends the loop.
     """
     failures = 0
-    while not stop.is_set():
-        if wake is not None:
-            wake.clear()
-        try:
-            more = await action()
-            failures = 0
-        except Exception as error:  # noqa: BLE001 (the loop must outlive its action; the error is logged)
-            failures += 1
-            rest_s = backoff_s(failures, min(0.1, max(interval_s, 0.01)), backoff_max_s)
-            _log_failure(name, error, failures, rest_s)
-            await pause(rest_s, stop)
-            continue
-        if more:
-            await asyncio.sleep(0)
-            continue
-        await pause(interval_s, stop, *([wake] if wake is not None else []))
+    rest = _Rest(stop, wake)
+    try:
+        while not stop.is_set():
+            if wake is not None:
+                wake.clear()
+            try:
+                more = await action()
+                failures = 0
+            except Exception as error:  # noqa: BLE001 (the loop must outlive its action; the error is logged)
+                failures += 1
+                rest_s = backoff_s(failures, min(0.1, max(interval_s, 0.01)), backoff_max_s)
+                _log_failure(name, error, failures, rest_s)
+                await pause(rest_s, stop)
+                continue
+            if more:
+                await asyncio.sleep(0)
+            else:
+                await rest.take(interval_s)
+    finally:
+        rest.end()
+
+
+class _Rest:
+    """Rests that any of several events ends; its waiting tasks serve rest after rest, for most of a service's rests end by time."""
+
+    def __init__(self, *events: asyncio.Event | None) -> None:
+        self._events = [event for event in events if event is not None]
+        self._waits: dict[asyncio.Event, asyncio.Task[Any]] = {}
+
+    async def take(self, seconds: float) -> None:
+        for event in self._events:
+            if event not in self._waits or self._waits[event].done():
+                self._waits[event] = asyncio.ensure_future(event.wait())
+        await asyncio.wait(self._waits.values(), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+
+    def end(self) -> None:
+        for wait in self._waits.values():
+            wait.cancel()
 
 
 def _log_failure(name: str, error: Exception, failures: int, rest_s: float) -> None:

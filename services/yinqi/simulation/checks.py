@@ -16,7 +16,9 @@ from yinqi.simulation.store import Disk
 _FINALS = frozenset(str(status) for status in FINAL)
 _MOVES = frozenset((str(before), str(after)) for (before, _), after in TRANSITIONS.items())
 _HELD = frozenset({"SUBMITTING", "PROCESSING", "UNKNOWN"})
-_NEVER_SENT = frozenset({"RECEIVED", "SCREENED", "CANCELLED", "BLOCKED", "EXPIRED", "AWAITING_APPROVAL", "APPROVED"})
+_NEVER_SENT = frozenset(
+    {"RECEIVED", "SCREENED", "SCHEDULED", "CANCELLED", "BLOCKED", "EXPIRED", "AWAITING_APPROVAL", "APPROVED"}
+)
 _FAILED_FLAGS = frozenset({"F", "R", "D", "C"})
 
 
@@ -312,6 +314,12 @@ def returns_are_known(picture: Picture) -> bool:
     """Whether every payment that the bank gave back is RETURNED here, and everybody knows."""
     given_back = (p for p in picture.payments.values() if _is_returned(picture, p.instruction_id))
     return all(p.status == "RETURNED" for p in given_back) and _is_followed(picture)
+
+
+def accounts_are_open(picture: Picture, count: int) -> bool:
+    """Whether the ledger of so many accounts has begun, with the balance that the bank had then."""
+    found = picture.account.raw.execute("SELECT count(*) FROM accounts WHERE opened_on IS NOT NULL").fetchone()[0]
+    return int(found) >= count
 
 
 def days_are_read(picture: Picture, days: Collection[date]) -> bool:

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from yinqi.kernel.clock import BANK_ZONE
 
 BEGIN = datetime(2026, 11, 23, 14, 0, tzinfo=BANK_ZONE)  # a Monday
+_BEGIN_UTC = BEGIN.astimezone(UTC)
 _MORNING = time(9, 0)
 
 
@@ -24,7 +25,7 @@ class WorldTime:
 
     def now(self) -> datetime:
         """Return the true instant, UTC."""
-        return (BEGIN + self._jumped + timedelta(seconds=self._loop.time())).astimezone(UTC)
+        return _BEGIN_UTC + self._jumped + timedelta(seconds=self._loop.time())
 
     def wall_ms(self) -> int:
         """Return the true instant in milliseconds since 1970, as the bank counts."""

@@ -92,7 +92,7 @@ class Process:
         self.clock = ServiceClock(world.time)
         self.ids = TimeOrderedIds(self.clock, random.Random(f"{world.seed}/ids/{name}").randbytes)  # noqa: S311
         self.telemetry = _telemetry(name)
-        self.disk = Disk(name, self._on_disk_crash)
+        self.disk = Disk(name, self._on_disk_crash, world.network.tally)
         self.owner: Owner | None = None
         self.handlers: Mapping[str, Any] = {}
         self.starts = 0
@@ -117,6 +117,7 @@ class Process:
         if not self.is_alive:
             return
         self.world.network.tell(self.name, "dies: {}", why)
+        self.world.network.tally["process: died"] += 1
         if self.owner is not None:
             self.owner.kill()
         self.world.later(down_s, self._start_again)

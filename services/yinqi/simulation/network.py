@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict, deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,9 +20,7 @@ from yinqi.simulation.loop import OWNER, Owner, Task, spawn
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _CALL_TIMEOUT_S = 10.0  # what `runtime.settings` gives a call that names none
 _RECONNECT_S = 0.5
-# gRPC delivers a call at most once, and the gateway's NOT_SENT rests on that: a second delivery of the same call could
-# still send what the first one said had not left (docs/simulation.md, "Known").
-AT_MOST_ONCE = frozenset({"SubmitPayments"})
+_SECOND_DELIVERY_S = 20.0  # a duplicate comes at most so much later
 _STATUS_KEY = "grpc-status-details-bin"
 
 
@@ -48,6 +46,7 @@ class Link:
 
     name: str
     chance: random.Random
+    tally: Counter[str]
     faults: deque[MessageFault] = field(default_factory=deque)
     cut_until: float = 0.0
 
@@ -58,7 +57,11 @@ class Link:
 
     def take_fault(self) -> MessageFault:
         """Return what happens to this message."""
-        return self.faults.popleft() if self.faults else NO_FAULT
+        if not self.faults:
+            return NO_FAULT
+        fault = self.faults.popleft()
+        self.tally[f"network: {fault.kind.replace('_', ' ')}"] += 1
+        return fault
 
 
 Tell = Callable[..., None]
@@ -72,19 +75,24 @@ class Server(Protocol):
 
 
 class Network:
-    """All links and all servers."""
+    """All links and all servers.
 
-    def __init__(self, seed: str, tell: Tell) -> None:
+    Args:
+        tally: counts the faults that struck.
+    """
+
+    def __init__(self, seed: str, tell: Tell, tally: Counter[str]) -> None:
         self._seed = seed
         self._links: dict[str, Link] = {}
         self._servers: dict[str, Server] = {}
         self.tell = tell
-        self.calls: defaultdict[str, int] = defaultdict(int)
+        self.tally = tally
 
     def link(self, name: str) -> Link:
         """Return the link of that name."""
         if name not in self._links:
-            self._links[name] = Link(name, random.Random(f"{self._seed}/{name}"))  # noqa: S311 (chance, not secrecy)
+            chance = random.Random(f"{self._seed}/{name}")  # noqa: S311 (chance, not secrecy)
+            self._links[name] = Link(name, chance, self.tally)
         return self._links[name]
 
     def heal(self) -> None:
@@ -179,8 +187,8 @@ class Channel:
             await _for_ever()
         task = spawn(owner, self._serve(method, request))
         served.append(task)
-        if fault.kind == "duplicate" and name not in AT_MOST_ONCE:
-            spawn(owner, self._serve_later(method, request, self._link.latency_s() * 40))
+        if fault.kind == "duplicate":
+            spawn(owner, self._serve_later(method, request, self._link.chance.uniform(0.0, _SECOND_DELIVERY_S)))
         try:
             answer = await asyncio.shield(task)
         except asyncio.CancelledError:

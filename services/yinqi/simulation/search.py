@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -12,14 +13,16 @@ from yinqi.simulation.story import story_of
 from yinqi.simulation.world import Outcome, run_story
 
 _SHARE = 25  # seeds that a worker process takes at a time
+_COLLECT_EVERY = 25
 
 
 @dataclass(slots=True)
 class Found:
-    """What came of many seeds; `failed` are the outcomes with a violation, by seed."""
+    """What came of many seeds; `failed` are the outcomes with a violation, by seed, `tally` all that happened."""
 
     seeds: int = 0
     payments: int = 0
+    tally: Counter[str] = field(default_factory=Counter)
     failed: list[Outcome] = field(default_factory=list)
 
 
@@ -29,6 +32,7 @@ def run_seeds(first: int, count: int, steps_max: int) -> Found:
     for outcome in outcomes_of(first, count, steps_max):
         found.seeds += 1
         found.payments += outcome.payments
+        found.tally.update(outcome.tally)
         if outcome.violation is not None:
             found.failed.append(outcome)
     return found
@@ -36,13 +40,15 @@ def run_seeds(first: int, count: int, steps_max: int) -> Found:
 
 def outcomes_of(first: int, count: int, steps_max: int) -> Iterator[Outcome]:
     """Yield the outcome of each seed, in order."""
-    # Every story collects its own garbage at its end; what was there before is not looked at again each time.
+    # Many stories' garbage is collected at once; what was there before is not looked at again each time.
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
         for seed in range(first, first + count):
             yield run_story(story_of(seed, steps_max))
+            if (seed - first) % _COLLECT_EVERY == _COLLECT_EVERY - 1:
+                gc.collect()
     finally:
         gc.enable()
         gc.unfreeze()
@@ -71,6 +77,7 @@ def search(
             part = share.result()
             whole.seeds += part.seeds
             whole.payments += part.payments
+            whole.tally.update(part.tally)
             whole.failed += part.failed
             on_progress(whole.seeds, len(whole.failed))
     whole.failed.sort(key=lambda outcome: outcome.story.seed)

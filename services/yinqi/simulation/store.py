@@ -6,7 +6,7 @@ import asyncio
 import queue
 import sqlite3
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from enum import StrEnum
 from functools import cache
@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import StaticPool
 
 from yinqi.runtime.database import Database, HeldConnection
-from yinqi.runtime.migrations import migrate
+from yinqi.runtime.migrations import migrate, version_table
+from yinqi.runtime.statements import keep_plans
 from yinqi.runtime.telemetry import Telemetry
 from yinqi.simulation.loop import OWNER
 
@@ -44,21 +45,19 @@ class Disk:
 
     Args:
         on_crash: ends the process that uses the disk.
+        tally: counts the faults that struck.
     """
 
-    def __init__(self, service: str, on_crash: Callable[[str], None]) -> None:
-        self.raw = sqlite3.connect(
-            ":memory:", isolation_level=None, check_same_thread=False, cached_statements=512, factory=_Kept
-        )
-        self.raw.deserialize(_template(service))
-        self.raw.execute("PRAGMA foreign_keys=ON")
+    def __init__(self, service: str, on_crash: Callable[[str], None], tally: Counter[str]) -> None:
+        self.raw = _emptied(service)
         self.engine = _engine(service)
         self.faults: deque[DiskFault] = deque()
         self.commits = 0
         self.is_reading = False
         self._on_crash = on_crash
+        self._tally = tally
+        self.held = HeldConnection(self.engine)
         _disk_of[service] = self
-        self.engine.dispose()  # it connects to this disk from now on
 
     def commit(self) -> None:
         """Let the fault that waits for this commit happen, if any."""
@@ -66,6 +65,7 @@ class Disk:
         if not self.faults:
             return
         fault = self.faults.popleft()
+        self._tally[f"disk: {fault}"] += 1
         if fault is DiskFault.FULL:
             raise _sqlite_error(sqlite3.SQLITE_FULL, "database or disk is full")
         if fault in (DiskFault.CRASH_AFTER, DiskFault.SYNC_FAILED_KEPT):
@@ -90,6 +90,7 @@ class SimulatedDatabase(Database):
     def __init__(self, disk: Disk, telemetry: Telemetry) -> None:
         # Not super().__init__(): it starts threads.
         self._disk = disk
+        disk.held.drop()  # a process that crashed in a commit left it broken
         self.write_engine = self.read_engine = disk.engine
         self.dialect = "sqlite"
         self._fail_stop = disk.break_down
@@ -110,8 +111,9 @@ class SimulatedDatabase(Database):
     def read_sync(self, query: Callable[[Connection], T]) -> T:
         """Run a query at once; see `Database.read_sync`."""
         self._disk.is_reading = True
+        connection = self._disk.held.get()
         try:
-            with self.read_engine.connect() as connection, connection.begin():
+            with connection.begin():
                 return query(connection)
         finally:
             self._disk.is_reading = False
@@ -128,12 +130,8 @@ class SimulatedDatabase(Database):
 
     def _write(self) -> None:
         self._is_scheduled = False
-        held = HeldConnection(self.write_engine)
-        try:
-            while self._is_alive() and not self._queue.empty():
-                self._write_group(held, self._queue.get_nowait())
-        finally:
-            held.drop()
+        while self._is_alive() and not self._queue.empty():
+            self._write_group(self._disk.held, self._queue.get_nowait())
 
     def _is_alive(self) -> bool:
         return self._owner is None or self._owner.is_alive
@@ -156,7 +154,8 @@ class _Kept(sqlite3.Connection):
 @cache
 def _engine(service: str) -> Engine:
     """Return one engine per service and process: what SQLAlchemy compiled is kept from seed to seed."""
-    engine = create_engine("sqlite+pysqlite://", creator=lambda: _disk_of[service].raw, poolclass=StaticPool)
+    engine = create_engine("sqlite+pysqlite://", creator=lambda: _raw(service), poolclass=StaticPool)
+    keep_plans(engine)
 
     # Not SQLAlchemy's events: one listener makes it look for listeners at every statement.
     dialect: Any = engine.dialect
@@ -173,6 +172,32 @@ def _engine(service: str) -> Engine:
 
 
 @cache
+def _raw(service: str) -> sqlite3.Connection:
+    """Return one database per service and process: what SQLite prepared is kept from seed to seed."""
+    raw = sqlite3.connect(
+        ":memory:", isolation_level=None, check_same_thread=False, cached_statements=512, factory=_Kept
+    )
+    raw.deserialize(_template(service))
+    raw.execute("PRAGMA foreign_keys=ON")
+    return raw
+
+
+def _emptied(service: str) -> sqlite3.Connection:
+    """Return the service's database as its migrations make it, without what the story before left."""
+    raw = _raw(service)
+    raw.rollback()
+    for statement in _emptying(service):
+        raw.execute(statement)
+    return raw
+
+
+@cache
+def _emptying(service: str) -> list[str]:
+    tables = _raw(service).execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    deletes = [f"DELETE FROM {name}" for (name,) in tables if name != version_table(service)]  # noqa: S608 (our own names)
+    return ["PRAGMA foreign_keys=OFF", *deletes, "PRAGMA foreign_keys=ON"]
+
+
 def _template(service: str) -> bytes:
     """Return an empty database as the service's migrations make it."""
     with tempfile.TemporaryDirectory() as folder:

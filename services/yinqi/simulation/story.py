@@ -11,7 +11,10 @@ from yinqi.simulation.store import DiskFault
 
 STEPS_DEFAULT = 24
 PAYMENTS_MAX = 30
-_DAY_S = 80.0
+# Many short stories find more than few long ones; the long ones find what needs many things at once.
+_SIZES, _SIZE_WEIGHTS = (6, 10, 24), (6, 3, 1)
+_DAY_MIN_S, _DAY_PER_STEP_S = 20.0, 2.5
+_NIGHT_CHANCE = 0.4
 _SERVICES = ("payment", "gateway", "account", "reconciliation", "monitoring")
 _CALLS = ("erp>payment", "payment>monitoring", "payment>gateway", "account>gateway")
 _STREAMS = ("account>payment", "reconciliation>payment", "reconciliation>account")
@@ -87,13 +90,18 @@ class _Draft:
 
 
 def story_of(seed: int, steps_max: int = STEPS_DEFAULT) -> Story:
-    """Return the story of a seed: two bank days, up to PAYMENTS_MAX payments, up to `steps_max` steps."""
+    """Return the story of a seed: one or two bank days, up to PAYMENTS_MAX payments, up to `steps_max` steps."""
     draft = _Draft(random.Random(f"story/{seed}"))  # noqa: S311 (chance, not secrecy)
-    draft.add("night", _DAY_S)
+    size = min(steps_max, draft.chance.choices(_SIZES, _SIZE_WEIGHTS)[0])
+    day_s = _DAY_MIN_S + _DAY_PER_STEP_S * size
+    ends_s = day_s
+    if draft.chance.random() < _NIGHT_CHANCE:
+        draft.add("night", day_s)
+        ends_s = 2 * day_s - 15.0
     _pay(draft, 1.0)
-    while len(draft.steps) < steps_max:
+    while len(draft.steps) < size:
         verb = draft.chance.choices(list(_MAKERS), list(_WEIGHTS))[0]
-        _MAKERS[verb](draft, draft.chance.uniform(1.0, 2 * _DAY_S - 20.0))
+        _MAKERS[verb](draft, draft.chance.uniform(1.0, ends_s))
     ordered = sorted(draft.steps, key=lambda step: (step.at_s, step.verb))
     return Story(seed, steps_max, tuple(_numbered(step, number) for number, step in enumerate(ordered, 1)))
 
@@ -155,6 +163,13 @@ def _close_bank(draft: _Draft, at_s: float) -> None:
     draft.add("close_bank", at_s, seconds=round(draft.chance.uniform(1.0, 30.0), 1))
 
 
+def _second_delivery(draft: _Draft, at_s: float) -> None:
+    """A payment is ordered while the bank is away, and what is said about it goes through twice."""
+    draft.add("close_bank", at_s, seconds=round(draft.chance.uniform(0.5, 10.0), 1))
+    draft.add("message", at_s, target="payment>gateway", kind="duplicate")
+    _pay(draft, at_s + 0.1)
+
+
 def _blind(draft: _Draft, at_s: float) -> None:
     draft.add("blind", at_s, seconds=round(draft.chance.uniform(5.0, 80.0), 1))
 
@@ -174,7 +189,8 @@ _MAKERS: dict[str, Callable[[_Draft, float], None]] = {
     "message": _message,
     "cut": _cut,
     "close_bank": _close_bank,
+    "second_delivery": _second_delivery,
     "blind": _blind,
     "skew": _skew,
 }
-_WEIGHTS = (16, 3, 3, 4, 7, 12, 40, 4, 2, 4, 2)
+_WEIGHTS = (16, 3, 3, 4, 7, 12, 40, 4, 2, 3, 4, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -18,6 +20,14 @@ def command_of(story: Story, *, is_whole: bool) -> str:
     """Return the command that replays the story exactly."""
     only = "" if is_whole else " --only " + ",".join(str(step.number) for step in story.steps)
     return f"yinqi simulate --seed {story.seed} --steps {story.steps_max}{only}"
+
+
+def tell_tally(console: Console, tally: Mapping[str, int], stories: int) -> None:
+    """Print how often what happened in a thousand stories: whoever reads "none broken" sees what they went through."""
+    table = Table(title="per 1,000 stories 每千个故事", title_justify="left", box=None, pad_edge=False)
+    for what, count in sorted(tally.items()):
+        table.add_row(what, f"{1000 * count / stories:,.0f}")
+    console.print(table)
 
 
 def tell(console: Console, outcome: Outcome, *, is_whole: bool, runs: int = 0) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -32,7 +32,7 @@ from yinqi.simulation.story import Order, Step, Story
 
 _CRITICAL = 50  # what the services log about their troubles is not the story
 _TRIES_MAX = 6
-_RECONCILE_EVERY = 4  # stories; it costs a tenth of one
+_RECONCILE_EVERY = 4  # stories; fetching all statements and reconciling them costs a third of one
 _NOTICES_EVERY = 2  # stories: in the others the bank must be asked
 _SKEW_LASTS_S = 25.0
 _LOOK_S = 5.0
@@ -74,6 +74,7 @@ class Outcome:
         violation: what broke first; None if nothing did.
         at_s: when that was seen, or when the story ended.
         digest: of all that became durable: journal, ledger, the bank's book.
+        tally: how often what happened: faults that struck, acts of operators, words of the bank.
         lines: how it went, if that was wanted.
     """
 
@@ -82,6 +83,7 @@ class Outcome:
     at_s: float
     digest: str
     payments: int
+    tally: Counter[str] = field(default_factory=Counter)
     lines: list[Line] = field(default_factory=list)
 
 
@@ -93,20 +95,18 @@ def run_story(story: Story, *, is_told: bool = False) -> Outcome:
         return _run(story, is_told=is_told)
     finally:
         structlog.configure(**logging)
-        # A cursor left in a cycle would reset its statement after the next story has replaced the database under it,
-        # and that ends the interpreter.
-        gc.collect()
 
 
 def _run(story: Story, *, is_told: bool) -> Outcome:
     loop = VirtualLoop()
+    world = World(story, loop, is_told=is_told)
     try:
-        world = World(story, loop, is_told=is_told)
         return loop.run_until_complete(world.run())
     finally:
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0.01))
+        world.end()
         loop.close()
 
 
@@ -120,6 +120,7 @@ class World:
         self._lines: list[Line] = []
         self._told = 0
         self._checked = (0, 0)
+        self._last_picture: tuple[tuple[int, int], Picture] | None = None
         self.time = WorldTime(loop)
         self.notebook = Notebook()
         accounts = [
@@ -135,7 +136,8 @@ class World:
             rules += _NOTICE_FAULTS
         self.bank = open_bank(accounts, self.time, rules, sends_notices=sends_notices)
         self._book = raw_book(self.bank)
-        self._network = Network(str(story.seed), self._tell)
+        self.tally: Counter[str] = Counter()
+        self._network = Network(str(story.seed), self._tell, self.tally)
         self._side = BankSide(self.bank, self._look_at_submission)
         self._house: dict[str, Process] = build_house(Surroundings(story.seed, self.time, self._network, self._side))
         self._people = Owner("people")
@@ -148,7 +150,25 @@ class World:
         """Run the story."""
         violation = await self._judged()
         picture = self._picture()
-        return Outcome(self._story, violation, self.time.seconds(), self._digest(), len(picture.payments), self._lines)
+        self._count(picture)
+        payments = len(picture.payments)
+        return Outcome(self._story, violation, self.time.seconds(), self._digest(), payments, self.tally, self._lines)
+
+    def _count(self, picture: Picture) -> None:
+        """Add what became of the payments to the tally."""
+        for event in picture.events:
+            if event.reason == "RESEND_PERMIT":
+                self.tally["payment: sent again under a permit"] += 1
+            elif event.type in ("payment.unknown", "payment.not_sent", "payment.returned", "payment.contradicted"):
+                self.tally[event.type.replace(".", ": ").replace("_", " ")] += 1
+            elif event.type == "payment.rejected" and event.from_status == "PROCESSING":
+                self.tally["payment: rejected after it was accepted"] += 1
+
+    def end(self) -> None:
+        """End all processes for good: what is left of them must not reach into the next story."""
+        for owner in (self._people, self._bank_people, *(process.owner for process in self._house.values())):
+            if owner is not None:
+                owner.kill()
 
     async def _judged(self) -> Violation | None:
         try:
@@ -167,6 +187,8 @@ class World:
     # --- steps ---
 
     def _apply(self, step: Step) -> None:
+        if step.verb not in ("message", "commit"):  # these are counted when they strike
+            self.tally[f"step: {step.verb.replace('_', ' ')}"] += 1
         getattr(self, f"_do_{step.verb}")(step)
 
     def _do_pay(self, step: Step) -> None:
@@ -220,6 +242,9 @@ class World:
         self._house[name].clock.skew = timedelta(0)
 
     def _do_night(self, _step: Step) -> None:
+        self._fall_asleep()
+
+    def _fall_asleep(self) -> None:
         self._tell("night", "falls; next comes nine o'clock of the next day")
         self.time.to_next_morning()
         self._side.tick()
@@ -289,18 +314,24 @@ class World:
     def _broken(self, invariant: str, text: str) -> None:
         self.notebook.broken.append(Violation(invariant, text))
 
+    def _changes(self) -> tuple[int, int]:
+        return sum(process.disk.commits for process in self._house.values()), self._book.total_changes
+
     def _picture(self) -> Picture:
-        house = self._house
-        return checks.take_picture(
-            house["payment"].disk,
-            house["account"].disk,
-            house["reconciliation"].disk,
-            self._book,
-            self.notebook,
-        )
+        changes, house = self._changes(), self._house
+        if self._last_picture is None or self._last_picture[0] != changes:
+            picture = checks.take_picture(
+                house["payment"].disk,
+                house["account"].disk,
+                house["reconciliation"].disk,
+                self._book,
+                self.notebook,
+            )
+            self._last_picture = (changes, picture)
+        return self._last_picture[1]
 
     def _check(self) -> Violation | None:
-        changes = sum(process.disk.commits for process in self._house.values()), self._book.total_changes
+        changes = self._changes()
         if changes == self._checked and not self.notebook.broken:
             return None  # Nothing became durable since the last look.
         self._checked = changes
@@ -321,16 +352,17 @@ class World:
             process.clock.skew = timedelta(0)
         violation = await self._until(checks.is_quiet)
         if violation is None:
-            self._do_night(self._story.steps[0] if self._story.steps else cast("Step", None))
-            violation = await self._until(checks.returns_are_known)
-        if violation is None:
+            self._fall_asleep()
+            violation = await self._until(self._are_returns_known)
+        has_accountant = self._story.seed % _RECONCILE_EVERY == 0
+        if violation is None and has_accountant:
             await self._fetch_statements()
             violation = await self._until(self._is_all_known)
         if violation is None:
             violation = checks.check_end(self._picture())
         if violation is None:
             violation = checks.books_agree(self._picture(), self._book)
-        if violation is None and self._story.seed % _RECONCILE_EVERY == 0:
+        if violation is None and has_accountant:
             violation = await self._reconcile()
         return violation
 
@@ -356,8 +388,12 @@ class World:
                 except grpc.aio.AioRpcError as error:
                     self._tell("accountant", "hears {}", error_reason(error).reason or error.code().name)
 
+    def _are_returns_known(self, picture: Picture) -> bool:
+        accounts = len(accounts_of_the_company())
+        return checks.returns_are_known(picture) and checks.accounts_are_open(picture, accounts)
+
     def _is_all_known(self, picture: Picture) -> bool:
-        return checks.returns_are_known(picture) and checks.days_are_read(picture, self._days()[:-1])
+        return self._are_returns_known(picture) and checks.days_are_read(picture, self._days()[:-1])
 
     def _days(self) -> list[date]:
         first, last = BEGIN.date(), self.time.now().astimezone(BANK_ZONE).date()

@@ -54,7 +54,7 @@ class Gateway:
         f = {"instruction_id": self._ids.new_ids("YQ", 1)[0], "attempt": 1, "account": CNY, "minor_units": 1234,
              "currency": "CNY", "creditor": "收款有限公司", "creditor_account": "6225881234567890",
              "cnaps": "102100099996", "bic": "", "memo": "货款 invoice 7", "channel": 0, "traceparent": "",
-             "resend_proof": None, **changes}  # fmt: skip
+             "resend_proof": None, "release": 0, **changes}  # fmt: skip
         instruction = payment_pb2.PaymentInstruction(
             end_to_end_id=f"E2E-{f['instruction_id']}",
             remittance_information=f["memo"],
@@ -73,6 +73,7 @@ class Gateway:
             instruction=instruction,
             traceparent=f["traceparent"],
             resend_proof=f["resend_proof"],
+            release=f["release"],
         )
 
     async def submit(self, *submissions: gateway_pb2.Submission) -> list[gateway_pb2.PaymentStatusReport]:

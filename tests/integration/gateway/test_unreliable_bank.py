@@ -144,6 +144,34 @@ async def test_a_bank_that_is_away_gets_nothing_and_the_same_attempt_goes_out_la
     assert scripted_bank.lines() == [submission.instruction_id]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+async def test_what_was_called_not_sent_goes_out_under_a_new_release_only(
+    scripted_bank: Any, run_gateway: Any, database_url: str
+) -> None:
+    def next_release(one: gateway_pb2.Submission) -> gateway_pb2.Submission:
+        again = gateway_pb2.Submission()
+        again.CopyFrom(one)
+        again.release += 1
+        return again
+
+    async with run_gateway(f"127.0.0.1:{free_port()}", database_url=database_url) as gateway:
+        away, unknown_account = gateway.submission(release=1), gateway.submission(release=1, account="999")
+        refused = gateway.submission(release=1, creditor_account="6" * 70)
+        reports = await gateway.submit(away, unknown_account, refused)
+        assert [(report.status, report.reason_code) for report in reports[:2]] == [
+            (NOT_SENT, "BANK_UNREACHABLE"),
+            (NOT_SENT, "ACCOUNT_UNREACHABLE"),
+        ]
+        assert reports[2].status == REJECTED
+    async with run_gateway(scripted_bank.address, database_url=database_url) as gateway:
+        reports = await gateway.submit(away, unknown_account, refused)  # the same call is delivered a second time
+        assert {(report.status, report.reason_code) for report in reports} == {(UNKNOWN, "ALREADY_SUBMITTED")}
+        assert scripted_bank.calls == []
+        (report,) = await gateway.submit(next_release(away))
+        assert report.status == PROCESSING
+    assert scripted_bank.lines() == [away.instruction_id]
+
+
 async def test_without_the_banks_key_nothing_is_sent(scripted_bank: Any, run_gateway: Any) -> None:
     key = scripted_bank.keys_dir / "bank_public_key.hex"
     text = key.read_text()

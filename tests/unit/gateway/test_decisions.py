@@ -58,6 +58,23 @@ def test_an_attempt_is_blocked_by_itself_and_by_later_ones(earlier: list[Attempt
     assert blocks(earlier, number) is expected
 
 
+@pytest.mark.parametrize(
+    ("earlier", "release", "expected"),
+    [
+        ([], 1, False),
+        ([attempt(1, NOT_SENT, release=1)], 1, True),  # the same call, delivered a second time
+        ([attempt(1, NOT_SENT, release=2)], 1, True),
+        ([attempt(1, NOT_SENT, release=1)], 2, False),
+        ([attempt(1, NOT_SENT, release=1)], 0, False),  # a caller that does not count
+        ([attempt(1, release=1)], 2, True),
+    ],
+)
+def test_what_was_called_not_sent_is_sent_under_a_later_release_only(
+    earlier: list[Attempt], release: int, expected: bool
+) -> None:
+    assert blocks(earlier, 1, release) is expected
+
+
 def check(submission: Any, earlier: list[Attempt], absence: Absence | None, **proof_changes: Any) -> None:
     proof = replace(NotFoundProof(NOW, "AR1", "K", True, 1), **proof_changes)
     digest = submission().instruction.digest()

@@ -32,7 +32,7 @@ class _BankStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BankStatus
     BANK_STATUS_UNSPECIFIED: _BankStatus.ValueType  # 0
     """Never set."""
     BANK_STATUS_NOT_SENT: _BankStatus.ValueType  # 1
-    """Certainly nothing left our side; sending later is safe."""
+    """Certainly nothing left our side, and under this release nothing will; sending later, under a new one, is safe."""
     BANK_STATUS_PROCESSING: _BankStatus.ValueType  # 2
     """The bank has it; not final."""
     BANK_STATUS_UNKNOWN: _BankStatus.ValueType  # 3
@@ -52,7 +52,7 @@ class BankStatus(_BankStatus, metaclass=_BankStatusEnumTypeWrapper):
 BANK_STATUS_UNSPECIFIED: BankStatus.ValueType  # 0
 """Never set."""
 BANK_STATUS_NOT_SENT: BankStatus.ValueType  # 1
-"""Certainly nothing left our side; sending later is safe."""
+"""Certainly nothing left our side, and under this release nothing will; sending later, under a new one, is safe."""
 BANK_STATUS_PROCESSING: BankStatus.ValueType  # 2
 """The bank has it; not final."""
 BANK_STATUS_UNKNOWN: BankStatus.ValueType  # 3
@@ -78,12 +78,18 @@ class Submission(_message.Message):
     INSTRUCTION_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     RESEND_PROOF_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
     instruction_id: _builtins.str
     """Ours, fixed; the bank dedupes on it."""
     attempt: _builtins.int
     """1 for the first; more needs a resend permit."""
     traceparent: _builtins.str
     """W3C traceparent of the payment's own trace."""
+    release: _builtins.int
+    """Counts every intention to send, from 1, and is never used twice: what the gateway once called NOT_SENT it does not
+    send any more, even if the same call is delivered a second time. 0: the caller does not count, and must take care
+    itself that no call is repeated.
+    """
     @_builtins.property
     def instruction(self) -> _payment_pb2.PaymentInstruction:
         """What to pay."""
@@ -100,10 +106,11 @@ class Submission(_message.Message):
         instruction: _payment_pb2.PaymentInstruction | None = ...,
         traceparent: _builtins.str = ...,
         resend_proof: Global___NotFoundProof | None = ...,
+        release: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "resend_proof", b"resend_proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "instruction", b"instruction", "instruction_id", b"instruction_id", "resend_proof", b"resend_proof", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "instruction", b"instruction", "instruction_id", b"instruction_id", "release", b"release", "resend_proof", b"resend_proof", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

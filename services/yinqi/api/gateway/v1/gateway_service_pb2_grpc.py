@@ -91,6 +91,7 @@ class GatewayServiceServicer:
         """Sends payments to their banks (提交付款), one report per submission, in order.
         Any failure of this call itself after it was sent means UNKNOWN for all of its submissions.
         Repeating an instruction_id with the same attempt sends nothing and reports UNKNOWN, reason ALREADY_SUBMITTED: query it.
+        After NOT_SENT the same attempt may go again, under a new release.
         Per submission: NOT_SENT, PROCESSING, REJECTED or UNKNOWN. INVALID_ARGUMENT: no submission, or over 1,000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

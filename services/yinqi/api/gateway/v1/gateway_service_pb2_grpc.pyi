@@ -41,6 +41,7 @@ class GatewayServiceStub:
     """Sends payments to their banks (提交付款), one report per submission, in order.
     Any failure of this call itself after it was sent means UNKNOWN for all of its submissions.
     Repeating an instruction_id with the same attempt sends nothing and reports UNKNOWN, reason ALREADY_SUBMITTED: query it.
+    After NOT_SENT the same attempt may go again, under a new release.
     Per submission: NOT_SENT, PROCESSING, REJECTED or UNKNOWN. INVALID_ARGUMENT: no submission, or over 1,000.
     """
     QueryPayments: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.QueryPaymentsRequest, _gateway_service_pb2.QueryPaymentsResponse]
@@ -79,6 +80,7 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Sends payments to their banks (提交付款), one report per submission, in order.
     Any failure of this call itself after it was sent means UNKNOWN for all of its submissions.
     Repeating an instruction_id with the same attempt sends nothing and reports UNKNOWN, reason ALREADY_SUBMITTED: query it.
+    After NOT_SENT the same attempt may go again, under a new release.
     Per submission: NOT_SENT, PROCESSING, REJECTED or UNKNOWN. INVALID_ARGUMENT: no submission, or over 1,000.
     """
     QueryPayments: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.QueryPaymentsRequest, _gateway_service_pb2.QueryPaymentsResponse]  # type: ignore[assignment]
@@ -120,6 +122,7 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sends payments to their banks (提交付款), one report per submission, in order.
         Any failure of this call itself after it was sent means UNKNOWN for all of its submissions.
         Repeating an instruction_id with the same attempt sends nothing and reports UNKNOWN, reason ALREADY_SUBMITTED: query it.
+        After NOT_SENT the same attempt may go again, under a new release.
         Per submission: NOT_SENT, PROCESSING, REJECTED or UNKNOWN. INVALID_ARGUMENT: no submission, or over 1,000.
         """
 
