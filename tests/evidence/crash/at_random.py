@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
-import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +20,8 @@ from yinqi.runtime.migrations import migrate
 
 ROUNDS, ROUNDS_SHORT = 10_000, 1_000
 _ROUNDS_A_FOLDER = 20
-_LATEST_S = 0.06
-"""A kill strikes between the birth of the process and so long after it began to walk."""
+_SHARES = (0.3, 0.15, 0.15, 0.15, 0.25)
+"""Of each path, in their order: those that go through two stores and a bank cost three times as much."""
 
 
 @dataclass(slots=True)
@@ -36,13 +35,14 @@ class Line:
 
 
 def kills(short: bool) -> None:
-    """Kill 10,000 times (short: 1,000), a fifth on each path; print the table; AssertionError if a promise was broken."""
+    """Kill 10,000 times (short: 1,000), print the table; AssertionError if a promise was broken."""
     run(ROUNDS_SHORT if short else ROUNDS, seed=1)
 
 
 def run(rounds: int, *, seed: int) -> None:
-    """Kill so often, evenly over the paths, at times drawn from the seed."""
-    lines = [_kill_on(path, rounds // len(PATHS), random.Random(f"{seed}/{path}")) for path in PATHS]
+    """Kill so often, over the five paths, at times drawn from the seed."""
+    shares = (int(rounds * share) for share in _SHARES)
+    lines = [_kill_on(path, its, random.Random(f"{seed}/{path}")) for path, its in zip(PATHS, shares, strict=True)]
     tell("SIGKILL at random times", "kills", lines, seed)
 
 
@@ -74,50 +74,63 @@ def _kill_on(path: str, rounds: int, chance: random.Random) -> Line:
     line, began = Line(path), time.monotonic()
     while line.rounds < rounds and not line.verdict.faults:
         with folder_of(path) as folder:
-            its = min(_ROUNDS_A_FOLDER, rounds - line.rounds)
-            line.verdict.add(_kill_in(path, folder, its, line.rounds, chance))
-            line.rounds += its
+            life = Lives(path, folder)
+            for number in range(line.rounds, min(line.rounds + _ROUNDS_A_FOLDER, rounds)):
+                if not life.end_one(f"R{number}-", lambda child: _kill_somewhere(child, life, chance)):
+                    break
+                line.rounds += 1
+            line.verdict.add(life.end())
     line.seconds = time.monotonic() - began
     return line
 
 
-def _kill_in(path: str, folder: Path, rounds: int, first: int, chance: random.Random) -> Verdict:
-    """Kill process after process on the same stores; what any of them answered must stand to the end."""
-    facts: list[Fact] = []
-    for number in range(rounds):
-        child = Child(PATHS[path], folder, f"R{first + number}-", once=False)
-        # One in ten dies at its start, while it recovers what the one before left.
+def _kill_somewhere(child: Child, life: Lives, chance: random.Random) -> None:
+    """Kill within about one lap of the path; one in ten at its start, while it recovers what the one before left."""
+    if life.lap_s is None:  # The first one shows how long a lap takes on this machine, now.
+        child.await_word("ready")
+        began = time.monotonic()
+        child.await_word("ready", times=2)
+        life.lap_s = time.monotonic() - began
+    else:
         is_early = chance.random() < 0.1
         child.await_word("alive" if is_early else "ready")
-        if not is_early:
-            _release_after(chance.uniform(0, _LATEST_S))
-        else:
-            _release_after(chance.uniform(0, 0.02))
-        child.kill()
-        child.wait()
-        facts += child.facts
-        found = judge(folder, facts)
-        if found.faults:
-            found.broken.append(f"in round {first + number}")
-            return found
-    return finish(path, folder, facts)
+        time.sleep(chance.uniform(0.0, life.lap_s * (0.3 if is_early else 1.3)))
+    child.kill()
 
 
-def _release_after(seconds: float) -> None:
-    time.sleep(seconds)
+class Lives:
+    """One process after another on the same stores; what any of them answered must stand to the end."""
 
+    def __init__(self, path: str, folder: Path) -> None:
+        self.path = path
+        self.folder = folder
+        self.facts: list[Fact] = []
+        self.lap_s: float | None = None
+        self.codes: list[int] = []
+        self._found = Verdict()
 
-def finish(path: str, folder: Path, facts: list[Fact]) -> Verdict:
-    """Let a last process drive what the killed ones left to its end, and judge it all."""
-    if path in ("accept", "reconcile"):
-        return judge(folder, facts)
-    child = Child(Finish, folder, "F", once=True)
-    child.release()
-    code = child.wait()
-    found = judge(folder, [*facts, *child.facts], at_end=True)
-    if code:
-        found.broken.append(f"the last process ended with {code}")
-    return found
+    def end_one(self, name: str, strike: Callable[[Child], None], *, once: bool = False, checkpoints: bool = False) -> bool:
+        """Let a process begin, strike it, compare; return whether all that was promised holds."""
+        child = Child(PATHS[self.path], self.folder, name, once=once, checkpoints=checkpoints)
+        strike(child)
+        self.codes.append(child.wait())
+        self.facts += child.facts
+        self._found = judge(self.folder, self.facts)
+        if self._found.faults:
+            self._found.broken.append(f"found after {name}, which ended with {self.codes[-1]}")
+        return not self._found.faults
+
+    def end(self) -> Verdict:
+        """Let a last process drive what the killed ones left to its end, and judge it all."""
+        if self._found.faults or self.path in ("accept", "reconcile"):
+            return self._found
+        child = Child(Finish, self.folder, "F", once=True)
+        child.release()
+        code = child.wait()
+        found = judge(self.folder, [*self.facts, *child.facts], at_end=True)
+        if code:
+            found.broken.append(f"the last process ended with {code}")
+        return found
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 from yinqi.gateway.ports import AnswerUnusable, NotSent, WireAnswer
 from yinqi.kernel.clock import SystemClock
 from yinqi.sandbox_bank.bank import Bank
+from yinqi.sandbox_bank.book import Book
 from yinqi.sandbox_bank.config import Account, BankConfig
 from yinqi.sandbox_bank.effects import Ending
 from yinqi.simulation.bank import open_form, seal
@@ -41,6 +42,7 @@ class BankBeside:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(self.address)
         listener.listen(64)
+        Book(self.book).close()  # it is there from the first moment on
         self._process_id = os.fork()
         if self._process_id == 0:
             try:

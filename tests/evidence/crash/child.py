@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
-import logging
 import os
 import select
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import structlog
 
 from tests.evidence.crash.paths import Path_, Say
+from yinqi.kernel.errors import StorageFull
 
 Fact = tuple[str, ...]
-_DEADLINE_S = 60.0
+_DEADLINE_S = 120.0
+_PR_SET_PTRACER = 0x59616D61
+DISK_FULL = 75
+"""How a process ends that was told the disk is full (EX_TEMPFAIL)."""
 
 
 class Child:
@@ -27,9 +35,12 @@ class Child:
         make: builds the path on a folder.
         once: walk the path once and end in order; else over and over until killed.
         name: prefix of everything it makes.
+        checkpoints: move the log into the store at every commit, not every 2,000 pages.
     """
 
-    def __init__(self, make: Callable[[Path, Say], Path_], folder: Path, name: str, *, once: bool) -> None:
+    def __init__(
+        self, make: Callable[[Path, Say], Path_], folder: Path, name: str, *, once: bool, checkpoints: bool = False
+    ) -> None:
         self._told, told = os.pipe()
         released, self._release = os.pipe()
         sys.stdout.flush()
@@ -37,16 +48,16 @@ class Child:
         if self.process_id == 0:
             os.close(self._told)
             os.close(self._release)
-            _live(make, folder, name, once, told, released)
+            _live(partial(_walk, make, folder, name, once, checkpoints), told, released)
         os.close(told)
         os.close(released)
         self._rest = b""
         self.facts: list[Fact] = []
 
-    def await_word(self, kind: str) -> bool:
-        """Read until the process says a word of this kind; False if it ended before."""
+    def await_word(self, kind: str, *, times: int = 1) -> bool:
+        """Read until the process has said a word of this kind so often; False if it ended before."""
         end_at = time.monotonic() + _DEADLINE_S
-        while not any(fact[0] == kind for fact in self.facts):
+        while sum(fact[0] == kind for fact in self.facts) < times:
             if time.monotonic() > end_at:
                 os.kill(self.process_id, signal.SIGKILL)
                 raise AssertionError(f"the process did not say {kind} within {_DEADLINE_S:g} s")
@@ -80,16 +91,20 @@ class Child:
         return bool(received)
 
 
-def _live(make: Callable[[Path, Say], Path_], folder: Path, name: str, once: bool, told: int, released: int) -> None:
+def _live(walk: Callable[[Say, int], Coroutine[Any, Any, None]], told: int, released: int) -> None:
     code = 1
     try:
-        logging.disable(logging.CRITICAL)
+        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, -1)
+        # What the services log about their deaths is not the evidence.
+        structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[])
 
         def say(*fact: object) -> None:
             os.write(told, json.dumps([str(part) for part in fact]).encode() + b"\n")
 
-        asyncio.run(_walk(make, folder, name, once, say, released))
+        asyncio.run(walk(say, released))
         code = 0
+    except StorageFull:
+        code = DISK_FULL
     except BaseException:  # noqa: BLE001 (a forked child must not go on as its parent)
         traceback.print_exc(file=sys.stderr)
     finally:
@@ -97,11 +112,13 @@ def _live(make: Callable[[Path, Say], Path_], folder: Path, name: str, once: boo
 
 
 async def _walk(
-    make: Callable[[Path, Say], Path_], folder: Path, name: str, once: bool, say: Say, released: int
+    make: Callable[[Path, Say], Path_], folder: Path, name: str, once: bool, checkpoints: bool, say: Say, released: int
 ) -> None:
     say("alive")
     path = make(folder, say)
     await path.start()
+    if checkpoints:
+        await path.database.run(lambda connection: connection.exec_driver_sql("PRAGMA wal_autocheckpoint=1") and None)
     number = 0
     while True:
         number += 1
