@@ -14,12 +14,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.evidence import commit, crypto, simulation
+from tests.evidence.crash import at_points, at_random, postgres, services
 
 PARTS: dict[str, Callable[[bool], None]] = {
     "timing": crypto.timing,
     "memory": crypto.memory,
     "parsers": crypto.parsers,
     "simulation": simulation.simulation,
+    "kills": at_random.kills,
+    "points": at_points.points,
+    "disks": at_points.disks,
+    "postgres": postgres.kills,
+    "failover": postgres.failovers,
+    "processes": services.processes,
+    "cuts": services.cuts,
+    "clocks": services.clocks,
 }
 
 

@@ -15,6 +15,14 @@ from yinqi.kernel.errors import FailedPrecondition, Unavailable
 from yinqi.runtime.database_errors import CommitOutcomeUnknown, Fault, fault_of
 
 _BUSY_TIMEOUT_MS = 5_000
+# A server that vanished without a word (its machine is gone, and a standby was promoted) is noticed in about 15 s; the
+# system's own defaults wait for hours.
+_VANISHED_SERVER = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 
 
 def driver_of(connection: Connection) -> Any:
@@ -120,7 +128,7 @@ def _pragmas(connection: sqlite3.Connection, *settings: str) -> None:
 
 
 def _open_postgresql(url: URL, writers: int, readers: int) -> tuple[Engine, Engine]:
-    arguments: dict[str, Any] = {"connect_timeout": 5, "application_name": "yinqi"}
+    arguments: dict[str, Any] = {"connect_timeout": 5, "application_name": "yinqi", **_VANISHED_SERVER}
     write_engine = create_engine(
         url, connect_args=arguments, pool_size=writers, max_overflow=2, isolation_level="READ COMMITTED"
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.evidence.crash.at_random import Line, Lives, folder_of, tell
 from tests.evidence.crash.audit import judge
 from tests.evidence.crash.child import DISK_FULL, Child
+
 from yinqi.runtime.fail_stop import EXIT_CODE as FAIL_STOP
 
 STORES = {
@@ -97,7 +98,9 @@ def _strike_in(folder: Path, blow: Blow, store: str, first: int, step: int, line
     lives, number = Lives(line.path, folder), first
     for number in range(first, first + _LIVES_A_FOLDER * step, step):
         with _Watch(folder, store, blow, number) as watch:
-            holds = lives.end_one(f"{store[0]}{number}-", watch.attach, once=True, checkpoints=blow is KILL and line.path == CHECKPOINTED)
+            holds = lives.end_one(
+                f"{store[0]}{number}-", watch.attach, once=True, checkpoints=blow is KILL and line.path == CHECKPOINTED
+            )
         if not watch.has_struck and lives.codes[-1] != _KILLED:
             line.verdict.add(lives.end())
             if lives.codes[-1]:
@@ -167,7 +170,9 @@ class _Watch:
                     shutil.copy(file, copy / file.name)
             wal = copy / self._wal.name
             if wal.exists():
-                synced = synced_length(self._log.read_text("utf-8", "replace").splitlines(), self._wal.name, self._synced)
+                synced = synced_length(
+                    self._log.read_text("utf-8", "replace").splitlines(), self._wal.name, self._synced
+                )
                 with wal.open("r+b") as file:
                     file.truncate(min(synced, wal.stat().st_size))
             return judge(copy, lives.facts).faults

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.evidence import commit
@@ -16,6 +17,7 @@ from tests.evidence.crash.audit import Verdict, judge
 from tests.evidence.crash.bank import BankBeside
 from tests.evidence.crash.child import Child, Fact
 from tests.evidence.crash.paths import PATHS, Finish
+
 from yinqi.runtime.migrations import migrate
 
 ROUNDS, ROUNDS_SHORT = 10_000, 1_000
@@ -76,7 +78,7 @@ def _kill_on(path: str, rounds: int, chance: random.Random) -> Line:
         with folder_of(path) as folder:
             life = Lives(path, folder)
             for number in range(line.rounds, min(line.rounds + _ROUNDS_A_FOLDER, rounds)):
-                if not life.end_one(f"R{number}-", lambda child: _kill_somewhere(child, life, chance)):
+                if not life.end_one(f"R{number}-", partial(_kill_somewhere, life, chance)):
                     break
                 line.rounds += 1
             line.verdict.add(life.end())
@@ -84,7 +86,7 @@ def _kill_on(path: str, rounds: int, chance: random.Random) -> Line:
     return line
 
 
-def _kill_somewhere(child: Child, life: Lives, chance: random.Random) -> None:
+def _kill_somewhere(life: Lives, chance: random.Random, child: Child) -> None:
     """Kill within about one lap of the path; one in ten at its start, while it recovers what the one before left."""
     if life.lap_s is None:  # The first one shows how long a lap takes on this machine, now.
         child.await_word("ready")
@@ -109,7 +111,9 @@ class Lives:
         self.codes: list[int] = []
         self._found = Verdict()
 
-    def end_one(self, name: str, strike: Callable[[Child], None], *, once: bool = False, checkpoints: bool = False) -> bool:
+    def end_one(
+        self, name: str, strike: Callable[[Child], None], *, once: bool = False, checkpoints: bool = False
+    ) -> bool:
         """Let a process begin, strike it, compare; return whether all that was promised holds."""
         child = Child(PATHS[self.path], self.folder, name, once=once, checkpoints=checkpoints)
         strike(child)

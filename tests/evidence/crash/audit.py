@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.evidence.crash.child import Fact
 from tests.evidence.crash.paths import BATCH, is_break
+
 from yinqi.simulation import checks
 
 
@@ -210,7 +211,10 @@ def _twice(store: sqlite3.Connection) -> Iterator[str]:
 def _effects_incomplete(store: sqlite3.Connection) -> Iterator[str]:
     """The effect of each event up to the cursor is there, and of no later one."""
     cursors = dict(store.execute("SELECT name, sequence FROM feed_cursor"))
-    for feed, query in (("payment", "SELECT instruction_id FROM bookings"), ("account", "SELECT entry_id FROM entries")):
+    for feed, query in (
+        ("payment", "SELECT instruction_id FROM bookings"),
+        ("account", "SELECT entry_id FROM entries"),
+    ):
         found = sorted(int(str(one).removeprefix("PI")) for (one,) in store.execute(query))
         if found != list(range(1, cursors.get(feed, 0) + 1)):
             yield f"the feed {feed} is followed to {cursors.get(feed, 0)}, {len(found)} effects are there"
@@ -219,7 +223,9 @@ def _effects_incomplete(store: sqlite3.Connection) -> Iterator[str]:
 def _flags_false(store: sqlite3.Connection) -> Iterator[str]:
     for table, key in (("bookings", "booking_id"), ("entries", "entry_id")):
         query = f"SELECT {key} FROM {table} WHERE is_matched <> ({key} IN (SELECT {key} FROM matches))"
-        yield from (f"{one} of {table} says it is matched, and is not, or the other way" for (one,) in store.execute(query))
+        yield from (
+            f"{one} of {table} says it is matched, and is not, or the other way" for (one,) in store.execute(query)
+        )
     for (one,) in store.execute("SELECT break_id FROM breaks EXCEPT SELECT break_id FROM reconciliation_events"):
         yield f"break {one} has no event"
     for (one,) in store.execute("SELECT run_id FROM runs EXCEPT SELECT run_id FROM reconciliation_events"):

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-
 from tests.evidence.crash.paths import Path_, Say
+
 from yinqi.kernel.errors import StorageFull
 
 Fact = tuple[str, ...]

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import grpc
-
 from tests.evidence.crash.bank import LineBeside
+
 from yinqi import crypto
 from yinqi import gateway as gateway_package
 from yinqi.api.gateway.v1 import gateway_service_pb2_grpc
@@ -103,8 +103,10 @@ class House:
             profile.business_days(_calendar(profile.calendar.name)),
         )
         self.taker = NoticeTaker(database, clock, ids)
-        banks, profiles, caller = {profile.name: self.bank}, Profiles([profile]), BankCaller(
-            database, clock, ids, telemetry
+        banks, profiles, caller = (
+            {profile.name: self.bank},
+            Profiles([profile]),
+            BankCaller(database, clock, ids, telemetry),
         )
         submitter = Submitter(banks, profiles, database, caller, clock)
         querier = Querier(banks, profiles, database, caller, clock)
@@ -200,3 +202,12 @@ def order(end_to_end_id: str, minor_units: int) -> payment_pb2.PaymentInstructio
     message.instructed_amount.currency = "CNY"
     message.instructed_amount.minor_units = minor_units
     return message
+
+
+async def until(holds: Callable[[], bool], *, pause_s: float = 0.001, timeout_s: float = 60.0) -> None:
+    """Wait until something holds; give up after a while, for the judge to find what is missing."""
+    end_at = asyncio.get_running_loop().time() + timeout_s
+    while asyncio.get_running_loop().time() < end_at:
+        if holds():
+            return
+        await asyncio.sleep(pause_s)

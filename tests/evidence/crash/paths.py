@@ -10,12 +10,12 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
-
 from tests.evidence.crash.bank import ACKNOWLEDGE, TAKE_NOTICES
-from tests.evidence.crash.house import House, order
+from tests.evidence.crash.house import House, order, until
+
 from yinqi.api.account.v1 import account_pb2
 from yinqi.api.common.v1 import money_pb2
 from yinqi.api.payment.v1 import payment_pb2
@@ -209,15 +209,11 @@ class Reconcile:
         self.booked = Follower("payment", self.database, self._booked, lambda e: e.sequence, record_bookings)
         self.stated = Follower("account", self.database, self._stated, lambda e: e.sequence, record_entries)
         clock = SystemClock()
-        self.servicer = ReconciliationServicer(
-            self.database, self, clock, TimeOrderedIds(clock), Telemetry.off()
-        )
+        self.servicer = ReconciliationServicer(self.database, self, clock, TimeOrderedIds(clock), Telemetry.off())
         set_current_principal(Principal("accountant", all_roles=True))
 
     async def start(self) -> None:
         self.tasks = [asyncio.create_task(one.run(asyncio.Event())) for one in (self.booked, self.stated)]
-        while not (self.booked.cursor and self.stated.cursor) and self.target:
-            await asyncio.sleep(0.001)
 
     async def prepare(self, name: str) -> None:
         """The sisters' feeds are all the work there is."""
@@ -226,8 +222,7 @@ class Reconcile:
         await asyncio.sleep(0.002)  # both followers have read their cursors
         self.target = (min(self.booked.cursor, self.stated.cursor) // _STEP + 1) * _STEP
         self.changed.set()
-        while min(self.booked.cursor, self.stated.cursor) < self.target:
-            await asyncio.sleep(0.001)
+        await until(lambda: min(self.booked.cursor, self.stated.cursor) >= self.target)
         day = day_of(self.target)
         request = reconciliation_service_pb2.ReconcileDayRequest(account=_ACCOUNT, date=day.isoformat())
         run = (await self.servicer.ReconcileDay(request, None)).reconciliation  # type: ignore[arg-type]

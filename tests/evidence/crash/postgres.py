@@ -20,9 +20,9 @@ from typing import Any
 
 import grpc
 import psycopg
-
 from tests.evidence import commit
-from tests.evidence.crash.house import order
+from tests.evidence.crash.house import order, until
+
 from yinqi.api.payment.v1 import payment_service_pb2 as api
 from yinqi.api.payment.v1 import payment_service_pb2_grpc
 from yinqi.runtime.grpc_client import open_channel
@@ -33,6 +33,7 @@ from yinqi.runtime.settings import Settings, child_environment
 KILLS, KILLS_SHORT = 50, 3
 FAILOVERS, FAILOVERS_SHORT = 20, 2
 _SERVICES = str(Path(__file__).parents[3] / "services")
+ROLES = "payment_initiator,payment_viewer,service"
 _CALLERS = 6
 _RECOVERED_S = 60.0
 _BUSY_S = (0.3, 1.5)
@@ -47,6 +48,7 @@ class Seen:
     repeats: int = 0
     sequences: list[int] = field(default_factory=list)
     outages_s: list[float] = field(default_factory=list)
+    last_error: str = ""
 
 
 def kills(short: bool) -> None:
@@ -122,7 +124,9 @@ async def _drill(what: str, rounds: int, make: Callable[[], Any], *, seed: int =
         await asyncio.to_thread(servers.remove)
     outages = sorted(seen.outages_s)
     print(f"{what}; seed {seed}, commit {commit()}")
-    print(f"{'rounds':>8}{'acknowledged':>14}{'repeats':>9}{'lost':>6}{'twice':>7}{'half':>6}{'outage p50':>12}{'p95':>7}{'s':>8}")
+    print(
+        f"{'rounds':>8}{'acknowledged':>14}{'repeats':>9}{'lost':>6}{'twice':>7}{'half':>6}{'outage p50':>12}{'p95':>7}{'s':>8}"
+    )
     print(
         f"{rounds:>8}{len(seen.accepted):>14,}{seen.repeats:>9}{len(lost):>6}{len(twice):>7}{len(half):>6}"
         f"{outages[len(outages) // 2]:>10.1f} s{outages[int(len(outages) * 0.95)]:>6.1f}s{time.monotonic() - began:>8.1f}"
@@ -145,12 +149,14 @@ async def _payment_service(url: str) -> AsyncIterator[grpc.aio.Channel]:
             "YINQI_MONITORING_PORT": str(free_port()),
             "YINQI_GATEWAY_PORT": str(free_port()),
         }
-        log = Path(folder, "log").open("wb")  # noqa: ASYNC230
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "yinqi.payment.main", env=child_environment(variables), stdout=log, stderr=log
-        )
+        with Path(folder, "log").open("wb") as log:  # noqa: ASYNC230
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "yinqi.payment.main", env=child_environment(variables), stdout=log, stderr=log
+            )
         try:
-            async with open_channel(f"127.0.0.1:{port}", service_name="erp", settings=Settings()) as channel:
+            async with open_channel(
+                f"127.0.0.1:{port}", service_name="erp", roles=ROLES, settings=Settings()
+            ) as channel:
                 await asyncio.wait_for(channel.channel_ready(), 120)
                 yield channel
             assert process.returncode is None, f"the service ended with {process.returncode}"
@@ -159,7 +165,6 @@ async def _payment_service(url: str) -> AsyncIterator[grpc.aio.Channel]:
                 process.terminate()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), 30)
-            log.close()
 
 
 @asynccontextmanager
@@ -173,9 +178,7 @@ async def _load(channel: grpc.aio.Channel, seen: Seen) -> AsyncIterator[None]:
         yield
         stop.set()
         await asyncio.gather(*callers)
-        end_at = time.monotonic() + _RECOVERED_S
-        while len(seen.sequences) < len(seen.accepted) and time.monotonic() < end_at:
-            await asyncio.sleep(0.1)
+        await until(lambda: len(seen.sequences) >= len(seen.accepted), pause_s=0.1)
     finally:
         for task in (*callers, follower):
             task.cancel()
@@ -195,8 +198,9 @@ async def _pay(stub: Any, key: str, seen: Seen) -> None:
         try:
             request = api.InitiatePaymentRequest(instruction=order(key, 100))
             outcome = (await stub.InitiatePayment(request, timeout=10)).outcome
-        except grpc.aio.AioRpcError:
+        except grpc.aio.AioRpcError as error:
             seen.repeats += 1
+            seen.last_error = f"{error.code().name}: {error.details()}"
             await asyncio.sleep(0.05)
             continue
         if seen.accepted.setdefault(key, outcome.instruction_id) != outcome.instruction_id:
@@ -215,10 +219,9 @@ async def _follow(stub: Any, seen: Seen) -> None:
 
 async def _answered(seen: Seen) -> None:
     """Wait until the service has accepted something new."""
-    before, end_at = len(seen.accepted), time.monotonic() + _RECOVERED_S
-    while len(seen.accepted) == before:
-        assert time.monotonic() < end_at, f"nothing was accepted for {_RECOVERED_S:g} s"
-        await asyncio.sleep(0.01)
+    before = len(seen.accepted)
+    await until(lambda: len(seen.accepted) > before, pause_s=0.01, timeout_s=_RECOVERED_S)
+    assert len(seen.accepted) > before, f"nothing was accepted for {_RECOVERED_S:g} s: {seen.last_error}"
 
 
 def _compare(seen: Seen, url: str) -> tuple[list[str], list[str], list[str]]:
@@ -234,6 +237,10 @@ def _compare(seen: Seen, url: str) -> tuple[list[str], list[str], list[str]]:
     if seen.sequences != sequences:
         lost.append(f"the follower read {len(seen.sequences)} events of {len(sequences)}, or in another order")
     twice = [*seen.differently]
-    twice += [f"{one} was received twice" for one in set(received) if len(received) != len(set(received)) and received.count(one) > 1]
+    twice += [
+        f"{one} was received twice"
+        for one in set(received)
+        if len(received) != len(set(received)) and received.count(one) > 1
+    ]
     half = [f"{one} has only one of key and journal entry" for one in set(keys.values()) ^ set(received)]
     return lost, twice, half
