@@ -45,12 +45,10 @@ class Blow:
     calls: str
     injected: str
     ends: frozenset[int]
-    log_only: bool = False
 
 
 KILL = Blow("SIGKILL at every write point", f"{_SYNCS},{_WRITES}", "signal=KILL", frozenset({_KILLED}))
-# Of the log alone: a checkpoint's sync acknowledges nothing, and what it did not reach stays in the log (D-086).
-BROKEN = Blow("EIO at every sync", _SYNCS, "error=EIO", frozenset({FAIL_STOP}), log_only=True)
+BROKEN = Blow("EIO at every sync", _SYNCS, "error=EIO", frozenset({FAIL_STOP}))
 # A worker that is told the disk is full tries again later; a caller is told so.
 FULL = Blow("ENOSPC at every write", "pwrite64", "error=ENOSPC", frozenset({0, DISK_FULL}))
 
@@ -99,7 +97,7 @@ def _strike_in(folder: Path, blow: Blow, store: str, first: int, step: int, line
     for number in range(first, first + _LIVES_A_FOLDER * step, step):
         with _Watch(folder, store, blow, number) as watch:
             holds = lives.end_one(
-                f"{store[0]}{number}-", watch.attach, once=True, checkpoints=blow is KILL and line.path == CHECKPOINTED
+                f"{store[0]}{number}-", watch.attach, once=True, checkpoints=line.path == CHECKPOINTED
             )
         if not watch.has_struck and lives.codes[-1] != _KILLED:
             line.verdict.add(lives.end())
@@ -143,8 +141,7 @@ class _Watch:
         self._synced = self._wal.stat().st_size if self._wal.exists() else 0
         what = f"inject={self._blow.calls}:{self._blow.injected}:when={self._number}"
         command = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(self._log), "-e", "signal=none"]
-        command += ["-e", f"trace={_SYNCS},{_WRITES}", "-e", what, "-P", str(self._wal)]
-        command += [] if self._blow.log_only else ["-P", str(self._store)]
+        command += ["-e", f"trace={_SYNCS},{_WRITES}", "-e", what, "-P", str(self._store), "-P", str(self._wal)]
         self._strace = subprocess.Popen(
             [*command, "-p", str(child.process_id)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -20,6 +20,7 @@ import structlog
 from tests.evidence.crash.paths import Path_, Say
 
 from yinqi.kernel.errors import StorageFull
+from yinqi.runtime import checkpoint
 
 Fact = tuple[str, ...]
 _DEADLINE_S = 120.0
@@ -35,7 +36,7 @@ class Child:
         make: builds the path on a folder.
         once: walk the path once and end in order; else over and over until killed.
         name: prefix of everything it makes.
-        checkpoints: move the log into the store at every commit, not every 2,000 pages.
+        checkpoints: move the log into the store at every commit, not every 2,000 rows.
     """
 
     def __init__(
@@ -115,10 +116,10 @@ async def _walk(
     make: Callable[[Path, Say], Path_], folder: Path, name: str, once: bool, checkpoints: bool, say: Say, released: int
 ) -> None:
     say("alive")
+    if checkpoints:
+        checkpoint.ROWS_BETWEEN = 1
     path = make(folder, say)
     await path.start()
-    if checkpoints:
-        await path.database.run(lambda connection: connection.exec_driver_sql("PRAGMA wal_autocheckpoint=1") and None)
     number = 0
     while True:
         number += 1

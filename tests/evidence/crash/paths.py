@@ -44,9 +44,7 @@ _OPENING = 10**9
 
 
 class Path_(Protocol):
-    """One path of one life; `database` is its first store."""
-
-    database: Database
+    """One path of one life."""
 
     async def start(self) -> None:
         """Do what the service does first: recover."""
@@ -66,7 +64,6 @@ class _Payments:
 
     def __init__(self, folder: Path, say: Say) -> None:
         self.house = House(folder)
-        self.database = self.house.payments
         self.say = say
         self.ids: dict[str, str] = {}
 
