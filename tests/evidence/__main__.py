@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.evidence import commit, crypto, simulation
-from tests.evidence.crash import at_points, at_random, postgres, services
+from tests.evidence.crash import at_points, at_random, planted, postgres, services
 
 PARTS: dict[str, Callable[[bool], None]] = {
     "timing": crypto.timing,
@@ -24,6 +24,7 @@ PARTS: dict[str, Callable[[bool], None]] = {
     "kills": at_random.kills,
     "points": at_points.points,
     "disks": at_points.disks,
+    "planted": planted.planted,
     "postgres": postgres.kills,
     "failover": postgres.failovers,
     "processes": services.processes,

@@ -1,6 +1,6 @@
 """Crash truth in its short form: whatever is killed, cut or broken, nothing acknowledged is lost and nothing happens twice.
 
-The long form is `make evidence PARTS="kills points disks postgres failover processes cuts clocks"`. Each drill is a process of its
+The long form is `make evidence PARTS="kills points disks planted postgres failover processes cuts clocks"`. Each drill is a process of its
 own: it forks, which a test worker with its threads had better not.
 """
 
@@ -47,6 +47,10 @@ def test_a_kill_or_a_power_cut_at_any_write_of_the_five_paths_loses_nothing_ackn
 
 def test_a_failed_sync_ends_the_process_and_a_full_disk_loses_nothing_acknowledged() -> None:
     drill("disks")
+
+
+def test_bugs_planted_in_the_store_are_found_by_the_kills() -> None:
+    drill("planted")
 
 
 def test_postgresql_killed_under_load_loses_nothing_acknowledged_and_the_service_recovers_by_itself() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.evidence.crash.at_random import Line, Lives, folder_of, tell
+from tests.evidence.crash.at_random import Line, Lives, Make, folder_of, tell
 from tests.evidence.crash.audit import judge
 from tests.evidence.crash.child import DISK_FULL, Child
 
@@ -79,23 +79,23 @@ def _strike_all(blow: Blow, *, step: int) -> None:
     tell(blow.what, "points", [strike(blow, path, step=step) for path in STORES], seed=0)
 
 
-def strike(blow: Blow, path: str, *, step: int = 1) -> Line:
-    """Strike a path at its n-th call, n = 1, 1 + step, … until there is none, in each of its stores."""
+def strike(blow: Blow, path: str, *, step: int = 1, make: Make | None = None) -> Line:
+    """Strike a path (`make`: another one in its place) at its n-th call, n = 1, 1 + step, … until there is none."""
     line, began = Line(path), time.monotonic()
     for store in STORES[path]:
         number = 1
         while number and number < _POINTS_MAX and not line.verdict.faults:
             with folder_of(path) as folder:
-                number = _strike_in(folder, blow, store, number, step, line)
+                number = _strike_in(Lives(path, folder, make), blow, store, number, step, line)
     line.seconds = time.monotonic() - began
     return line
 
 
-def _strike_in(folder: Path, blow: Blow, store: str, first: int, step: int, line: Line) -> int:
+def _strike_in(lives: Lives, blow: Blow, store: str, first: int, step: int, line: Line) -> int:
     """Strike process after process on these stores; return the next number, 0 when the path had no such call."""
-    lives, number = Lives(line.path, folder), first
+    number = first
     for number in range(first, first + _LIVES_A_FOLDER * step, step):
-        with _Watch(folder, store, blow, number) as watch:
+        with _Watch(lives.folder, store, blow, number) as watch:
             holds = lives.end_one(
                 f"{store[0]}{number}-", watch.attach, once=True, checkpoints=line.path == CHECKPOINTED
             )

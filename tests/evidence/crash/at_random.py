@@ -16,10 +16,11 @@ from tests.evidence import commit
 from tests.evidence.crash.audit import Verdict, judge
 from tests.evidence.crash.bank import BankBeside
 from tests.evidence.crash.child import Child, Fact
-from tests.evidence.crash.paths import PATHS, Finish
+from tests.evidence.crash.paths import PATHS, Finish, Path_, Say
 
 from yinqi.runtime.migrations import migrate
 
+Make = Callable[[Path, Say], Path_]
 ROUNDS, ROUNDS_SHORT = 10_000, 1_000
 _ROUNDS_A_FOLDER = 20
 _SHARES = (0.3, 0.15, 0.15, 0.15, 0.25)
@@ -103,8 +104,9 @@ def _kill_somewhere(life: Lives, chance: random.Random, child: Child) -> None:
 class Lives:
     """One process after another on the same stores; what any of them answered must stand to the end."""
 
-    def __init__(self, path: str, folder: Path) -> None:
+    def __init__(self, path: str, folder: Path, make: Make | None = None) -> None:
         self.path = path
+        self._make = make or PATHS[path]
         self.folder = folder
         self.facts: list[Fact] = []
         self.lap_s: float | None = None
@@ -115,7 +117,7 @@ class Lives:
         self, name: str, strike: Callable[[Child], None], *, once: bool = False, checkpoints: bool = False
     ) -> bool:
         """Let a process begin, strike it, compare; return whether all that was promised holds."""
-        child = Child(PATHS[self.path], self.folder, name, once=once, checkpoints=checkpoints)
+        child = Child(self._make, self.folder, name, once=once, checkpoints=checkpoints)
         strike(child)
         self.codes.append(child.wait())
         self.facts += child.facts
