@@ -23,7 +23,7 @@ from yinqi.kernel.clock import SystemClock
 from yinqi.sandbox_bank.bank import Bank
 from yinqi.sandbox_bank.book import Book
 from yinqi.sandbox_bank.config import Account, BankConfig
-from yinqi.sandbox_bank.effects import Ending
+from yinqi.sandbox_bank.effects import Ending, Notice
 from yinqi.simulation.bank import open_form, seal
 from yinqi.simulation.house import accounts_of_the_company
 
@@ -70,7 +70,7 @@ class _Serving:
         clock, tokens = SystemClock(), itertools.count(1)
         self._bank = Bank(config, lambda: int(clock.now().timestamp() * 1000), lambda: f"{next(tokens):012d}")
         self._listener = listener
-        self._sent = {}  # type: ignore[var-annotated]
+        self._sent: dict[str, Notice] = {}
         self._parent = os.getppid()
 
     def run(self) -> None:
@@ -106,15 +106,15 @@ class _Serving:
         """Return the notices that are due, sealed; each stays due until it is acknowledged."""
         forms = []
         for notice in self._bank.take_notices():
-            self._sent[notice.number] = notice
+            number = notice.notice["head"]["notnbr"]
+            self._sent[number] = notice
             data = seal("notice", notice.notice, notice.user_id, notice.signed_at_ms, "bank")
             fields = {"UID": notice.user_id, "FUNCODE": "BBNOTICE", "ALG": "SM", "DATA": data.decode("ascii")}
-            forms.append([str(notice.number), urlencode(fields)])
+            forms.append([number, urlencode(fields)])
         return json.dumps(forms).encode()
 
     def _acknowledge(self, content: bytes) -> bytes:
-        number = content.decode()
-        found = next((one for key, one in self._sent.items() if str(key) == number), None)
+        found = self._sent.pop(content.decode(), None)
         if found is not None:
             self._bank.notice_answered(found, acknowledged=True)
         return b"ok"
