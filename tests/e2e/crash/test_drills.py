@@ -15,7 +15,7 @@ import pytest
 from yinqi.runtime.settings import child_environment
 
 ROOT = Path(__file__).parents[3]
-_DEADLINE_S = 1_200
+_DEADLINE_S = 1_800
 
 
 def drill(*parts: str) -> str:

@@ -23,7 +23,7 @@ from yinqi.runtime.migrations import migrate
 Make = Callable[[Path, Say], Path_]
 ROUNDS, ROUNDS_SHORT = 10_000, 1_000
 _ROUNDS_A_FOLDER = 20
-_SHARES = (0.3, 0.15, 0.15, 0.15, 0.25)
+_SHARES = (0.38, 0.1, 0.1, 0.1, 0.32)
 """Of each path, in their order: those that go through two stores and a bank cost three times as much."""
 
 

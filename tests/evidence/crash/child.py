@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import json
 import os
 import select
@@ -45,6 +46,7 @@ class Child:
         self._told, told = os.pipe()
         released, self._release = os.pipe()
         sys.stdout.flush()
+        gc.freeze()  # what is collected in the child need not be copied for it first
         self.process_id = os.fork()
         if self.process_id == 0:
             os.close(self._told)
@@ -95,6 +97,7 @@ class Child:
 def _live(walk: Callable[[Say, int], Coroutine[Any, Any, None]], told: int, released: int) -> None:
     code = 1
     try:
+        gc.disable()  # it does not live long enough
         ctypes.CDLL(None).prctl(_PR_SET_PTRACER, -1)
         # What the services log about their deaths is not the evidence.
         structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[])

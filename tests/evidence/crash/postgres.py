@@ -35,7 +35,7 @@ FAILOVERS, FAILOVERS_SHORT = 20, 2
 _SERVICES = str(Path(__file__).parents[3] / "services")
 ROLES = "payment_initiator,payment_viewer,service"
 _CALLERS = 6
-_RECOVERED_S = 60.0
+_RECOVERED_S = 180.0
 _BUSY_S = (0.3, 1.5)
 
 

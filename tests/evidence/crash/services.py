@@ -40,7 +40,7 @@ _SERVICES = str(Path(__file__).parents[3] / "services")
 _FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 _BATCH = 15
 _CUT_S = 3.0
-_FINAL_S = 240.0
+_FINAL_S = 600.0
 _FINALS = frozenset(str(status) for status in FINAL)
 _CUTS = [(line, direction) for line in ("payment", "bank") for direction in ("in", "out", "both")]
 _JUMPS_S = (3_600, 0, -3_600, 0)
@@ -197,7 +197,7 @@ async def _running(suite: Suite) -> AsyncIterator[Suite]:
         async with open_channel(
             suite.address("payment"), service_name="erp", roles=ROLES, settings=Settings()
         ) as channel:
-            await asyncio.wait_for(channel.channel_ready(), 180)
+            await asyncio.wait_for(channel.channel_ready(), 300)
             suite.stub = payment_service_pb2_grpc.PaymentServiceStub(channel)
             yield suite
     finally:
