@@ -147,6 +147,29 @@ async def test_a_deadlock_is_resolved_by_running_again(
     await asyncio.gather(store.run(locking("a", "b")), store.run(locking("b", "a")))
 
 
+async def test_a_serialization_failure_is_resolved_by_running_again(
+    postgresql_url: str, open_database: Callable[..., Database]
+) -> None:
+    store = open_database(postgresql_url)
+    store.run_sync(metadata.create_all)
+    meeting = threading.Barrier(2, timeout=60)
+    turns = iter(range(2))
+
+    def count_then_add(key: str) -> Callable[[Connection], int]:
+        def use_case(connection: Connection) -> int:
+            connection.execute(text("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"))
+            found = len(keys(connection))
+            if next(turns, None) is not None:
+                meeting.wait()  # both have counted before either has added: one of the commits must fail
+            connection.execute(insert(note).values(key=key))
+            return found
+
+        return use_case
+
+    assert sorted(await asyncio.gather(store.run(count_then_add("a")), store.run(count_then_add("b")))) == [0, 1]
+    assert await store.read(keys) == ["a", "b"]
+
+
 async def test_a_lost_connection_is_replaced_and_the_use_case_runs_again(
     postgresql_url: str, open_database: Callable[..., Database]
 ) -> None:
