@@ -16,6 +16,7 @@ from yinqi.runtime.settings import child_environment
 
 ROOT = Path(__file__).parents[3]
 _DEADLINE_S = 1_800
+pytestmark = [pytest.mark.system, pytest.mark.timeout(_DEADLINE_S + 60)]
 
 
 def drill(*parts: str) -> str:
