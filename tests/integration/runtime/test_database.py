@@ -213,9 +213,9 @@ async def test_a_full_disk_is_told_to_every_caller_and_nothing_is_acknowledged(
 
 async def test_a_full_queue_refuses_at_once(sqlite_url: str, open_database: Callable[..., Database]) -> None:
     store = open_database(sqlite_url, queue_max=2)
-    go = threading.Event()
-    busy = asyncio.ensure_future(store.run(lambda _connection: go.wait(5)))
-    await asyncio.sleep(0.05)
+    begun, go = threading.Event(), threading.Event()
+    busy = asyncio.ensure_future(store.run(lambda _connection: begun.set() or go.wait(60)))
+    assert await asyncio.to_thread(begun.wait, 60)  # it has left the queue
     waiting = [asyncio.ensure_future(store.run(lambda _connection: True)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded) as refused:
