@@ -7,7 +7,8 @@ BIN := .venv/bin
 # Half of the suite's time is waiting for processes, so two workers need little more than half of it; each starts its own servers.
 PYTEST_WORKERS ?= 2
 CONSTRAINTS := .ci/constraints.txt
-RUST_SOURCES := $(shell find crypto_core -name '*.rs' -not -path '*/target/*' 2>/dev/null) crypto_core/Cargo.toml crypto_core/Cargo.lock
+CRATES := crypto_core grpc_core
+RUST_SOURCES := $(shell find $(CRATES) -name '*.rs' -not -path '*/target/*' 2>/dev/null) $(foreach crate,$(CRATES),$(crate)/Cargo.toml $(crate)/Cargo.lock)
 PROTOS := $(shell find protos -name '*.proto')
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PYTHONUNBUFFERED := 1
@@ -27,7 +28,7 @@ up: setup ## Set up, start all services and keep them running
 test: test-rust test-python ## Set up and run all tests
 
 test-rust: setup-dev
-	@cargo test --release --quiet --manifest-path crypto_core/Cargo.toml
+	@for crate in $(CRATES); do cargo test --release --quiet --manifest-path $$crate/Cargo.toml; done
 
 test-python: setup-dev
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
@@ -41,8 +42,10 @@ check: setup-dev ## Format, lint, types, contracts, protos
 	$(BIN)/lint-imports
 	cd protos && ../$(BIN)/buf lint && cd ..
 	$(BIN)/python -m pytest tests/architecture
-	cargo fmt --check --manifest-path crypto_core/Cargo.toml
-	cargo clippy --quiet --all-targets --manifest-path crypto_core/Cargo.toml -- -D warnings
+	for crate in $(CRATES); do
+	  cargo fmt --check --manifest-path $$crate/Cargo.toml
+	  cargo clippy --quiet --all-targets --manifest-path $$crate/Cargo.toml -- -D warnings
+	done
 
 bench: setup-dev ## Measure acceptance and the whole path on SQLite and PostgreSQL
 	@$(BIN)/python -m tests.bench $(BENCH_OPTIONS)
@@ -69,8 +72,9 @@ setup-dev: .venv/.installed-dev
 .venv/.installed: .venv/bin/uv pyproject.toml $(CONSTRAINTS) $(RUST_SOURCES)
 	@echo "[2/3] pinned dependencies"
 	$(BIN)/uv pip install -c $(CONSTRAINTS) -r pyproject.toml maturin
-	echo "[3/3] Rust extension (release build)"
+	echo "[3/3] Rust extensions (release build): cryptography, gRPC"
 	$(BIN)/maturin develop --release --uv
+	$(BIN)/maturin develop --release --uv --manifest-path grpc_core/Cargo.toml
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
@@ -80,4 +84,4 @@ setup-dev: .venv/.installed-dev
 	touch $@
 
 clean: ## Remove everything that was built or written by running
-	@rm -rf .venv var crypto_core/target services/yinqi/crypto/*.so
+	@rm -rf .venv var $(CRATES:=/target) services/yinqi/crypto/*.so

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.evidence import commit, crypto, simulation
+from tests.evidence import commit, crypto, overload, simulation
 from tests.evidence.crash import at_points, at_random, planted, postgres, services
 
 PARTS: dict[str, Callable[[bool], None]] = {
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[bool], None]] = {
     "memory": crypto.memory,
     "parsers": crypto.parsers,
     "simulation": simulation.simulation,
+    "overload": overload.overload,
     "kills": at_random.kills,
     "points": at_points.points,
     "disks": at_points.disks,

@@ -24,6 +24,7 @@ CURRENCIES = _EXPONENT_0 | _EXPONENT_2 | _EXPONENT_3
 
 # ISO 20022 ActiveCurrencyAndAmount allows 18 digits; Chinese banks take Number(15,2).
 DIGITS_MAX = 15
+_MINOR_UNITS_MAX = 10**DIGITS_MAX - 1
 _DECIMAL = re.compile(r"(\d+)(?:\.(\d+))?")
 
 
@@ -104,6 +105,16 @@ def positive_money(currency: str, minor_units: int) -> Money:
     """Build a payable amount.
 
     Raises:
+        AmountInvalid: see `check_payable`.
+    """
+    check_payable(currency, minor_units)
+    return Money(currency, minor_units)
+
+
+def check_payable(currency: str, minor_units: int) -> None:
+    """Return if this is an amount that can be paid.
+
+    Raises:
         AmountInvalid: unknown currency, zero, negative or over DIGITS_MAX digits.
     """
     currency_exponent(currency)
@@ -111,11 +122,10 @@ def positive_money(currency: str, minor_units: int) -> Money:
         raise AmountInvalid("AMOUNT_NEGATIVE", "amount is negative; payments are positive", "金额不能为负")
     if minor_units == 0:
         raise AmountInvalid("AMOUNT_ZERO", "amount is zero; payments are positive", "金额不能为零")
-    if minor_units >= 10**DIGITS_MAX:
+    if minor_units > _MINOR_UNITS_MAX:
         raise AmountInvalid(
             "AMOUNT_TOO_LARGE", f"amount has more than {DIGITS_MAX} digits", f"金额超过 {DIGITS_MAX} 位"
         )
-    return Money(currency, minor_units)
 
 
 def format_decimal(money: Money) -> str:

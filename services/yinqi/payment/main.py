@@ -123,6 +123,10 @@ async def main(
                     telemetry=telemetry,
                     stop=stop,
                     on_started=on_started,
+                    calls_max={
+                        "InitiatePayment": own.payment_initiations_max,
+                        "InitiatePayments": own.payment_initiation_batches_max,
+                    },
                 )
             )
     except* Exception as errors:  # noqa: BLE001 (one error of the group, raised as itself so that its message is read)

@@ -73,7 +73,8 @@ class SqlPaymentStore:
         return {row[0]: RecordedKey(row[0], row[1], bytes(row[2]), utc_instant(row[3])) for row in rows}
 
     def add(self, new: Sequence[tuple[str, NewPayment]], received_at: datetime) -> None:
-        insert_rows(self._connection, payments, [_row_of(key, payment, received_at) for key, payment in new])
+        same = {**_AS_RECEIVED, **dict.fromkeys(_AT_RECEIPT, received_at)}
+        insert_rows(self._connection, payments, [_row_of(key, payment) for key, payment in new], same)
         feed.append(
             self._connection,
             payment_events,
@@ -289,7 +290,25 @@ def _conditions(filter_: PaymentFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _row_of(instruction_id: str, new: NewPayment, received_at: datetime) -> dict[str, Any]:
+# What is the same for all payments when they come.
+_AT_RECEIPT = ("received_at", "updated_at", "next_action_at")
+_AS_RECEIVED = {
+    "status": PaymentStatus.RECEIVED,
+    "reason_code": "",
+    "reason_proprietary_code": "",
+    "reason_text": "",
+    "submission_attempts": 0,
+    "account_servicer_reference": "",
+    "settlement_date": "",
+    "return_date": "",
+    "first_submitted_at": None,
+    "last_submitted_at": None,
+    "step_tries": 0,
+    "contradiction": "",
+}
+
+
+def _row_of(instruction_id: str, new: NewPayment) -> dict[str, Any]:
     line = new.instruction
     return {
         "instruction_id": instruction_id,
@@ -306,21 +325,6 @@ def _row_of(instruction_id: str, new: NewPayment, received_at: datetime) -> dict
         "payment_information_id": line.payment_information_id,
         "traceparent": new.traceparent,
         "initiation_traceparent": new.initiation_traceparent,
-        "received_at": received_at,
-        "status": PaymentStatus.RECEIVED,
-        "reason_code": "",
-        "reason_proprietary_code": "",
-        "reason_text": "",
-        "updated_at": received_at,
-        "submission_attempts": 0,
-        "account_servicer_reference": "",
-        "settlement_date": "",
-        "return_date": "",
-        "first_submitted_at": None,
-        "last_submitted_at": None,
-        "step_tries": 0,
-        "next_action_at": received_at,
-        "contradiction": "",
     }
 
 

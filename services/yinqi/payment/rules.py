@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 
 from yinqi.kernel.errors import AmountInvalid, FieldViolation
-from yinqi.kernel.money import positive_money
+from yinqi.kernel.money import check_payable
 from yinqi.payment.model import PaymentInstruction, is_iso_date
 from yinqi.payment.ports import CheckDigits
 
@@ -118,7 +118,7 @@ def _account_fault(field: str, text: str, name_zh: str) -> FieldViolation:
 
 def _check_amount(line: PaymentInstruction, faults: list[FieldViolation]) -> None:
     try:
-        positive_money(line.currency, line.amount_minor_units)
+        check_payable(line.currency, line.amount_minor_units)
     except AmountInvalid as error:
         field = "currency" if error.reason == "CURRENCY_UNKNOWN" else "minor_units"
         message = error.message if field == "minor_units" else "The currency must be an ISO 4217 code such as CNY."

@@ -11,8 +11,9 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, count
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Column, Connection, Dialect, LargeBinary, String, Table
@@ -21,25 +22,31 @@ from sqlalchemy.exc import DBAPIError
 from yinqi.runtime.database_engine import driver_of
 
 Row = Mapping[str, Any]
+_NOTHING: Row = MappingProxyType({})
 _Processor = Callable[[Any], Any]
 
 
-def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Row], same: Row = _NOTHING) -> None:
     """Insert rows, in order; all have the same keys.
 
+    Args:
+        same: columns whose value is the same in all rows. They travel once.
     Raises:
         DBAPIError: as `connection.execute` does (a unique index is an `IntegrityError`).
     """
     if not rows:
         return
-    plan = _plan(table, tuple(rows[0]), connection.dialect)
+    plan = _plan(table, tuple(rows[0]), tuple(same), connection.dialect)
     columns: list[Sequence[Any]] = list(zip(*map(plan.values_of, rows), strict=True))
+    constants = list(same.values())
     for index, processor in plan.processors:
         columns[index] = _processed(columns[index], processor)
+    for index, processor in plan.constant_processors:
+        constants[index] = processor(constants[index])
     if connection.dialect.name == "postgresql":
-        _insert_document(connection, plan, columns)
+        _insert_document(connection, plan, columns, constants)
     else:
-        _insert_in_steps(connection, plan, columns)
+        _insert_in_steps(connection, plan, columns, constants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +55,37 @@ class _Plan:
 
     Attributes:
         values_of: takes a row's values in the order of the columns.
-        processors: of the columns, by index, whose values the store takes in another form.
-        head: "INSERT INTO t (a, b)".
+        processors, constant_processors: of the columns, by index, whose values the store takes in another form.
+        head: "INSERT INTO t (a, b)", constants last.
         transports: per column, for the document: its type there, how a value gets in, how it gets out, its own type.
+        constant_kinds: types of the constants.
     """
 
     values_of: Callable[[Row], tuple[Any, ...]]
     processors: tuple[tuple[int, _Processor], ...]
+    constant_processors: tuple[tuple[int, _Processor], ...]
     head: str
     transports: tuple[tuple[str, Callable[[Any], Any] | None, str, str], ...]
+    constant_kinds: tuple[str, ...]
 
 
 @lru_cache(maxsize=256)
-def _plan(table: Table, names: tuple[str, ...], dialect: Dialect) -> _Plan:
+def _plan(table: Table, names: tuple[str, ...], same: tuple[str, ...], dialect: Dialect) -> _Plan:
     columns = [table.c[name] for name in names]
-    head = f"INSERT INTO {table.name} ({', '.join(names)})"
-    processors = [(index, _processor(column, dialect)) for index, column in enumerate(columns)]
+    constants = [table.c[name] for name in same]
     return _Plan(
         itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],),
-        tuple((index, processor) for index, processor in processors if processor is not None),
-        head,
+        _processors(columns, dialect),
+        _processors(constants, dialect),
+        f"INSERT INTO {table.name} ({', '.join((*names, *same))})",
         tuple(_transport(column, dialect) for column in columns),
+        tuple(_transport(column, dialect)[3] for column in constants),
     )
+
+
+def _processors(columns: Sequence[Column[Any]], dialect: Dialect) -> tuple[tuple[int, _Processor], ...]:
+    found = [(index, _processor(column, dialect)) for index, column in enumerate(columns)]
+    return tuple((index, processor) for index, processor in found if processor is not None)
 
 
 def _processor(column: Column[Any], dialect: Dialect) -> _Processor | None:
@@ -90,29 +106,44 @@ def _processed(values: Sequence[Any], processor: _Processor) -> list[Any]:
 _ROWS_PER_STATEMENT = 64
 
 
-def _insert_in_steps(connection: Connection, plan: _Plan, columns: Sequence[Sequence[Any]]) -> None:
+def _insert_in_steps(
+    connection: Connection, plan: _Plan, columns: Sequence[Sequence[Any]], constants: Sequence[Any]
+) -> None:
     """Insert up to 64 rows with a statement.
 
     The driver gives the interpreter lock away at every step of a statement and must win it back from a busy event loop: with a row
-    a step, a writer thread spent more time on that than on writing.
+    a step, a writer thread spent more time on that than on writing. Each value costs the driver a lock and a copy, so what is the same
+    in all rows is given once.
     """
-    rows = list(zip(*columns, strict=True))
+    rows = len(columns[0])
+    # Looked for only in long batches: few rows are alike by chance, and each pattern is a statement of its own to prepare.
+    alike = [rows >= _ROWS_PER_STATEMENT and values.count(values[0]) == rows for values in columns]
+    once = (*(values[0] for values, is_alike in zip(columns, alike, strict=True) if is_alike), *constants)
+    varying = [values for values, is_alike in zip(columns, alike, strict=True) if not is_alike]
+    pattern = (*alike, *[True] * len(constants))
     driver = driver_of(connection)
-    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-        some = rows[start : start + _ROWS_PER_STATEMENT]
-        statement = _values_statement(plan.head, len(columns), len(some))
+    for start in range(0, rows, _ROWS_PER_STATEMENT):
+        some = [values[start : start + _ROWS_PER_STATEMENT] for values in varying]
+        statement = _values_statement(plan.head, pattern, min(rows - start, _ROWS_PER_STATEMENT))
         try:
-            driver.execute(statement, tuple(chain.from_iterable(some)))
+            driver.execute(statement, (*once, *chain.from_iterable(zip(*some, strict=True))))
         except sqlite3.Error as error:
             raise DBAPIError.instance(plan.head, None, error, sqlite3.Error) from error
 
 
 @lru_cache(maxsize=1024)
-def _values_statement(head: str, columns: int, rows: int) -> str:
-    return f"{head} VALUES " + ", ".join([f"({', '.join('?' * columns)})"] * rows)
+def _values_statement(head: str, is_given_once: tuple[bool, ...], rows: int) -> str:
+    """Return the statement; the values given once are numbered first, those of the rows follow row by row."""
+    once, each = count(1), count(1 + sum(is_given_once))
+    given = [next(once) if is_once else 0 for is_once in is_given_once]
+    return f"{head} VALUES " + ", ".join(
+        f"({', '.join(f'?{number or next(each)}' for number in given)})" for _ in range(rows)
+    )
 
 
-def _insert_document(connection: Connection, plan: _Plan, columns: Sequence[Sequence[Any]]) -> None:
+def _insert_document(
+    connection: Connection, plan: _Plan, columns: Sequence[Sequence[Any]], constants: Sequence[Any]
+) -> None:
     """One statement with one JSON document: one round trip, no parsing of a thousand inserts.
 
     Columns with one value for all rows travel once. (The driver's own arrays are written in Python: three times slower.)
@@ -127,6 +158,8 @@ def _insert_document(connection: Connection, plan: _Plan, columns: Sequence[Sequ
         chosen.append(out.format(f"v{number}"))
         definitions.append(f"v{number} {kind}")
         varying.append((f"v{number}", list(map(into, values)) if into else values))
+    chosen += [f"%s::{kind}" for kind in plan.constant_kinds]
+    scalars += constants
     if not varying:  # one row, or a thousand alike
         definitions, varying = ["v0 INTEGER"], [("v0", [0] * len(columns[0]))]
     keys = [key for key, _ in varying]

@@ -6,19 +6,26 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import grpc
 import structlog
 import uvloop
 from google.protobuf import descriptor_pool
+from grpc_core import Call, Server
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from yinqi.kernel.errors import YinqiError
+from yinqi.kernel.errors import Overloaded, YinqiError
+from yinqi.runtime.call_context import CallContext
+from yinqi.runtime.errors import status_of
 from yinqi.runtime.identity import AccessPolicy, roles_from_proto
-from yinqi.runtime.interceptors import ServerInterceptor
+from yinqi.runtime.interceptors import Method, ServerInterceptor
 from yinqi.runtime.listening import is_free, port_in_use
 from yinqi.runtime.logging import configure_logging
 from yinqi.runtime.settings import Settings, SettingsT, load_settings
@@ -29,6 +36,16 @@ _log = structlog.get_logger(__name__)
 # (the generated add_XServicer_to_server function, the servicer)
 Servicer = tuple[Callable[[Any, Any], None], object]
 
+# Kinds of what grpc_core brings (see grpc_core.pyi).
+_MESSAGE, _CANCELLED, _WRITABLE, _DRAINED = range(4)
+_FLUSH_S = 1.0
+_NO_BOUNDS: Mapping[str, int] = MappingProxyType({})
+_OVERLOADED = Overloaded(
+    "TOO_MANY_CALLS",
+    "The server is serving as many calls as it may; try again in a second.",
+    "服务繁忙，请稍后重试。",
+)
+
 # Threads hand over the GIL this often. The default of 5 ms makes a writer thread wait that long after every
 # statement while the event loop is busy.
 _SWITCH_INTERVAL_S = 0.0005
@@ -36,27 +53,42 @@ _GC_THRESHOLDS = (20_000, 20, 20)
 _EXIT_REFUSED_TO_START = 78  # EX_CONFIG of sysexits.h
 
 
-class _NameRecorder:
-    """Looks like a server to a generated add-function, to learn the service's full name."""
+class _Recorder:
+    """Looks like a server to a generated add-function, to learn the handlers."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
-    def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
-        self.names += [name for handler in handlers if (name := handler.service_name())]
+    def add_generic_rpc_handlers(self, _handlers: Sequence[Any]) -> None:
+        """Part of the interface; the same handlers come by name."""
 
-    def add_registered_method_handlers(self, _service: str, _handlers: object) -> None:
-        """Part of the interface; the names are known already."""
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        self.names.append(service)
+        self.handlers |= {f"/{service}/{name}": handler for name, handler in handlers.items()}
+
+
+@dataclass(slots=True)
+class _Served:
+    """A call that a task is serving."""
+
+    method: Method
+    context: CallContext
+    task: asyncio.Task[None] = field(init=False)
+    why_cancelled: str = ""
 
 
 class GrpcServer:
-    """One service's server.
+    """One service's server: grpc_core speaks the protocol, tasks of this loop serve the calls.
 
     Args:
         service_name: short name ("payment"); used in messages and as a health name.
         address: host:port; port 0 lets the system choose (see `port`).
         servicers: what to serve.
         access: roles by method; a test may pass its own.
+        calls_max: calls of a method (by its name) served at once, where it needs a bound of its own.
     """
 
     def __init__(
@@ -68,37 +100,39 @@ class GrpcServer:
         settings: Settings,
         telemetry: Telemetry,
         access: AccessPolicy = roles_from_proto,
+        calls_max: Mapping[str, int] = _NO_BOUNDS,
     ) -> None:
         self.service_name = service_name
         self.port = 0
-        self.interceptor = ServerInterceptor(settings, telemetry, access=access)
         self._address = address
         self._settings = settings
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(
-            interceptors=[self.interceptor],
-            options=[
-                ("grpc.so_reuseport", 0),  # else two servers share a port, and nobody notices
-                ("grpc.max_receive_message_length", settings.message_bytes_max),
-                ("grpc.max_send_message_length", settings.message_bytes_max),
-                ("grpc.max_metadata_size", 16 * 1024),
-                ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 10_000),
-                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-            ],
-        )
-        self._names = self._add(servicers)
-
-    def _add(self, servicers: Sequence[Servicer]) -> list[str]:
-        recorder = _NameRecorder()
+        self._interceptor = ServerInterceptor(settings, telemetry, access=access)
+        self._served: dict[int, _Served] = {}
+        self._drained = asyncio.Event()
+        self._ended = False
+        recorder = _Recorder()
         for add, servicer in servicers:
             add(servicer, recorder)
-            add(servicer, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        described = [name for name in recorder.names if _is_described(name)]
-        reflection.enable_server_reflection([*described, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
-        return recorder.names
+        self._names = list(recorder.names)
+        described = [name for name in self._names if _is_described(name)]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, recorder)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            reflection.aio.ReflectionServicer([*described, health.SERVICE_NAME, reflection.SERVICE_NAME]), recorder
+        )
+        self._methods = [self._interceptor.method(path, handler) for path, handler in recorder.handlers.items()]
+        overloaded = status_of(_OVERLOADED)
+        self._core = Server(
+            [
+                (m.path, m.streams_requests, m.streams_responses, m.is_exempt, calls_max.get(m.path.rpartition("/")[2]))
+                for m in self._methods
+            ],
+            message_bytes_max=settings.message_bytes_max,
+            in_flight_max=settings.in_flight_max,
+            streams_max=settings.streams_max,
+            arrival_s_max=settings.deadline_default_s,
+            overloaded=(overloaded.code, overloaded.message, overloaded.SerializeToString()),
+        )
 
     async def start(self) -> None:
         """Listen and serve.
@@ -107,24 +141,77 @@ class GrpcServer:
             PortInUse: names the service, the port, its holder and what to do.
         """
         host, _, port = self._address.rpartition(":")
-        if int(port) and not is_free(host.strip("[]"), int(port)):
+        host = host.strip("[]")
+        if int(port) and not is_free(host, int(port)):
             raise port_in_use(self.service_name, int(port))
         try:
-            self.port = self._server.add_insecure_port(self._address)
-        except RuntimeError:
+            self.port = self._core.start(host, int(port))
+        except OSError:
             raise port_in_use(self.service_name, int(port)) from None
-        await self._server.start()
+        asyncio.get_running_loop().add_reader(self._core.fileno(), self._take)
         for name in (*self._names, self.service_name):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         _log.info("serving", service=self.service_name, port=self.port)
+
+    def _take(self) -> None:
+        """Start a task for each call that has come in, and pass on what happened to the others."""
+        loop = asyncio.get_running_loop()
+        calls, events = self._core.take()
+        for call in calls:
+            method = self._methods[call.method]
+            served = _Served(method, method.context(call))
+            served.task = loop.create_task(self._serve(call, served))
+            # Not at the task's own end: a task that is cancelled before its first step has none.
+            served.task.add_done_callback(partial(self._forget, call.id))
+            self._served[call.id] = served
+        for kind, call_id, message in events:
+            if kind == _DRAINED:
+                self._drained.set()
+                continue
+            about = self._served.get(call_id)
+            if about is None:
+                continue  # it ended just now
+            if kind == _CANCELLED:
+                about.task.cancel()
+            elif kind == _MESSAGE:
+                about.context.got_message(message)
+            elif kind == _WRITABLE:
+                about.context.got_room()
+
+    async def _serve(self, call: Call, served: _Served) -> None:
+        await self._interceptor.serve(served.method, call, served.context, why_cancelled=lambda: served.why_cancelled)
+
+    def _forget(self, call_id: int, _task: asyncio.Task[None]) -> None:
+        del self._served[call_id]
+
+    def _cancel(self, served: _Served, why: str) -> None:
+        served.why_cancelled = why
+        served.task.cancel()
 
     async def drain(self, grace_s: float | None = None) -> None:
         """Stop accepting, let calls finish within the grace, end streams; then stop. May be called twice."""
         grace_s = self._settings.drain_grace_s if grace_s is None else grace_s
         await self._health.enter_graceful_shutdown()
-        self.interceptor.end_streams()
-        _log.info("draining", service=self.service_name, in_flight=self.interceptor.in_flight, grace_s=grace_s)
-        await self._server.stop(grace_s)
+        if self._ended or not self.port:
+            return
+        self._ended = True
+        loop = asyncio.get_running_loop()
+        for served in list(self._served.values()):
+            if served.method.is_stream and not served.method.is_exempt:
+                self._cancel(served, "draining")
+        _log.info("draining", service=self.service_name, in_flight=self._core.in_flight, grace_s=grace_s)
+        self._core.shut_down()
+        ends_at = loop.time() + grace_s
+        while tasks := [served.task for served in self._served.values() if not served.method.is_exempt]:
+            _, pending = await asyncio.wait(tasks, timeout=max(0.0, ends_at - loop.time()))
+            if pending and loop.time() >= ends_at:
+                break
+        for served in list(self._served.values()):
+            self._cancel(served, "stopped")
+        with suppress(TimeoutError):  # the last answers are on their way
+            await asyncio.wait_for(self._drained.wait(), max(_FLUSH_S, ends_at - loop.time()))
+        loop.remove_reader(self._core.fileno())
+        await asyncio.to_thread(self._core.close)
 
 
 def _is_described(name: str) -> bool:
@@ -144,13 +231,14 @@ async def serve(
     telemetry: Telemetry,
     stop: asyncio.Event,
     on_started: Callable[[GrpcServer], None] | None = None,
+    calls_max: Mapping[str, int] = _NO_BOUNDS,
 ) -> None:
     """Serve until `stop` is set, then drain and flush the telemetry. The caller closes its database afterwards.
 
     Raises:
         PortInUse: see `GrpcServer.start`.
     """
-    server = GrpcServer(service_name, address, servicers, settings=settings, telemetry=telemetry)
+    server = GrpcServer(service_name, address, servicers, settings=settings, telemetry=telemetry, calls_max=calls_max)
     await server.start()
     if on_started is not None:
         on_started(server)

@@ -7,7 +7,7 @@ decides how many payments two cores trace. Everything around them is the SDK's: 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -122,9 +122,12 @@ class LeanSpan(trace.Span):
 class LeanTracer(trace.Tracer):
     """Makes spans; a root is always sampled, a child follows its parent."""
 
-    def __init__(self, processor: SpanProcessor, resource: Resource) -> None:
+    def __init__(
+        self, processor: SpanProcessor, resource: Resource, is_sampled: Callable[[int], bool] = lambda _trace_id: True
+    ) -> None:
         self._processor = processor
         self._resource = resource
+        self._is_sampled = is_sampled
 
     def start_span(
         self,
@@ -152,7 +155,10 @@ class LeanTracer(trace.Tracer):
         """Return a new span below `parent`, or a root if that is not valid; without any context being built for it."""
         if not parent.is_valid:
             random = _random_int(24)
-            own = SpanContext(random >> 64 or 1, random & _SPAN_ID_MASK or 1, False, _SAMPLED)
+            trace_id, span_id = random >> 64 or 1, random & _SPAN_ID_MASK or 1
+            if not self._is_sampled(trace_id):
+                return trace.NonRecordingSpan(SpanContext(trace_id, span_id, False, TraceFlags(TraceFlags.DEFAULT)))
+            own = SpanContext(trace_id, span_id, False, _SAMPLED)
             return LeanSpan(name, own, None, self._processor, self._resource, kind, attributes, links, start_ns)
         if not parent.trace_flags & TraceFlags.SAMPLED:
             return trace.NonRecordingSpan(parent)

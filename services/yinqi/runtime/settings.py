@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -87,6 +87,16 @@ class Settings(BaseSettings):
     otel_traces_exporter: str = Field("otlp", validation_alias="OTEL_TRACES_EXPORTER")
     otel_sdk_disabled: bool = Field(False, validation_alias="OTEL_SDK_DISABLED")
     # Small span batches on purpose: larger ones hold the GIL for so long that p99 suffers (docs/architecture.md).
+    # The decision is made where a trace begins and kept all along it: both forms of a name mean the same here.
+    otel_traces_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = Field("parentbased_always_on", validation_alias="OTEL_TRACES_SAMPLER")
+    otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, validation_alias="OTEL_TRACES_SAMPLER_ARG")
     otel_batch_size: int = Field(64, ge=1, validation_alias="OTEL_BSP_MAX_EXPORT_BATCH_SIZE")
     otel_batch_delay_ms: int = Field(100, ge=1, validation_alias="OTEL_BSP_SCHEDULE_DELAY")
     otel_queue_size: int = Field(65_536, ge=1, validation_alias="OTEL_BSP_MAX_QUEUE_SIZE")
@@ -95,6 +105,12 @@ class Settings(BaseSettings):
     def tracing_enabled(self) -> bool:
         """Whether the standard OTEL_* variables ask for traces to be exported."""
         return bool(self.otlp_endpoint) and not self.otel_sdk_disabled and self.otel_traces_exporter != "none"
+
+    @property
+    def sampled_share(self) -> float:
+        """The share of new traces that is recorded, 0 to 1."""
+        sampler = self.otel_traces_sampler.removeprefix("parentbased_")
+        return {"always_on": 1.0, "always_off": 0.0}.get(sampler, self.otel_traces_sampler_arg)
 
     def port_of(self, service: str) -> int:
         """Return the port `service` listens on."""

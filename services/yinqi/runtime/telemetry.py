@@ -23,6 +23,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from yinqi.kernel.clock import epoch_ns
@@ -89,11 +90,17 @@ class Telemetry:
 
     Args:
         processor: where finished spans go; None turns tracing off (everything still works, nothing is recorded).
+        sampled_share: of the traces that begin here, the share that is recorded, chosen by the trace id as OpenTelemetry's
+            `traceidratio` does.
     """
 
-    def __init__(self, service_name: str, processor: SpanProcessor | None = None) -> None:
+    def __init__(
+        self, service_name: str, processor: SpanProcessor | None = None, *, sampled_share: float = 1.0
+    ) -> None:
         self.service_name = service_name
         self._processor = processor
+        self._sampled_below = TraceIdRatioBased.get_bound_for_rate(sampled_share)
+        self._samples_all = sampled_share >= 1
         self._resource = Resource.create(
             {
                 "service.name": service_name,
@@ -101,7 +108,9 @@ class Telemetry:
                 "service.instance.id": f"{socket.gethostname()}-{os.getpid()}",
             }
         )
-        self.tracer: trace.Tracer = trace.NoOpTracer() if processor is None else LeanTracer(processor, self._resource)
+        self.tracer: trace.Tracer = (
+            trace.NoOpTracer() if processor is None else LeanTracer(processor, self._resource, self._is_sampled)
+        )
 
     @classmethod
     def off(cls, service_name: str = "yinqi") -> Telemetry:
@@ -113,6 +122,15 @@ class Telemetry:
         """Whether spans are recorded."""
         return self._processor is not None
 
+    def _is_sampled(self, trace_id: int) -> bool:
+        return trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < self._sampled_below
+
+    def _flag(self, trace_id: str) -> str:
+        """Return the flags of a new trace."""
+        if self.enabled and (self._samples_all or self._is_sampled(int(trace_id, 16))):
+            return "01"
+        return "00"
+
     def start_server_span(self, name: str, parent_traceparent: str, attributes: Attributes) -> Span:
         """Return the span of a call that came in, not yet the current one; one that records nothing if tracing is off."""
         if not isinstance(self.tracer, LeanTracer):
@@ -121,15 +139,14 @@ class Telemetry:
         return self.tracer.start_child(parent, name, SpanKind.SERVER, attributes)
 
     def new_traceparent(self, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> str:
-        """Return the traceparent of a new root span; its sampled flag says whether tracing is on."""
-        material = random_bytes(24).hex()
-        return f"00-{material[:32]}-{material[32:]}-{'01' if self.enabled else '00'}"
+        """Return the traceparent of a new root span; its sampled flag says whether the trace is recorded."""
+        return self.new_traceparents(1, random_bytes)[0]
 
     def new_traceparents(self, count: int, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> list[str]:
         """Return `count` traceparents like `new_traceparent`, with one call for randomness: a batch has thousands."""
         material = random_bytes(24 * count).hex()
-        flag = "01" if self.enabled else "00"
-        return [f"00-{material[i : i + 32]}-{material[i + 32 : i + 48]}-{flag}" for i in range(0, 48 * count, 48)]
+        ids = [(material[i : i + 32], material[i + 32 : i + 48]) for i in range(0, 48 * count, 48)]
+        return [f"00-{trace_id}-{span_id}-{self._flag(trace_id)}" for trace_id, span_id in ids]
 
     def child_traceparent(self, parent: str, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> str:
         """Return the traceparent of a new span in the parent's trace; a new root if `parent` is empty."""
@@ -246,4 +263,5 @@ def configure_telemetry(service_name: str, settings: Settings) -> Telemetry:
             schedule_delay_millis=settings.otel_batch_delay_ms,
             max_export_batch_size=settings.otel_batch_size,
         ),
+        sampled_share=settings.sampled_share,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -25,7 +26,10 @@ class EchoServicer:
     def __init__(self) -> None:
         self.entered = asyncio.Event()
         self.go_on = asyncio.Event()
+        self.cancelled = asyncio.Event()
         self.calls = 0
+        self.flood = 1_000
+        self.flooded = 0
 
     async def Echo(self, request: StringValue, context: Any) -> StringValue:
         self.calls += 1
@@ -46,7 +50,11 @@ class EchoServicer:
                 await context.abort(grpc.StatusCode.ABORTED, "by hand")
             case "wait":
                 self.entered.set()
-                await self.go_on.wait()
+                try:
+                    await self.go_on.wait()
+                except asyncio.CancelledError:
+                    self.cancelled.set()
+                    raise
         return request
 
     async def Generate(self, request: StringValue, _context: Any) -> AsyncIterator[StringValue]:
@@ -56,7 +64,14 @@ class EchoServicer:
             raise KeyError("6222020200112233445")
         if request.value == "follow":
             self.entered.set()
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.cancelled.set()
+
+    async def Flood(self, request: StringValue, _context: Any) -> AsyncIterator[StringValue]:
+        for self.flooded in range(1, self.flood + 1):  # noqa: B020
+            yield request
 
     async def Write(self, request: StringValue, context: Any) -> None:
         for number in range(3):
@@ -79,11 +94,12 @@ def add_echo(servicer: EchoServicer, server: Any) -> None:
     handlers = {
         "Echo": grpc.unary_unary_rpc_method_handler(servicer.Echo, *io),
         "Generate": grpc.unary_stream_rpc_method_handler(servicer.Generate, *io),
+        "Flood": grpc.unary_stream_rpc_method_handler(servicer.Flood, *io),
         "Write": grpc.unary_stream_rpc_method_handler(servicer.Write, *io),
         "Chat": grpc.stream_stream_rpc_method_handler(servicer.Chat, *io),
         "Collect": grpc.stream_unary_rpc_method_handler(servicer.Collect, *io),
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_registered_method_handlers(SERVICE, handlers)
 
 
 class EchoStub:
@@ -93,6 +109,7 @@ class EchoStub:
         io = (StringValue.SerializeToString, StringValue.FromString)
         self.Echo = channel.unary_unary(f"/{SERVICE}/Echo", *io)
         self.Generate = channel.unary_stream(f"/{SERVICE}/Generate", *io)
+        self.Flood = channel.unary_stream(f"/{SERVICE}/Flood", *io)
         self.Write = channel.unary_stream(f"/{SERVICE}/Write", *io)
         self.Chat = channel.stream_stream(f"/{SERVICE}/Chat", *io)
         self.Collect = channel.stream_unary(f"/{SERVICE}/Collect", *io)
@@ -119,6 +136,7 @@ async def serve_echo(settings: Settings) -> AsyncIterator[Callable[..., Awaitabl
         client_telemetry: Telemetry | None = None,
         access: Callable[[str], frozenset[str] | None] = lambda _method: None,
         caller: tuple[str, str] = ("tester", "maker"),
+        calls_max: Mapping[str, int] = MappingProxyType({}),
         **changes: Any,
     ) -> EchoHouse:
         own = settings.model_copy(update=changes)
@@ -130,6 +148,7 @@ async def serve_echo(settings: Settings) -> AsyncIterator[Callable[..., Awaitabl
             settings=own,
             telemetry=telemetry or Telemetry.off(),
             access=access,
+            calls_max=calls_max,
         )
         await server.start()
         channel = open_channel(

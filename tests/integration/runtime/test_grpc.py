@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import grpc
 import pytest
@@ -103,6 +104,105 @@ async def test_too_many_calls_at_once_are_told_when_to_come_back(serve_echo: Ser
     assert await first == "wait"
 
 
+async def test_a_method_with_a_bound_of_its_own_leaves_room_for_the_others(serve_echo: Serve) -> None:
+    house = await serve_echo(calls_max={"Echo": 1})
+    first = asyncio.ensure_future(_call(house))
+    await house.servicer.entered.wait()
+    error = await failing(house.stub.Echo(StringValue(value="second")))
+    assert (error.code(), error_reason(error).reason) == (CODE.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
+    assert (await house.stub.Collect(iter([StringValue(value="other")]))).value == "other"
+    house.servicer.go_on.set()
+    await first
+    assert await _call(house, "again") == "again"
+
+
+async def test_a_full_server_still_says_that_it_is_healthy(serve_echo: Serve) -> None:
+    house = await serve_echo(in_flight_max=1)
+    first = asyncio.ensure_future(_call(house))
+    await house.servicer.entered.wait()
+    answer = await health_pb2_grpc.HealthStub(house.channel).Check(health_pb2.HealthCheckRequest(service="echo"))
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    house.servicer.go_on.set()
+    await first
+
+
+async def test_more_streams_than_allowed_are_refused_and_the_place_of_one_that_ended_is_free(serve_echo: Serve) -> None:
+    house = await serve_echo(streams_max=1)
+    stream = house.stub.Generate(StringValue(value="follow"))
+    await stream.read()
+    error = await failing(house.stub.Generate(StringValue(value="g")).read())
+    assert (error.code(), error_reason(error).reason) == (CODE.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
+    stream.cancel()
+    await asyncio.wait_for(house.servicer.cancelled.wait(), 10)
+    assert [m.value async for m in house.stub.Generate(StringValue(value="g"))] == ["g0", "g1", "g2"]
+
+
+async def test_a_caller_that_goes_away_or_stops_waiting_ends_its_handler(serve_echo: Serve) -> None:
+    house = await serve_echo()
+    gone = asyncio.ensure_future(_call(house))
+    await house.servicer.entered.wait()
+    gone.cancel()
+    await asyncio.wait_for(house.servicer.cancelled.wait(), 10)
+    house.servicer.cancelled.clear()
+    await failing(house.stub.Echo(StringValue(value="wait"), timeout=0.1))
+    await asyncio.wait_for(house.servicer.cancelled.wait(), 10)
+
+
+async def test_a_slow_reader_makes_the_handler_wait_and_gets_everything(serve_echo: Serve) -> None:
+    house = await serve_echo()
+    stream = house.stub.Flood(StringValue(value="x" * 100_000))
+    assert len((await stream.read()).value) == 100_000
+    async with asyncio.timeout(30):
+        before = -1
+        while before != (before := house.servicer.flooded):  # noqa: ASYNC110 (it shows by standing still)
+            await asyncio.sleep(0.2)
+    assert house.servicer.flooded < house.servicer.flood
+    assert 1 + len([m async for m in stream]) == house.servicer.flood
+
+
+async def test_a_compressed_request_is_refused_with_a_word_on_what_is_taken(serve_echo: Serve) -> None:
+    house = await serve_echo()
+    error = await failing(house.stub.Echo(StringValue(value="x" * 1000), compression=grpc.Compression.Gzip))
+    assert error.code() is CODE.UNIMPLEMENTED
+    assert (await _call(house, "plain")) == "plain"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 200,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" * 3 + b"\x00\x40\x00\x01\x05",
+        b"",
+    ],
+    ids=["http-1", "junk", "cut in a frame", "nothing"],
+)
+async def test_what_is_no_grpc_ends_its_own_connection_only(serve_echo: Serve, sent: bytes) -> None:
+    house = await serve_echo()
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port)
+    async with asyncio.timeout(20):
+        with suppress(OSError):  # the server may be the first to hang up
+            writer.write(sent)
+            writer.write_eof()
+            await reader.read()
+    writer.close()
+    assert await _call(house, "on") == "on"
+
+
+async def test_an_unknown_method_is_unimplemented(serve_echo: Serve) -> None:
+    house = await serve_echo()
+    error = await failing(house.channel.unary_unary("/yinqi.test.v1.EchoService/Nothing")(b""))
+    assert error.code() is CODE.UNIMPLEMENTED
+    assert "Nothing" in (error.details() or "")
+
+
+async def test_a_long_request_stream_arrives_in_order(serve_echo: Serve) -> None:
+    house = await serve_echo()
+    numbers = [str(number) for number in range(2_000)]
+    answer = await house.stub.Collect(StringValue(value=number) for number in numbers)
+    assert answer.value == ",".join(numbers)
+
+
 async def _call(house: object, value: str = "wait") -> str:
     return str((await house.stub.Echo(StringValue(value=value))).value)  # type: ignore[attr-defined]
 
@@ -198,7 +298,7 @@ async def test_draining_under_load_loses_no_call_that_was_begun(serve_echo: Serv
     async def caller() -> None:
         while True:
             try:
-                outcomes.append(await _call(house, "x"))
+                outcomes.append((await house.stub.Echo(StringValue(value="x"), wait_for_ready=False)).value)
             except grpc.aio.AioRpcError as error:
                 outcomes.append(error.code().name)
                 return
@@ -206,16 +306,28 @@ async def test_draining_under_load_loses_no_call_that_was_begun(serve_echo: Serv
     callers = [asyncio.ensure_future(caller()) for _ in range(8)]
     await asyncio.sleep(0.2)
     await house.server.drain(5.0)
-    # An answer that was sent may still be on its way, and closing the channel would throw it away. (Calls that came
-    # after the end were never begun: grpc answers them no more, their callers see the connection go.)
-    async with asyncio.timeout(10):
-        while outcomes.count("x") < house.servicer.calls:  # noqa: ASYNC110 (there is no event for an answer that arrived)
-            await asyncio.sleep(0.01)
-    await house.channel.close()
-    await asyncio.gather(*callers, return_exceptions=True)
+    async with asyncio.timeout(10):  # nobody is left without an answer, those who came after the end included
+        await asyncio.gather(*callers)
     answered = outcomes.count("x")
     assert answered == house.servicer.calls  # every call that reached the handler was answered
-    assert set(outcomes) <= {"x", "UNAVAILABLE", "CANCELLED"}
+    assert set(outcomes) <= {"x", "UNAVAILABLE"}
+
+
+async def test_a_call_that_outlives_the_grace_is_told_so(serve_echo: Serve) -> None:
+    house = await serve_echo()
+    call = asyncio.ensure_future(_call(house))
+    await house.servicer.entered.wait()
+    await house.server.drain(0.1)
+    error = await failing(call)
+    assert (error.code(), error_reason(error).reason) == (CODE.UNAVAILABLE, "STOPPED")
+
+
+async def test_health_watchers_do_not_hold_up_the_end(serve_echo: Serve) -> None:
+    house = await serve_echo()
+    watch = health_pb2_grpc.HealthStub(house.channel).Watch(health_pb2.HealthCheckRequest(service="echo"))
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    async with asyncio.timeout(10):
+        await house.server.drain(600.0)
 
 
 async def test_health_says_serving_then_not_serving_while_draining(serve_echo: Serve) -> None:

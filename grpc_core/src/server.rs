@@ -1,0 +1,186 @@
+//! Listening, connections, and an orderly end.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::ToSocketAddrs;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::queue::{Event, Queue};
+use crate::serving::{Limits, Method, Shared, answer};
+
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// After a failed accept (no descriptors left, say): long enough not to spin, short enough not to be noticed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How far a server has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    ShuttingDown,
+    Closed,
+}
+
+/// A gRPC server on a thread of its own.
+pub struct Server {
+    shared: Arc<Shared>,
+    stage: watch::Sender<Stage>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Server {
+    /// Make a server that does not listen yet.
+    pub fn new(
+        methods: HashMap<String, Method>,
+        limits: Limits,
+        overloaded: Status,
+    ) -> io::Result<Self> {
+        let shared = Shared {
+            methods,
+            limits,
+            overloaded,
+            queue: Queue::new()?,
+            in_flight: Arc::default(),
+            streams: Arc::default(),
+            refused: AtomicUsize::new(0),
+            ids: AtomicU64::new(0),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            stage: watch::Sender::new(Stage::Serving),
+            thread: Mutex::default(),
+        })
+    }
+
+    /// What all connections share.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Listen and serve; return the port.
+    pub fn start(&self, host: &str, port: u16) -> io::Result<u16> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_some() {
+            return Err(io::Error::other("the server has been started already"));
+        }
+        let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+        let listener = std::net::TcpListener::bind(addresses.as_slice())?;
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (shared, stage) = (self.shared.clone(), self.stage.subscribe());
+        let serve = move || runtime.block_on(accept(shared, listener, stage));
+        *thread = Some(
+            std::thread::Builder::new()
+                .name("grpc_core".into())
+                .spawn(serve)?,
+        );
+        Ok(port)
+    }
+
+    /// Take no new connections and calls; let those begun go on. The queue says when the last has ended.
+    pub fn shut_down(&self) {
+        self.stage.send_if_modified(|stage| {
+            let is_first = *stage == Stage::Serving;
+            if is_first {
+                *stage = Stage::ShuttingDown;
+            }
+            is_first
+        });
+    }
+
+    /// Close every connection and end the thread.
+    pub fn close(&self) {
+        self.stage.send_replace(Stage::Closed);
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn accept(
+    shared: Arc<Shared>,
+    listener: std::net::TcpListener,
+    stage: watch::Receiver<Stage>,
+) {
+    let Ok(listener) = TcpListener::from_std(listener) else {
+        return;
+    };
+    let mut own_stage = stage.clone();
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = own_stage.wait_for(|stage| *stage != Stage::Serving) => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    let peer: Arc<str> = peer.to_string().into();
+                    connections.spawn(serve_connection(shared.clone(), stream, peer, stage.clone()));
+                }
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+        }
+    }
+    drop(listener);
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    let has_drained = tokio::select! {
+        _ = own_stage.wait_for(|stage| *stage == Stage::Closed) => false,
+        () = all_ended => true,
+    };
+    if has_drained {
+        shared.queue.push(Event::Drained);
+        let _ = own_stage.wait_for(|stage| *stage == Stage::Closed).await;
+    }
+}
+
+async fn serve_connection(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    peer: Arc<str>,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let _ = stream.set_nodelay(true);
+    let streams_max = shared
+        .limits
+        .in_flight
+        .saturating_add(shared.limits.streams)
+        .saturating_add(1_000);
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .max_concurrent_streams(u32::try_from(streams_max).unwrap_or(u32::MAX))
+        .max_header_list_size(HEADER_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| answer(shared.clone(), peer.clone(), request)),
+        );
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = stage.wait_for(|stage| *stage != Stage::Serving) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
