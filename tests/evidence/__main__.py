@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.evidence import commit, crypto, overload, simulation
+from tests.evidence.crash import at_points, at_random, planted, postgres, services
 
 PARTS: dict[str, Callable[[bool], None]] = {
     "timing": crypto.timing,
@@ -21,6 +22,15 @@ PARTS: dict[str, Callable[[bool], None]] = {
     "parsers": crypto.parsers,
     "simulation": simulation.simulation,
     "overload": overload.overload,
+    "kills": at_random.kills,
+    "points": at_points.points,
+    "disks": at_points.disks,
+    "planted": planted.planted,
+    "postgres": postgres.kills,
+    "failover": postgres.failovers,
+    "processes": services.processes,
+    "cuts": services.cuts,
+    "clocks": services.clocks,
 }
 
 

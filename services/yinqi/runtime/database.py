@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Engine
 from yinqi.kernel.clock import epoch_ns
 from yinqi.kernel.errors import FailedPrecondition, Overloaded, Unavailable
 from yinqi.runtime import attributes, pending_events
+from yinqi.runtime.checkpoint import Checkpointer
 from yinqi.runtime.database_engine import driver_of, open_engines, with_password_hidden
 from yinqi.runtime.database_errors import Fault, fault_of, storage_error
 from yinqi.runtime.fail_stop import end_process
@@ -269,13 +270,23 @@ class Database:
             ) from None
 
     def _write_loop(self) -> None:
-        held = HeldConnection(self.write_engine)
+        held, checkpointer = HeldConnection(self.write_engine), Checkpointer()
         try:
             while (job := self._queue.get()) is not None:
-                if self._write_group(held, job):
+                is_last = self._write_group(held, job)
+                if self.dialect == "sqlite":
+                    self._checkpoint(held, checkpointer)
+                if is_last:
                     return
         finally:
             held.drop()
+
+    def _checkpoint(self, held: HeldConnection, checkpointer: Checkpointer) -> None:
+        try:
+            checkpointer.after_commit(held.get())
+        except Exception as error:  # noqa: BLE001 (the callers have their answers; what was committed is in the log)
+            self._end_if_broken(error)
+            _log.warning("the log could not be moved into the store", error=str(error))
 
     def _write_group(self, held: HeldConnection, first: _Job[Any]) -> bool:
         """Run the first use case and whatever else waits, commit, tell the callers; return whether the end was met."""

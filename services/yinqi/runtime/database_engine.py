@@ -16,6 +16,14 @@ from yinqi.runtime.database_errors import CommitOutcomeUnknown, Fault, fault_of
 from yinqi.runtime.statements import keep_plans
 
 _BUSY_TIMEOUT_MS = 5_000
+# A server that vanished without a word (its machine is gone, and a standby was promoted) is noticed in about 15 s; the
+# system's own defaults wait for hours.
+_VANISHED_SERVER = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 
 
 def driver_of(connection: Connection) -> Any:
@@ -95,7 +103,8 @@ def _open_sqlite(url: URL, readers: int) -> tuple[Engine, Engine]:
     @event.listens_for(write_engine, "connect")
     def _prepare_writer(connection: sqlite3.Connection, _record: object) -> None:
         _pragmas(connection, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY")
-        _pragmas(connection, "wal_autocheckpoint=2000", "journal_size_limit=67108864", "cache_size=-16384")
+        # `checkpoint` moves the log long before SQLite would.
+        _pragmas(connection, "wal_autocheckpoint=16000", "journal_size_limit=67108864", "cache_size=-16384")
 
     @event.listens_for(read_engine, "connect")
     def _prepare_reader(connection: sqlite3.Connection, _record: object) -> None:
@@ -123,7 +132,7 @@ def _pragmas(connection: sqlite3.Connection, *settings: str) -> None:
 
 
 def _open_postgresql(url: URL, writers: int, readers: int) -> tuple[Engine, Engine]:
-    arguments: dict[str, Any] = {"connect_timeout": 5, "application_name": "yinqi"}
+    arguments: dict[str, Any] = {"connect_timeout": 5, "application_name": "yinqi", **_VANISHED_SERVER}
     write_engine = create_engine(
         url, connect_args=arguments, pool_size=writers, max_overflow=2, isolation_level="READ COMMITTED"
     )

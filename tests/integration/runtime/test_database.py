@@ -147,6 +147,29 @@ async def test_a_deadlock_is_resolved_by_running_again(
     await asyncio.gather(store.run(locking("a", "b")), store.run(locking("b", "a")))
 
 
+async def test_a_serialization_failure_is_resolved_by_running_again(
+    postgresql_url: str, open_database: Callable[..., Database]
+) -> None:
+    store = open_database(postgresql_url)
+    store.run_sync(metadata.create_all)
+    meeting = threading.Barrier(2, timeout=60)
+    turns = iter(range(2))
+
+    def count_then_add(key: str) -> Callable[[Connection], int]:
+        def use_case(connection: Connection) -> int:
+            connection.execute(text("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"))
+            found = len(keys(connection))
+            if next(turns, None) is not None:
+                meeting.wait()  # both have counted before either has added: one of the commits must fail
+            connection.execute(insert(note).values(key=key))
+            return found
+
+        return use_case
+
+    assert sorted(await asyncio.gather(store.run(count_then_add("a")), store.run(count_then_add("b")))) == [0, 1]
+    assert await store.read(keys) == ["a", "b"]
+
+
 async def test_a_lost_connection_is_replaced_and_the_use_case_runs_again(
     postgresql_url: str, open_database: Callable[..., Database]
 ) -> None:
@@ -190,9 +213,9 @@ async def test_a_full_disk_is_told_to_every_caller_and_nothing_is_acknowledged(
 
 async def test_a_full_queue_refuses_at_once(sqlite_url: str, open_database: Callable[..., Database]) -> None:
     store = open_database(sqlite_url, queue_max=2)
-    go = threading.Event()
-    busy = asyncio.ensure_future(store.run(lambda _connection: go.wait(5)))
-    await asyncio.sleep(0.05)
+    begun, go = threading.Event(), threading.Event()
+    busy = asyncio.ensure_future(store.run(lambda _connection: begun.set() or go.wait(60)))
+    assert await asyncio.to_thread(begun.wait, 60)  # it has left the queue
     waiting = [asyncio.ensure_future(store.run(lambda _connection: True)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded) as refused:
