@@ -19,8 +19,11 @@ LATE_REJECT_AFTER_S = 3_600
 # Shorter than a real bank's, longer than any fault of the script delays a message.
 SAFE_WINDOW_MS = 4_000
 BLIND_FOR_S = 2
-# Small messages: at 10 % of them, what is lost is spread over the payments.
-LINES_MAX, REFERENCES_MAX = 100, 100
+# Small queries, so that blind and lost ones are many.
+REFERENCES_MAX = 100
+# Claims are for all accounts at once: a message has about an eighth of this. At 10 % of the messages, what is lost is
+# spread over the payments only if the messages are many.
+CLAIMED_MAX, MESSAGES_WANTED = 1_000, 150
 
 SCRIPT = """seed = {seed}
 
@@ -98,7 +101,7 @@ lose_notice = true
 
 
 @asynccontextmanager
-async def running_suite(seed: int) -> AsyncIterator[tuple[Settings, Supervisor]]:
+async def running_suite(seed: int, payments: int) -> AsyncIterator[tuple[Settings, Supervisor]]:
     """Start everything in a temporary folder on free ports; the bank's script is in force from its first message."""
     with tempfile.TemporaryDirectory(prefix="yinqi-faults-") as folder:
         ports = {f"{name}_port": free_port() for name in NAMES}
@@ -113,7 +116,9 @@ async def running_suite(seed: int) -> AsyncIterator[tuple[Settings, Supervisor]]
             **{f"YINQI_{name.upper()}": str(port) for name, port in ports.items()},
             "YINQI_GATEWAY_PROFILES_DIR": str(_profile(settings)),
             "YINQI_GATEWAY_NOTICE_PORT": str(notice_port),
-            "YINQI_PAYMENT_BATCH_MAX": str(LINES_MAX),
+            "YINQI_PAYMENT_BATCH_MAX": str(
+                min(CLAIMED_MAX, max(len(ACCOUNTS), payments * len(ACCOUNTS) // MESSAGES_WANTED))
+            ),
             "YINQI_RETURNS_INTERVAL_S": "5",
             "YINQI_LOG_LEVEL": "WARNING",
         }
@@ -130,7 +135,6 @@ def _profile(settings: Settings) -> Path:
     """Write the shipped profile with notices, a short safe window and small messages; return its folder."""
     text = SHIPPED_PROFILE.read_text("utf-8")
     for old, new in (
-        ("lines_max = 1000", f"lines_max = {LINES_MAX}"),
         ("references_max = 500", f"references_max = {REFERENCES_MAX}"),
         ("safe_window_ms = 30000", f"safe_window_ms = {SAFE_WINDOW_MS}"),
         ("enabled = false", "enabled = true"),

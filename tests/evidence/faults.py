@@ -31,7 +31,7 @@ from yinqi.runtime.telemetry import configure_telemetry
 PAYMENTS, PAYMENTS_SHORT, SEED = 100_000, 2_000, 20_261_122
 LINES = 500
 REPEATED, ALTERED = 0.05, 0.005
-_POLL_S = 1.0
+_POLL_S = 2.0
 _STATUS = {value: name.removeprefix("PAYMENT_STATUS_") for name, value in payment_pb2.PaymentStatus.items()}
 
 
@@ -61,7 +61,7 @@ def faults(short: bool, *, payments: int | None = None, seed: int = SEED) -> Non
 async def play(count: int, seed: int) -> tuple[Run, Verdict]:
     """Live through the run; judge it while the suite's folder is still there."""
     run = Run()
-    async with running_suite(seed) as (settings, supervisor):
+    async with running_suite(seed, count) as (settings, supervisor):
         async with AsyncExitStack() as stack:
             telemetry = configure_telemetry("erp", settings)
             stack.callback(telemetry.shutdown)
@@ -150,9 +150,7 @@ async def _until(sisters: Sisters, statuses: set[str], *, limit_s: float) -> Non
     end_at = told_at = time.monotonic()
     end_at += limit_s
     while time.monotonic() < end_at:
-        counts = Counter[str]()
-        for one in await sisters.counts():
-            counts[_STATUS[one.status]] += one.count
+        counts = await _counts(sisters)
         if not any(counts[status] for status in statuses):
             return
         if time.monotonic() - told_at > 30:
@@ -166,10 +164,18 @@ async def _until_returns(sisters: Sisters, bank: httpx.AsyncClient, *, limit_s: 
     returned = (await _get(bank, "/control/book?payments=false"))["totals"]["returned"]
     end_at = time.monotonic() + limit_s
     while time.monotonic() < end_at:
-        counts = await sisters.counts()
-        if sum(one.count for one in counts if _STATUS[one.status] == "RETURNED") >= returned:
+        if (await _counts(sisters))["RETURNED"] >= returned:
             return
         await asyncio.sleep(_POLL_S)
+
+
+async def _counts(sisters: Sisters) -> Counter[str]:
+    request = payment_service_pb2.CountPaymentsRequest()
+    response = await patiently(lambda: sisters.payment.CountPayments(request, timeout=120))
+    counts = Counter[str]()
+    for one in response.counts:
+        counts[_STATUS[one.status]] += one.count
+    return counts
 
 
 async def _until_followed(settings: Settings) -> None:
