@@ -120,6 +120,9 @@ async def running_suite(seed: int, payments: int) -> AsyncIterator[tuple[Setting
                 min(CLAIMED_MAX, max(len(ACCOUNTS), payments * len(ACCOUNTS) // MESSAGES_WANTED))
             ),
             "YINQI_RETURNS_INTERVAL_S": "5",
+            # The bank's own spacing is 2 s; half a minute would only make the run's end long.
+            "YINQI_QUERY_INTERVAL_S": "2",
+            "YINQI_QUERY_INTERVAL_MAX_S": "8",
             "YINQI_LOG_LEVEL": "WARNING",
         }
         options = ["--script", str(script), "--notice-url", f"http://127.0.0.1:{notice_port}/notices/cdc"]
