@@ -127,7 +127,7 @@ async def running_suite(seed: int, payments: int) -> AsyncIterator[tuple[Setting
         }
         options = ["--script", str(script), "--notice-url", f"http://127.0.0.1:{notice_port}/notices/cdc"]
         supervisor = Supervisor(children(settings, env, options), log_dir=settings.var_dir / "log")
-        await supervisor.start(healthy_within_s=120)
+        await supervisor.start(healthy_within_s=600)
         try:
             yield settings, supervisor
         finally:
