@@ -85,7 +85,7 @@ async def running_suite(
         wanted = [child for child in children(settings, env) if not only or child.name in only]
         sink = Child(SINK, [sys.executable, "-m", "tests.bench.sink", str(sink_port)], health="none")
         supervisor = Supervisor([sink, *wanted], log_dir=settings.var_dir / "log")
-        await supervisor.start(healthy_within_s=60)
+        await supervisor.start(healthy_within_s=300)
         try:
             await asyncio.sleep(1.0)  # Let start-up work end before anything is measured.
             yield settings, supervisor

@@ -11,9 +11,10 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from tests.evidence import commit, crypto, overload, simulation
+from tests.evidence import commit, crypto, faults, malformed, overload, simulation
 from tests.evidence.crash import at_points, at_random, planted, postgres, services
 
 PARTS: dict[str, Callable[[bool], None]] = {
@@ -31,6 +32,8 @@ PARTS: dict[str, Callable[[bool], None]] = {
     "processes": services.processes,
     "cuts": services.cuts,
     "clocks": services.clocks,
+    "faults": faults.faults,
+    "malformed": malformed.malformed,
 }
 
 
@@ -39,20 +42,27 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.evidence")
     parser.add_argument("part", nargs="*", metavar="PART", help=f"one or more of {', '.join(PARTS)}; all by default")
     parser.add_argument("--short", action="store_true", help="the form that the tests run")
+    parser.add_argument("--payments", type=int, help="of the part `faults`")
+    parser.add_argument("--messages", type=int, help="at each door, of the part `malformed`")
+    parser.add_argument("--seed", type=int, default=faults.SEED, help="of these two parts")
     chosen = parser.parse_args(arguments)
     unknown = sorted(set(chosen.part) - set(PARTS))
     if unknown:
         parser.error(f"no part {unknown[0]}; there are {', '.join(PARTS)}")
     print(f"commit {commit()}, {_processor()}, {platform.platform()}", flush=True)
-    failed = [name for name in chosen.part or PARTS if not _holds(name, chosen.short)]
+    parts = PARTS | {
+        "faults": partial(faults.faults, payments=chosen.payments, seed=chosen.seed),
+        "malformed": partial(malformed.malformed, messages=chosen.messages, seed=chosen.seed),
+    }
+    failed = [name for name in chosen.part or PARTS if not _holds(name, parts[name], chosen.short)]
     print(f"failed: {', '.join(failed)}" if failed else "all held")
     return 1 if failed else 0
 
 
-def _holds(name: str, short: bool) -> bool:
+def _holds(name: str, part: Callable[[bool], None], short: bool) -> bool:
     print(f"\n== {name}", flush=True)
     try:
-        PARTS[name](short)
+        part(short)
     except (AssertionError, subprocess.CalledProcessError) as error:
         print(f"{name} did not hold: {error}", flush=True)
         return False

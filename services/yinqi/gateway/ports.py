@@ -165,8 +165,8 @@ class BankDialect(Protocol):
         """Return the accounts whose payments we may query."""
         ...
 
-    def make_return_query(self, account: BankAccount, first: date, last: date, page_key: str) -> Outgoing:
-        """Ask for payments that came back; dates are return dates."""
+    def make_return_query(self, account: BankAccount | None, first: date, last: date, page_key: str) -> Outgoing:
+        """Ask for payments that came back, to all accounts without one; dates are return dates."""
         ...
 
     def read_returns(self, answer: Answer) -> tuple[list[PaymentRecord], str]:

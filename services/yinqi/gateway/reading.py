@@ -21,7 +21,7 @@ from yinqi.gateway.ports import Answer, Outgoing
 from yinqi.gateway.profile import Profiles
 from yinqi.gateway.repository import SqlStore
 from yinqi.kernel.clock import Clock
-from yinqi.kernel.errors import FailedPrecondition, InvalidRequest, NotFound, Unavailable, YinqiError
+from yinqi.kernel.errors import FailedPrecondition, InvalidRequest, NotFound, Overloaded, Unavailable, YinqiError
 from yinqi.runtime.database import Database
 
 T = TypeVar("T")
@@ -81,12 +81,16 @@ class AccountReader:
             lambda answer: bank.dialect.read_entries(answer, account, wanted),
         )
 
-    async def returns(self, identification: str, first: date, last: date) -> list[StatusReport]:
-        """Return the payments of an account that came back between two dates, both included.
+    async def returns(
+        self, identifications: Sequence[str], first: date, last: date
+    ) -> tuple[list[StatusReport], list[str]]:
+        """Return the payments that came back between two dates, both included, and the accounts not known this time.
+
+        Accounts of one bank are asked for together.
 
         Raises:
             InvalidRequest: the range is empty or over RETURN_DAYS_MAX days.
-            NotFound, Unavailable, FailedPrecondition: as for `entries`.
+            NotFound, Unavailable, FailedPrecondition: as for `entries`, if there is no answer for any account.
         """
         if not 0 <= (last - first) / timedelta(days=1) < RETURN_DAYS_MAX:
             raise InvalidRequest(
@@ -94,12 +98,34 @@ class AccountReader:
                 f"from_date to to_date: 1 to {RETURN_DAYS_MAX} days.",
                 f"日期范围须为 1 至 {RETURN_DAYS_MAX} 天。",
             )
-        account, bank = self._reach(identification)
+        by_bank: dict[str, list[BankAccount]] = {}
+        failures: dict[str, YinqiError] = {}
+        for identification in identifications:
+            try:
+                account, _ = self._reach(identification)
+                by_bank.setdefault(account.profile, []).append(account)
+            except NotFound as error:
+                failures[identification] = error
+        reports: list[StatusReport] = []
+        for name, accounts in by_bank.items():
+            try:
+                reports += await self._returns_of(self._banks[name], accounts, first, last)
+            except (Unavailable, FailedPrecondition, Overloaded) as error:
+                failures |= {account.identification: error for account in accounts}
+        if len(failures) == len(identifications):
+            raise next(iter(failures.values()))
+        return reports, list(failures)
+
+    async def _returns_of(
+        self, bank: Bank, accounts: Sequence[BankAccount], first: date, last: date
+    ) -> list[StatusReport]:
+        wanted = {account.identification for account in accounts}
         reports: list[StatusReport] = []
         page_key = ""
         for _ in range(bank.profile.batch.pages_max):
-            page, page_key = await self._return_page(bank, account, first, last, page_key)
-            reports += page
+            page, page_key = await self._return_page(bank, accounts, first, last, page_key)
+            # What no caller may see is not theirs: without an account named, the bank tells of all.
+            reports += [report for account, report in page if account in wanted]
             if not page_key:
                 return reports
         raise Unavailable(
@@ -109,17 +135,19 @@ class AccountReader:
         )
 
     async def _return_page(
-        self, bank: Bank, account: BankAccount, first: date, last: date, page_key: str
-    ) -> tuple[list[StatusReport], str]:
+        self, bank: Bank, accounts: Sequence[BankAccount], first: date, last: date, page_key: str
+    ) -> tuple[list[tuple[str, StatusReport]], str]:
         archive_id: list[str] = []
+        only = accounts[0] if len(accounts) == 1 else None
         records, next_key = await self._call(
             bank,
-            account,
-            lambda: bank.dialect.make_return_query(account, first, last, page_key),
+            accounts[0],
+            lambda: bank.dialect.make_return_query(only, first, last, page_key),
             bank.dialect.read_returns,
             archive_id.append,
         )
-        return [_return_report(record, archive_id[0], self._clock) for record in records], next_key
+        found = [(one.debtor_account, _return_report(one, archive_id[0], self._clock)) for one in records]
+        return found, next_key
 
     async def _balances_of(self, bank: Bank, accounts: Sequence[BankAccount]) -> list[BankBalance]:
         try:

@@ -52,8 +52,9 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
     async def ListReturns(self, request: pb.ListReturnsRequest, _context: Context) -> pb.ListReturnsResponse:
         first = mapping.required_date(request.from_date, "from_date")
         last = mapping.required_date(request.to_date, "to_date")
-        reports = await self._reader.returns(request.debtor_account, first, last)
-        return pb.ListReturnsResponse(reports=[mapping.report_to(report) for report in reports])
+        accounts = list(dict.fromkeys([*filter(None, [request.debtor_account]), *request.debtor_accounts]))
+        reports, failed = await self._reader.returns(_each("debtor_accounts", accounts, str), first, last)
+        return pb.ListReturnsResponse(reports=[mapping.report_to(report) for report in reports], failed_accounts=failed)
 
     async def GetBalances(self, request: pb.GetBalancesRequest, _context: Context) -> pb.GetBalancesResponse:
         accounts = _each("accounts", request.accounts, str)

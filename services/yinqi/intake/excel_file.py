@@ -7,7 +7,9 @@ may already be another account. Amounts are taken as the decimal of 15 significa
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -27,8 +29,11 @@ _PACK_RATIO_MAX = 200
 _SMALL_PART = 1024 * 1024
 _CHUNK = 1024 * 1024
 _ACCOUNTS = ("debtor_account.identification", "creditor_account.identification")
-# What openpyxl raises on parts that are cut or are not what they should be.
-_DAMAGED = (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, SyntaxError, EOFError, OSError, TypeError)
+# What zipfile and openpyxl raise on packages and parts that are cut or are not what they should be.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, struct.error, InvalidFileException, LookupError, ValueError, TypeError, AttributeError,
+    ArithmeticError, SyntaxError, EOFError, OSError, RuntimeError,
+)  # fmt: skip
 
 
 def read_excel(data: bytes) -> RawFile:
@@ -120,7 +125,7 @@ def _check_package(data: bytes) -> None:
             for part in parts:
                 if part.filename.endswith((".xml", ".rels")):
                     _check_part(package, part)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except _DAMAGED as error:
         raise _damaged(error) from None
 
 

@@ -114,19 +114,22 @@ class GrpcBankGateway:
             if report.instruction_id in attempts
         ]
 
-    async def list_returns(self, debtor_account: str, from_date: date, to_date: date) -> list[StatusReport]:
+    async def list_returns(
+        self, debtor_accounts: Sequence[str], from_date: date, to_date: date
+    ) -> tuple[list[StatusReport], list[str]]:
         request = gateway_service_pb2.ListReturnsRequest(
-            debtor_account=debtor_account, from_date=from_date.isoformat(), to_date=to_date.isoformat()
+            debtor_accounts=debtor_accounts, from_date=from_date.isoformat(), to_date=to_date.isoformat()
         )
         try:
             response = await self._stub.ListReturns(request, timeout=self._timeout_s, wait_for_ready=False)
         except grpc.aio.AioRpcError as error:
             raise typed_error(error) from error
-        return [
+        reports = [
             mapping.report_from(report, 0)
             for report in response.reports
             if report.instruction_id.isascii() and report.instruction_id.isalnum()  # as all of ours are
         ]
+        return reports, list(response.failed_accounts)
 
 
 class NoticeFeed:

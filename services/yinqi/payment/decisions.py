@@ -109,7 +109,7 @@ def _bank_word(payment: Payment, report: StatusReport, now: datetime, pacing: Pa
         status,
         now,
         reason=reason,
-        next_action_at=now + pacing.first_query_delay if is_open else None,
+        next_action_at=(report.ask_after or now + pacing.first_query_delay) if is_open else None,
         **facts,  # type: ignore[arg-type]
     )
     return [Move(f"payment.{status.lower()}", payment.status, after, reason, actor)]

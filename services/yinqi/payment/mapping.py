@@ -352,6 +352,7 @@ def report_from(message: gateway_pb2.PaymentStatusReport, attempt: int) -> Statu
         booking_date=message.booking_date,
         archive_id=message.archive_id,
         proof=_proof_from(message.not_found_proof) if has_proof else None,
+        ask_after=_instant(message.ask_after) if message.HasField("ask_after") else None,
     )
 
 

@@ -308,6 +308,7 @@ class StatusReport:
         attempt: the attempt it speaks of, as far as we know; 0 if it is tied to none (returns).
         booking_date: ISO 8601 or "".
         proof: with NOT_FOUND, the evidence.
+        ask_after: the bank does not want to be asked for it before; None: it did not say.
     """
 
     instruction_id: str
@@ -318,6 +319,11 @@ class StatusReport:
     booking_date: str = ""
     archive_id: str = ""
     proof: NotFoundProof | None = None
+    ask_after: datetime | None = None
+
+    def ask_at(self, wanted: datetime) -> datetime:
+        """Return when to ask again if we would like to at `wanted`: never before the bank wants it."""
+        return wanted if self.ask_after is None else max(wanted, self.ask_after)
 
 
 class Screening(NamedTuple):
@@ -405,8 +411,8 @@ class Pacing:
 
     Attributes:
         lease: how long a claim holds; longer than any call to a sister service or, behind it, to a bank.
-        first_query_delay: from the answer to the first question.
-        query_interval: to the next question; doubled each time up to query_interval_max.
+        first_query_delay: from the answer to the first question, where the bank's profile says nothing.
+        query_interval: to the next question; doubled each time up to query_interval_max, never below the bank's own.
         retry_delay: before a step that came to nothing is tried again; doubled each time.
         screening_retry_max: the longest such pause while monitoring is away.
         submission_retry_max: the same while a bank is away; each try is written in the journal, so it is longer.

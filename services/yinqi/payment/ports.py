@@ -191,11 +191,17 @@ class BankGateway(Protocol):
         """
         ...
 
-    async def list_returns(self, debtor_account: str, from_date: date, to_date: date) -> list[StatusReport]:
-        """Return what came back to an account within at most 7 days. Moves no money; safe to repeat.
+    async def list_returns(
+        self, debtor_accounts: Sequence[str], from_date: date, to_date: date
+    ) -> tuple[list[StatusReport], list[str]]:
+        """Return what came back within at most 7 days, and the accounts of which nothing is known this time.
 
+        Moves no money; safe to repeat.
+
+        Args:
+            debtor_accounts: 1 to 1,000.
         Raises:
-            Unavailable: the gateway or the bank is away; ask again later.
-            YinqiError: the gateway refused the call (no profile for the account, for one).
+            Unavailable: the gateway or every bank is away; ask again later.
+            YinqiError: the gateway refused the call (no profile for any account, for one).
         """
         ...

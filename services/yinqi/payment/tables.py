@@ -72,6 +72,14 @@ Index(
     postgresql_where=_is_open,
 )
 Index("payments_by_received_at", payments.c.received_at, payments.c.instruction_id)
+# Counting reads this instead of every payment: at 100,000 of them the overview would wait for seconds.
+Index(
+    "payments_by_status",
+    payments.c.status,
+    payments.c.debtor_account,
+    payments.c.currency,
+    payments.c.amount_minor_units,
+)
 _has_settled = payments.c.settlement_date != ""
 Index(
     "payments_by_settlement",

@@ -283,6 +283,9 @@ def record_status_reports(
         for payment in asked
         if locked[payment.instruction_id].status is payment.status
     }
+    for report in reports:
+        if report.instruction_id in next_questions:
+            next_questions[report.instruction_id] = report.ask_at(next_questions[report.instruction_id])
     unknown: list[str] = []
     for report in reports:
         payment = locked.get(report.instruction_id)
@@ -309,6 +312,7 @@ def record_status_reports(
                 )
             except EvidenceInsufficient:  # It stays in doubt and is asked for again, as soon as that can help.
                 at = earliest_evidence_at(payment, evidence)
+                at = at and report.ask_at(at)
                 if at is not None and now < at < next_questions.get(report.instruction_id, at):
                     next_questions[report.instruction_id] = at
     changed: list[Doubt] = []

@@ -34,6 +34,7 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _RECOVERY_LIMIT = 1_000
 _CALLS_PER_ACCOUNT_MAX = 2
+_RETURN_ACCOUNTS_MAX = 1_000
 _RETURN_DAYS_BACK = 5
 _RETURN_DAYS_AHEAD = 1  # The bank's day may be ahead of ours.
 
@@ -261,15 +262,18 @@ class PaymentWorker:
         accounts = await self._database.read(lambda connection: SqlPaymentStore(connection).settled_accounts(since))
         if not accounts or not await self._gateway.is_reachable():
             return
-        for account in accounts:
+        for start in range(0, len(accounts), _RETURN_ACCOUNTS_MAX):
+            asked = accounts[start : start + _RETURN_ACCOUNTS_MAX]
             try:
                 with untraced():
-                    reports = await self._gateway.list_returns(
-                        account, since, today + timedelta(days=_RETURN_DAYS_AHEAD)
+                    reports, failed = await self._gateway.list_returns(
+                        asked, since, today + timedelta(days=_RETURN_DAYS_AHEAD)
                     )
             except YinqiError as error:
-                _log.warning("returns not listed", reason=error.reason, debtor_account=account)
+                _log.warning("returns not listed", reason=error.reason, accounts=len(asked))
                 continue
+            if failed:
+                _log.warning("returns not listed", accounts=len(failed), of=len(asked))
             if not reports:
                 continue
             with self._batch_span("record returns", len(reports)) as (batch, start_ns):

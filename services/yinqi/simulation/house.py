@@ -308,7 +308,9 @@ def demo_profile() -> Profile:
     file = Path(str(gateway_package.__file__)).parent / "profiles" / "demo_bank.toml"
     names = ("var_dir", "keys_dir", "exchange_dir", "sandbox_bank_address")
     profile = load_profile(file, dict.fromkeys(names, "simulated"))
-    return profile.model_copy(update={"accounts": profile.accounts[:2]})
+    # A bank that is asked every half second makes many steps and no story.
+    in_doubt = profile.in_doubt.model_copy(update={"first_query_delay_ms": 2_000})
+    return profile.model_copy(update={"accounts": profile.accounts[:2], "in_doubt": in_doubt})
 
 
 def accounts_of_the_company() -> list[str]:

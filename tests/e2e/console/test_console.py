@@ -152,6 +152,8 @@ def test_what_waits_for_people_shows_what_is_missing_and_what_each_decision_need
     expect(page.locator("[data-missing=CONTROL_NOT_SEEN]")).to_be_visible()
     expect(page.locator("[data-decision]")).to_have_count(2)
     expect(page.locator("[data-decision=DECLARE_SETTLED]")).to_contain_text("需银行凭证或对账单条目")
+    expect(page.locator("[data-decision=DECLARE_FAILED]")).to_contain_text("wang.fang 已提议，凭证 函-2026-17")
+    expect(page.locator("[data-refused=ALLOW_RESEND]")).to_contain_text("无法证明查询权限有效")
     expect(page.locator("[data-panel='story.messages']")).to_contain_text("BB1PAYQR")
     seen.shot("doubt")
 

@@ -240,3 +240,25 @@ async def test_returned_payments_are_listed_with_their_reason(bank: Any, run_gat
         assert {report.instruction_id for report in response.reports} == {one.instruction_id for one in submissions}
         assert {report.status for report in response.reports} == {gateway_pb2.BANK_STATUS_RETURNED}
         assert {report.proprietary_code for report in response.reports} == {"RTN0001"}
+
+
+async def test_returns_of_many_accounts_are_one_call_and_nobody_elses_are_told(bank: Any, run_gateway: Any) -> None:
+    async with run_gateway(bank.address) as gateway:
+        mine, other = (gateway.submission(account=account, creditor_account="5555") for account in (CNY, CNY_2))
+        await gateway.submit(mine)
+        await gateway.submit(other)
+        await until_final(gateway, [mine, other], (PROCESSING, SETTLED))
+        day = (await gateway.query(mine))[0].booking_date
+
+        async def returned(*accounts: str) -> tuple[set[str], list[str]]:
+            request = pb.ListReturnsRequest(debtor_accounts=accounts, from_date=day, to_date=day)
+            response = await gateway.stub.ListReturns(request, timeout=60)
+            return {report.instruction_id for report in response.reports}, list(response.failed_accounts)
+
+        found, failed = await returned(CNY, CNY_2, "1")
+        assert {mine.instruction_id, other.instruction_id} <= found
+        assert failed == ["1"]
+        found, failed = await returned(CNY, EUR)
+        assert mine.instruction_id in found
+        assert other.instruction_id not in found
+        assert failed == []

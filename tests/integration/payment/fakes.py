@@ -57,7 +57,7 @@ class FakeGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
         self.book: dict[str, str] = {}  # instruction_id → end_to_end_id, as the bank has booked
         self.paid: Counter[str] = Counter()
         self.returns: list[str] = []
-        self.returns_asked: list[tuple[str, str, str]] = []
+        self.returns_asked: list[tuple[list[str], str, str]] = []
         self.queried: Counter[str] = Counter()
         self.proofs: dict[str, gateway_pb2.NotFoundProof] = {}
         self.safe_window_ms = 1
@@ -137,7 +137,7 @@ class FakeGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
         return gateway_service_pb2.ListMessagesResponse(messages=[message])
 
     async def ListReturns(self, request: Any, context: Any) -> Any:
-        self.returns_asked.append((request.debtor_account, request.from_date, request.to_date))
+        self.returns_asked.append((list(request.debtor_accounts), request.from_date, request.to_date))
         return gateway_service_pb2.ListReturnsResponse(
             reports=[
                 Report(

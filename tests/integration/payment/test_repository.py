@@ -296,6 +296,19 @@ def test_questions_come_further_and_further_apart(payment_database: Database):
     assert asked == [1, 6, 16, 36]
 
 
+def test_no_question_comes_before_the_bank_wants_it(payment_database: Database):
+    payment = submitted(payment_database)
+    hear(payment_database, [report(W.PROCESSING, payment.instruction_id)])
+    asked, now = [], NOW
+    for _ in range(80):
+        now += timedelta(seconds=1)
+        if due := ask(payment_database, now):
+            asked.append(int((now - NOW).total_seconds()))
+            answer = report(W.PROCESSING, payment.instruction_id, ask_after=now + timedelta(seconds=15))
+            hear(payment_database, [answer], now, asked=due)
+    assert asked == [1, 16, 31, 51]  # 15 s as the bank wants it, then our own doubling is longer
+
+
 def test_nobody_asks_again_while_a_question_is_under_way(payment_database: Database):
     payment = submitted(payment_database)
     hear(payment_database, [report(W.PROCESSING, payment.instruction_id)])

@@ -51,8 +51,10 @@ class RecordingGateway:
     async def query(self, payments: Any) -> list[StatusReport]:
         return []
 
-    async def list_returns(self, debtor_account: str, from_date: Any, to_date: Any) -> list[StatusReport]:
-        return []
+    async def list_returns(
+        self, debtor_accounts: Sequence[str], from_date: Any, to_date: Any
+    ) -> tuple[list[StatusReport], list[str]]:
+        return [], []
 
 
 async def submit_once(database: Database, stall_s: float) -> tuple[RecordingGateway, PaymentWorker]:

@@ -177,10 +177,10 @@ def _spoilt(plain: bytes, chance: random.Random) -> bytes:
             return _mutated(plain, chance)
 
 
-def run(count: int, seed: int, folder: Path) -> Outcome:
-    """Send `count` malformed messages to all doors, from a seed."""
+def run(count: int, seed: int, folder: Path, only: str = "") -> Outcome:
+    """Send `count` malformed messages from a seed to all doors, or to the one of that function."""
     chance = random.Random(seed)
-    ways = doors(folder)
+    ways = [door for door in doors(folder) if only in ("", door.name)]
     outcome = Outcome()
     for index in range(count):
         door = ways[index % len(ways)]

@@ -64,6 +64,13 @@ def test_no_answer_makes_unknown_and_sets_the_first_question():
     assert move.payment.next_action_at == NOW + timedelta(seconds=3) + PACING.first_query_delay
 
 
+def test_the_bank_says_when_the_first_question_may_come():
+    at = NOW + timedelta(minutes=5)
+    for word in (W.UNKNOWN, W.PROCESSING):
+        (move,) = moves(payment(S.SUBMITTING), report(word, ask_after=at))
+        assert move.payment.next_action_at == at
+
+
 def test_silence_of_a_bank_that_has_the_payment_leaves_it_processing_but_its_own_doubt_does_not():
     assert moves(payment(S.PROCESSING), report(W.UNKNOWN, reason=StatusReason("NO_ANSWER"))) == []
     (move,) = moves(payment(S.PROCESSING), report(W.UNKNOWN, reason=StatusReason("SUSPICIOUS", "WRF", "可疑")))

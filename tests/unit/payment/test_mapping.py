@@ -63,6 +63,13 @@ def test_an_unknown_status_of_the_gateway_is_unknown_never_a_refusal():
         assert mapping.report_from(message, 1).word is BankWord.UNKNOWN
 
 
+def test_what_the_bank_says_about_the_next_question_is_read():
+    message = gateway_pb2.PaymentStatusReport(instruction_id="PI1")
+    assert mapping.report_from(message, 1).ask_after is None
+    message.ask_after.FromDatetime(NOW)
+    assert mapping.report_from(message, 1).ask_after == NOW
+
+
 def test_a_payment_is_sent_on_with_fields_we_do_not_know():
     order = instruction_message().SerializeToString() + b"\xba\x3e\x03new"  # field 999
     message = mapping.payment_to(payment(order_bytes=order))

@@ -7,7 +7,7 @@ from datetime import datetime
 from urllib.parse import quote
 
 from yinqi.api.payment.v1 import doubt_pb2
-from yinqi.monitoring.console.markup import Safe, div, join, span, tag
+from yinqi.monitoring.console.markup import Safe, div, join, span
 from yinqi.monitoring.console.parts import Column, Row, badge, copyable, facts, instant, money, status_badge, table
 from yinqi.monitoring.console.words import Words
 from yinqi.monitoring.mapping import datetime_from
@@ -106,32 +106,58 @@ def evidence_facts(doubt: doubt_pb2.Doubt, words: Words) -> Safe:
         ),
         words,
     )
-    missing = [tag("li", words(f"missing.{code}"), data_missing=code) for code in doubt.missing_for_permit]
     if doubt.HasField("closed_at"):
         return known
-    return join((known, tag("ul", *missing) if missing else div(words("doubts.nothing_missing"), cls="yq-strong")))
+    missing = [div("✗ ", words(f"missing.{code}"), data_missing=code) for code in doubt.missing_for_permit]
+    if not missing:
+        return join((known, div("✓ ", words("doubts.nothing_missing"), cls="yq-decision yq-strong")))
+    return join((known, div(div(words("doubts.missing"), cls="yq-muted yq-small"), *missing, cls="yq-decision")))
 
 
 def decisions_list(doubt: doubt_pb2.Doubt, words: Words) -> Safe:
-    """Return what two people may decide, what each needs, and how it is said."""
+    """Return what two people may decide, what each needs and how it is said; and why a resend is not among it."""
     if not doubt.allowed_decisions:
         return div(words("doubts.no_decision"), cls="yq-empty")
-    return tag("ul", *(_decision_line(doubt, _decision(number), words) for number in doubt.allowed_decisions))
-
-
-def _decision_line(doubt: doubt_pb2.Doubt, decision: str, words: Words) -> Safe:
-    more = " --serial … --booked …" if decision == "DECLARE_SETTLED" else ""
-    command = (
-        f"yinqi doubts resolve {doubt.payment.instruction.end_to_end_id} {_COMMAND_WORDS.get(decision, decision)} "
-        f"--document … --person …{more}"
+    allowed = [_decision(number) for number in doubt.allowed_decisions]
+    refused = [] if "ALLOW_RESEND" in allowed else [_refused_resend(doubt, words)]
+    return join(
+        (div(words("doubts.two_people"), cls="yq-small"), *(_way(doubt, one, words) for one in allowed), *refused)
     )
-    return tag(
-        "li",
-        div(span(words(f"decision.{decision}"), cls="yq-strong"), " ", span(words.beside(f"decision.{decision}"))),
-        div(words(f"decision.{decision}.needs"), cls="yq-small"),
-        div(command, cls="yq-code yq-muted yq-small"),
+
+
+def _way(doubt: doubt_pb2.Doubt, decision: str, words: Words) -> Safe:
+    is_proposed = doubt.proposal.person and _decision(doubt.proposal.decision) == decision
+    proposed = words("doubts.proposed_by", person=doubt.proposal.person, document=doubt.proposal.document_reference)
+    return div(
+        _decision_title(decision, words),
+        div(words(f"decision.{decision}.needs")),
+        div(badge(proposed, "unknown")) if is_proposed else "",
+        div(_command(doubt, decision), cls="yq-code yq-muted yq-small"),
+        cls="yq-decision",
         data_decision=decision,
     )
+
+
+def _refused_resend(doubt: doubt_pb2.Doubt, words: Words) -> Safe:
+    missing = "; ".join(words(f"missing.{code}") for code in doubt.missing_for_permit)
+    return div(
+        _decision_title("ALLOW_RESEND", words),
+        div(words("doubts.not_now"), " ", missing),
+        cls="yq-decision yq-muted",
+        data_refused="ALLOW_RESEND",
+    )
+
+
+def _decision_title(decision: str, words: Words) -> Safe:
+    name = f"decision.{decision}"
+    return div(span(words(name), cls="yq-strong"), " ", span(words.beside(name), cls="yq-beside"))
+
+
+def _command(doubt: doubt_pb2.Doubt, decision: str) -> Safe:
+    """Return what to type; an option and its value stay on one line."""
+    options = ["--document …", "--person …", *(["--serial …", "--booked …"] if decision == "DECLARE_SETTLED" else [])]
+    begin = ("yinqi doubts resolve", doubt.payment.instruction.end_to_end_id, _COMMAND_WORDS.get(decision, decision))
+    return join(join((span(part, cls="yq-nowrap"), " ")) for part in (*begin, *options))
 
 
 def _reason(doubt: doubt_pb2.Doubt) -> str:

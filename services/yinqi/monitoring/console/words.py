@@ -273,6 +273,12 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "doubts.queries": ("Questions", "查询次数"),
     "doubts.evidence": ("Evidence for a resend", "重发证据"),
     "doubts.decisions": ("What two people may decide", "可作决定（须两人）"),
+    "doubts.two_people": (
+        "The first person proposes; it takes effect when a second one says the same.",
+        "由第一人提议，第二人作出相同决定后生效。",
+    ),
+    "doubts.proposed_by": ("Proposed by {person} on {document}", "{person} 已提议，凭证 {document}"),
+    "doubts.not_now": ("Not possible now:", "目前不可："),
     "doubts.no_decision": ("Nothing is left to decide.", "无须处理。"),
     "doubts.queried_at": ("Asked", "查询时间"),
     "doubts.answer": ("Answer on record", "答复档案号"),

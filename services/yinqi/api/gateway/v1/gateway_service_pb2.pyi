@@ -158,22 +158,28 @@ class ListReturnsRequest(_message.Message):
     DEBTOR_ACCOUNT_FIELD_NUMBER: _builtins.int
     FROM_DATE_FIELD_NUMBER: _builtins.int
     TO_DATE_FIELD_NUMBER: _builtins.int
+    DEBTOR_ACCOUNTS_FIELD_NUMBER: _builtins.int
     debtor_account: _builtins.str
-    """Identification of the debtor account."""
+    """Identification of the debtor account; for several, `debtor_accounts`."""
     from_date: _builtins.str
     """First return date, ISO 8601."""
     to_date: _builtins.str
     """Last return date, ISO 8601; at most 7 days in all."""
+    @_builtins.property
+    def debtor_accounts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Further debtor accounts. Those of one bank are asked for in one call to it, if it answers for all at once."""
+
     def __init__(
         self,
         *,
         debtor_account: _builtins.str = ...,
         from_date: _builtins.str = ...,
         to_date: _builtins.str = ...,
+        debtor_accounts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["debtor_account", b"debtor_account", "from_date", b"from_date", "to_date", b"to_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["debtor_account", b"debtor_account", "debtor_accounts", b"debtor_accounts", "from_date", b"from_date", "to_date", b"to_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -186,18 +192,24 @@ class ListReturnsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REPORTS_FIELD_NUMBER: _builtins.int
+    FAILED_ACCOUNTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def reports(self) -> _containers.RepeatedCompositeFieldContainer[_gateway_pb2.PaymentStatusReport]:
         """Status RETURNED, with the return's booking date and reason."""
+
+    @_builtins.property
+    def failed_accounts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Accounts of which nothing is known this time: no profile, or no usable answer of their bank. Ask again later."""
 
     def __init__(
         self,
         *,
         reports: _abc.Iterable[_gateway_pb2.PaymentStatusReport] | None = ...,
+        failed_accounts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reports", b"reports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_accounts", b"failed_accounts", "reports", b"reports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -107,8 +107,8 @@ class GatewayServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListReturns(self, request, context):
-        """Lists payments that came back in a range of days (退汇查询). Safe to repeat. INVALID_ARGUMENT: over 7 days.
-        UNAVAILABLE: the bank cannot be reached.
+        """Lists payments that came back in a range of days (退汇查询). Safe to repeat. INVALID_ARGUMENT: over 7 days, or over
+        1,000 accounts. UNAVAILABLE: no bank of these accounts gave a usable answer. NOT_FOUND: no profile reaches them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,8 +49,8 @@ class GatewayServiceStub:
     An unreachable bank gives UNKNOWN, reason BANK_UNAVAILABLE, for its references.
     """
     ListReturns: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListReturnsRequest, _gateway_service_pb2.ListReturnsResponse]
-    """Lists payments that came back in a range of days (退汇查询). Safe to repeat. INVALID_ARGUMENT: over 7 days.
-    UNAVAILABLE: the bank cannot be reached.
+    """Lists payments that came back in a range of days (退汇查询). Safe to repeat. INVALID_ARGUMENT: over 7 days, or over
+    1,000 accounts. UNAVAILABLE: no bank of these accounts gave a usable answer. NOT_FOUND: no profile reaches them.
     """
     GetBalances: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetBalancesRequest, _gateway_service_pb2.GetBalancesResponse]
     """Asks the banks for balances (余额查询). One per account, in order; an account's own error is in its balance."""
@@ -88,8 +88,8 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     An unreachable bank gives UNKNOWN, reason BANK_UNAVAILABLE, for its references.
     """
     ListReturns: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListReturnsRequest, _gateway_service_pb2.ListReturnsResponse]  # type: ignore[assignment]
-    """Lists payments that came back in a range of days (退汇查询). Safe to repeat. INVALID_ARGUMENT: over 7 days.
-    UNAVAILABLE: the bank cannot be reached.
+    """Lists payments that came back in a range of days (退汇查询). Safe to repeat. INVALID_ARGUMENT: over 7 days, or over
+    1,000 accounts. UNAVAILABLE: no bank of these accounts gave a usable answer. NOT_FOUND: no profile reaches them.
     """
     GetBalances: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetBalancesRequest, _gateway_service_pb2.GetBalancesResponse]  # type: ignore[assignment]
     """Asks the banks for balances (余额查询). One per account, in order; an account's own error is in its balance."""
@@ -142,8 +142,8 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_service_pb2.ListReturnsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.ListReturnsResponse, _abc.Awaitable[_gateway_service_pb2.ListReturnsResponse]]:
-        """Lists payments that came back in a range of days (退汇查询). Safe to repeat. INVALID_ARGUMENT: over 7 days.
-        UNAVAILABLE: the bank cannot be reached.
+        """Lists payments that came back in a range of days (退汇查询). Safe to repeat. INVALID_ARGUMENT: over 7 days, or over
+        1,000 accounts. UNAVAILABLE: no bank of these accounts gave a usable answer. NOT_FOUND: no profile reaches them.
         """
 
     @_abc_1.abstractmethod

@@ -80,7 +80,7 @@ class CdcDialect:
     def read_permissions(self, answer: Answer) -> frozenset[str]:
         return queries.read_permissions(answer)
 
-    def make_return_query(self, account: BankAccount, first: date, last: date, page_key: str) -> Outgoing:
+    def make_return_query(self, account: BankAccount | None, first: date, last: date, page_key: str) -> Outgoing:
         return self._seal(queries.RETURNS, queries.return_body(account, first, last, page_key))
 
     def read_returns(self, answer: Answer) -> tuple[list[PaymentRecord], str]:

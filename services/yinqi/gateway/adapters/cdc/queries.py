@@ -26,10 +26,10 @@ def query_body(instruction_ids: Sequence[str], first: date, last: date) -> dict[
     }
 
 
-def return_body(account: BankAccount, first: date, last: date, page_key: str) -> dict[str, Any]:
-    """Return the body of BB1QRYOB."""
-    days = {"begDat": format_date(first), "endDat": format_date(last)}
-    return {"bb1qryobx1": [{**days, "accNbr": account.identification, "ctnKey": page_key}]}
+def return_body(account: BankAccount | None, first: date, last: date, page_key: str) -> dict[str, Any]:
+    """Return the body of BB1QRYOB; without an account the bank answers for all that the user may query."""
+    asked = {"begDat": format_date(first), "endDat": format_date(last), "ctnKey": page_key}
+    return {"bb1qryobx1": [asked if account is None else {**asked, "accNbr": account.identification}]}
 
 
 def read_query(answer: Answer, profile: Profile, currencies: Mapping[str, str]) -> list[PaymentRecord]:
