@@ -13,13 +13,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.evidence import commit, crypto, simulation
+from tests.evidence import approvals, commit, crypto, simulation
 
 PARTS: dict[str, Callable[[bool], None]] = {
     "timing": crypto.timing,
     "memory": crypto.memory,
     "parsers": crypto.parsers,
     "simulation": simulation.simulation,
+    "approvals": approvals.approvals,
 }
 
 
