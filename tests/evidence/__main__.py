@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.evidence import approvals, commit, crypto, simulation
+from tests.evidence import approvals, commit, crypto, forgery, simulation
 
 PARTS: dict[str, Callable[[bool], None]] = {
     "timing": crypto.timing,
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[bool], None]] = {
     "parsers": crypto.parsers,
     "simulation": simulation.simulation,
     "approvals": approvals.approvals,
+    "forgery": forgery.forgery,
 }
 
 

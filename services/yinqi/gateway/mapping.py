@@ -52,6 +52,9 @@ def submission_from(message: gateway_pb2.Submission) -> Submission:
         instruction=instruction_from(message.instruction),
         traceparent=message.traceparent,
         resend_proof=_proof_from(message.resend_proof) if message.HasField("resend_proof") else None,
+        order_line=message.order_line,
+        order_digest=message.order_digest,
+        line_number=message.line_number,
     )
 
 

@@ -119,6 +119,7 @@ class Submission:
 
     Attributes:
         route: the channel chosen for this attempt; None: as ordered. Not part of the order.
+        order_line, order_digest, line_number: the line as it was signed, and its place in its order; empty without one.
     """
 
     instruction_id: str
@@ -127,6 +128,9 @@ class Submission:
     traceparent: str = ""
     resend_proof: NotFoundProof | None = None
     route: Channel | None = None
+    order_line: bytes = b""
+    order_digest: bytes = b""
+    line_number: int = 0
 
     def __post_init__(self) -> None:
         _require_reference(self.instruction_id)

@@ -12,8 +12,8 @@ from yinqi.orders.evidence import WORDS, facts_of
 from yinqi.orders.keys import ORDER_CONTEXT, PrivateKey, Signed, verify_all
 from yinqi.orders.line_tree import joined
 from yinqi.orders.order import LINES_MAX, Order, digest_of, read_order, require_lines, sign_order
-from yinqi.orders.policy import MAKER, OrderFacts, Payable, Refusal, judge
-from yinqi.orders.policy_file import SignedPolicy
+from yinqi.orders.policy import MAKER, VOUCHER, OrderFacts, Payable, Refusal, judge
+from yinqi.orders.policy_file import PolicyInvalid, SignedPolicy
 from yinqi.payment.model import NewPayment, OrderPlace, OrderRecord, RefusedLine
 from yinqi.payment.ports import OrderStore
 
@@ -114,9 +114,13 @@ class Voucher:
 
     Args:
         key: registered in the policy for a person or system with the role `voucher`; None: nobody vouches.
+    Raises:
+        PolicyInvalid: the key is not.
     """
 
     def __init__(self, signed: SignedPolicy, key: PrivateKey | None, ids: IdSource, random_bytes: RandomBytes) -> None:
+        if key is not None:
+            _require_voucher(key, signed)
         self._signed = signed
         self._key = key
         self._ids = ids
@@ -163,6 +167,21 @@ class Voucher:
         record = _record(read_order(new.signed), new.signed, new.leaves)
         for number, (index, line) in enumerate(zip(indexes, its, strict=True), 1):
             found[index] = replace(line, place=OrderPlace(record, number))
+
+
+def _require_voucher(key: PrivateKey, signed: SignedPolicy) -> None:
+    registered = signed.keys.get(key.key_id)
+    if (
+        registered is None
+        or registered.public != key.public_key()
+        or not signed.policy.has_role(registered.person, VOUCHER)
+    ):
+        raise PolicyInvalid(
+            "POLICY_INVALID",
+            f"The voucher key {key.key_id!r} is not registered in policy version {signed.policy.version} for somebody with "
+            f"the role {VOUCHER!r}; register it, or leave YINQI_PAYMENT_VOUCHER_KEY_ID empty.",
+            f"代签密钥 {key.key_id!r} 未在策略中登记为 {VOUCHER} 角色。",
+        )
 
 
 def _never(line: NewPayment, facts: OrderFacts, signed: SignedPolicy, now: datetime) -> RefusedLine | None:

@@ -225,7 +225,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         desk = self._require_desk()
         if not 1 <= len(request.lines) <= self._lines_max:
             raise _lines_wrong(len(request.lines), self._lines_max)
-        proven = desk.prove(request)
+        proven = await asyncio.to_thread(desk.prove, request)
         initiator, call = current_principal().name, current_traceparent()
         lines: list[NewPayment | RefusedLine] = []
         for start in range(0, len(request.lines), _CHUNK):
