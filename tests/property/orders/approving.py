@@ -26,10 +26,11 @@ from yinqi.orders.policy_file import RegisteredKey, SignedPolicy
 
 START = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 PEOPLE = ("zhang", "li", "wang", "zhao", "erp")
+MAKERS = ("erp", "erp", "zhang", "zhang", *PEOPLE)  # mostly those who may
 ROLES = ("maker", "checker", "director")
 LIMITS = (100, 1_000, 10_000)  # no approval, one checker, checker and director, two checkers and a director
 KEYS = {name: PrivateKey.generate(name, Algorithm.ED25519) for name in PEOPLE}
-AMOUNTS = st.sampled_from([1, 100, 101, 999, 1_000, 1_001, 9_999, 10_001])
+AMOUNTS = st.sampled_from([1, 2, 3, 50, 100, 101, 500, 1_000, 1_001, 9_999, 10_001])
 COUNTS: Counter[str] = Counter()
 WINDOW = timedelta(days=2)
 NEEDS: tuple[dict[str, int], ...] = ({}, {"checker": 1}, {"checker": 1, "director": 1}, {"checker": 2, "director": 1})
@@ -86,7 +87,7 @@ class Approving(RuleBasedStateMachine):
 
     @rule(
         target=orders,
-        maker=st.sampled_from(PEOPLE),
+        maker=st.sampled_from(MAKERS),
         amounts=st.lists(AMOUNTS, min_size=1, max_size=3),
         to=st.sampled_from("XY"),
     )
