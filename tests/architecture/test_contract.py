@@ -17,6 +17,7 @@ SERVICES = ("payment", "account", "reconciliation", "monitoring", "gateway")
 KNOWN_ROLES = {
     "payment_initiator",
     "payment_resolver",
+    "payment_approver",
     "payment_viewer",
     "account_viewer",
     "account_operator",

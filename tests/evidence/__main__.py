@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.evidence import commit, crypto, faults, malformed, overload, simulation
+from tests.evidence import approvals, commit, crypto, faults, forgery, malformed, overload, simulation
 from tests.evidence.crash import at_points, at_random, planted, postgres, services
 
 PARTS: dict[str, Callable[[bool], None]] = {
@@ -34,6 +34,8 @@ PARTS: dict[str, Callable[[bool], None]] = {
     "clocks": services.clocks,
     "faults": faults.faults,
     "malformed": malformed.malformed,
+    "approvals": approvals.approvals,
+    "forgery": forgery.forgery,
 }
 
 

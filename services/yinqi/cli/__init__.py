@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from yinqi.cli import _before_grpc as _before_grpc  # first: see there
-from yinqi.cli import alerts, bank, doubts, payments, reconciliation, statement
+from yinqi.cli import alerts, approve, bank, doubts, payments, policy, reconciliation, statement
 from yinqi.cli.doctor import doctor
 from yinqi.cli.pay import pay
 from yinqi.cli.simulate import simulate
@@ -29,6 +29,9 @@ app.command("migrate")(migrate)
 app.command("pay")(pay)
 app.add_typer(payments.app, name="payments")
 app.add_typer(doubts.app, name="doubts")
+app.add_typer(approve.app, name="approve")
+app.add_typer(policy.app, name="policy")
+app.add_typer(policy.keys_app, name="keys")
 app.add_typer(statement.app, name="statement")
 app.command("reconcile")(reconciliation.reconcile)
 app.add_typer(reconciliation.app, name="breaks")

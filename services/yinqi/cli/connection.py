@@ -12,6 +12,7 @@ import grpc
 import typer
 from rich.console import Console
 
+from yinqi.client import OrderClient
 from yinqi.demo.sisters import COMPANY_ROLES
 from yinqi.kernel.errors import InvalidRequest, Unavailable, YinqiError
 from yinqi.runtime.errors import typed_error
@@ -62,6 +63,23 @@ def call(service: str, action: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
         fail(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def call_orders(action: Callable[[OrderClient], Awaitable[T]]) -> T:
+    """Run one conversation about orders with the payment service and end the command with words if it fails."""
+    current = settings()
+
+    async def converse() -> T:
+        address = current.address_of("payment")
+        async with OrderClient(address, identity=_identity(), settings=current) as client:
+            return await action(client)
+
+    try:
+        return asyncio.run(converse())
+    except grpc.aio.AioRpcError as error:
+        fail(_with_address(typed_error(error), error, "payment", current))
+    except YinqiError as error:
+        fail(error)
 
 
 def _identity() -> str:

@@ -13,6 +13,7 @@ from yinqi.gateway.adapters.cdc.dialect import CdcDialect
 from yinqi.gateway.calendar import load_calendar
 from yinqi.gateway.exchange import Bank, BankCaller
 from yinqi.gateway.keystore import open_keys
+from yinqi.gateway.last_door import Door, open_door
 from yinqi.gateway.limits import CLASSES, Limits
 from yinqi.gateway.notice_server import NoticeTaker, open_notice_door
 from yinqi.gateway.profile import Profile, Profiles, load_profiles
@@ -48,7 +49,7 @@ async def main(
         on_started: told the port once the service answers.
         on_notice_door: told before that at which port banks may post notices, 0 if none may.
     Raises:
-        PortInUse, ProfileInvalid, KeysInvalid, DatabaseTooNew …: why the service does not start, in words.
+        PortInUse, PolicyInvalid, ProfileInvalid, KeysInvalid, DatabaseTooNew …: why the service does not start, in words.
     """
     clock = clock or SystemClock()
     ids = ids or TimeOrderedIds(clock)
@@ -66,7 +67,9 @@ async def main(
         banks = {
             profile.name: _open_bank(profile, settings, database, clock, ids, holder, stack) for profile in profiles
         }
-        servicer, submitter = _connect(banks, profiles, database, clock, ids, telemetry)
+        policy_dir, version_file = settings.policy_paths()
+        door = open_door(policy_dir, version_file, profiles, database, clock)
+        servicer, submitter = _connect(banks, profiles, database, clock, ids, telemetry, door)
         add = gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server
         server = GrpcServer(
             SERVICE, settings.listen_address(SERVICE), [(add, servicer)], settings=settings, telemetry=telemetry
@@ -118,10 +121,16 @@ def _open_bank(
 
 
 def _connect(
-    banks: dict[str, Bank], profiles: Profiles, database: Database, clock: Clock, ids: IdSource, telemetry: Telemetry
+    banks: dict[str, Bank],
+    profiles: Profiles,
+    database: Database,
+    clock: Clock,
+    ids: IdSource,
+    telemetry: Telemetry,
+    door: Door | None,
 ) -> tuple[GatewayServicer, Submitter]:
     caller = BankCaller(database, clock, ids, telemetry)
-    submitter = Submitter(banks, profiles, database, caller, clock)
+    submitter = Submitter(banks, profiles, database, caller, clock, door)
     querier = Querier(banks, profiles, database, caller, clock)
     reader = AccountReader(banks, profiles, database, caller, clock)
     return GatewayServicer(submitter, querier, reader, profiles, database), submitter

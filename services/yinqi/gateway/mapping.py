@@ -53,6 +53,9 @@ def submission_from(message: gateway_pb2.Submission) -> Submission:
         traceparent=message.traceparent,
         resend_proof=_proof_from(message.resend_proof) if message.HasField("resend_proof") else None,
         release=message.release,
+        order_line=message.order_line,
+        order_digest=message.order_digest,
+        line_number=message.line_number,
     )
 
 

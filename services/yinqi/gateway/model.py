@@ -120,6 +120,7 @@ class Submission:
     Attributes:
         route: the channel chosen for this attempt; None: as ordered. Not part of the order.
         release: the caller's count of its intentions to send, never used twice; 0: it does not count.
+        order_line, order_digest, line_number: the line as it was signed, and its place in its order; empty without one.
     """
 
     instruction_id: str
@@ -129,6 +130,9 @@ class Submission:
     resend_proof: NotFoundProof | None = None
     route: Channel | None = None
     release: int = 0
+    order_line: bytes = b""
+    order_digest: bytes = b""
+    line_number: int = 0
 
     def __post_init__(self) -> None:
         _require_reference(self.instruction_id)

@@ -133,6 +133,21 @@ SLOTS = Table(
     Column("leased_until", UtcTimestamp, nullable=False),
     Index("gateway_slots_by_class", "profile", "call_class"),
 )
+# What the last door let out: each line under one instruction_id for ever.
+RELEASES = Table(
+    "gateway_releases",
+    METADATA,
+    Column("end_to_end_id", String(35), primary_key=True),
+    Column("instruction_id", String(64), nullable=False),
+    Column("order_digest", String(64), nullable=False),
+    Column("line_number", Integer, nullable=False),
+    Column("debtor_account", String(35), nullable=False),
+    Column("creditor_account", String(35), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("amount_minor_units", BigInteger, nullable=False),
+    Column("released_at", UtcTimestamp, nullable=False),
+    Index("gateway_releases_by_creditor", "creditor_account", "debtor_account", "released_at"),
+)
 NOTICES = Table(
     "gateway_notices",
     METADATA,

@@ -17,6 +17,7 @@ from yinqi.gateway.reading import AccountReader
 from yinqi.gateway.repository import SqlStore, read_notice_events
 from yinqi.gateway.submitting import Submitter
 from yinqi.kernel.errors import InvalidRequest
+from yinqi.orders.evidence import evidence_from
 from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Feed
 
@@ -41,7 +42,8 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
     async def SubmitPayments(self, request: pb.SubmitPaymentsRequest, _context: Context) -> pb.SubmitPaymentsResponse:
         submissions = _each("submissions", request.submissions, mapping.submission_from)
         totals = [mapping.control_total_from(one) for one in request.control_totals]
-        reports = await self._submitter.submit(submissions, totals)
+        orders = [evidence_from(one) for one in request.orders[:CALL_LINES_MAX]]
+        reports = await self._submitter.submit(submissions, totals, orders)
         return pb.SubmitPaymentsResponse(reports=[mapping.report_to(report) for report in reports])
 
     async def QueryPayments(self, request: pb.QueryPaymentsRequest, _context: Context) -> pb.QueryPaymentsResponse:

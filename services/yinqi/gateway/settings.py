@@ -31,6 +31,15 @@ class GatewaySettings(Settings):
     # Password of the signing keys; empty: each profile's password file in the key folder, made at the first start.
     gateway_key_password: SecretStr = SecretStr("")
 
+    # Folder of the gateway's own copy of the approval policy (docs/signed-orders.md); empty: nothing is asked for.
+    # {var_dir} is filled in.
+    gateway_policy_dir: str = ""
+
+    def policy_paths(self) -> tuple[str, Path]:
+        """Return the policy's folder, and the file that remembers the highest version used."""
+        folder = self.gateway_policy_dir.replace("{var_dir}", str(self.var_dir))
+        return folder, self.var_dir / "gateway" / "policy_version"
+
     def profile_placeholders(self) -> dict[str, str]:
         """Return what profiles may refer to."""
         var_dir = str(self.var_dir)

@@ -14,6 +14,7 @@ from yinqi.gateway import use_cases
 from yinqi.gateway.batching import Lines, by_kind, check_totals, parts, trains
 from yinqi.gateway.decisions import ALREADY_SUBMITTED, ResendRefused, paced
 from yinqi.gateway.exchange import Bank, BankCaller, Exchange, Step
+from yinqi.gateway.last_door import Door
 from yinqi.gateway.limits import Ticket, run_all
 from yinqi.gateway.model import (
     ArchivedMessage,
@@ -33,7 +34,8 @@ from yinqi.gateway.repository import SqlStore
 from yinqi.gateway.routing import Obstacle
 from yinqi.gateway.status import BankStatus
 from yinqi.kernel.clock import Clock
-from yinqi.kernel.errors import Overloaded, YinqiError
+from yinqi.kernel.errors import InvalidRequest, Overloaded, YinqiError
+from yinqi.orders.evidence import Evidence
 from yinqi.runtime.database import Database
 
 _log = structlog.get_logger(__name__)
@@ -66,8 +68,15 @@ class Submitter:
     """Sends payments; see `submit`."""
 
     def __init__(
-        self, banks: Mapping[str, Bank], profiles: Profiles, database: Database, caller: BankCaller, clock: Clock
+        self,
+        banks: Mapping[str, Bank],
+        profiles: Profiles,
+        database: Database,
+        caller: BankCaller,
+        clock: Clock,
+        door: Door | None = None,
     ) -> None:
+        self._door = door
         self._banks = banks
         self._profiles = profiles
         self._database = database
@@ -76,12 +85,16 @@ class Submitter:
         self._running: set[asyncio.Task[Reports]] = set()
 
     async def submit(
-        self, submissions: Sequence[Submission], control_totals: Sequence[ControlTotal] = ()
+        self,
+        submissions: Sequence[Submission],
+        control_totals: Sequence[ControlTotal] = (),
+        orders: Sequence[Evidence] = (),
     ) -> list[StatusReport]:
         """Send payments once each; return one report per submission, in order.
 
         Args:
             control_totals: what the caller says the lines come to, by account; empty: not checked.
+            orders: the signed orders they are lines of; asked for where a policy is in force.
 
         A caller that goes away stops only what has not begun: a message on its way is awaited and its answer recorded.
 
@@ -90,12 +103,18 @@ class Submitter:
             ResendRefused: an attempt after the first lacks recorded evidence. Nothing was sent.
             Overloaded: too many calls wait for a bank. Nothing was sent.
         """
-        check_totals(submissions, control_totals)
-        reports: Reports = {}
+        try:
+            check_totals(submissions, control_totals)
+        except InvalidRequest as error:
+            if self._door is not None:
+                await self._door.alarm(submissions, error.reason)
+            raise
         try:
             standing = await self._database.read(
                 lambda connection: use_cases.examine_submissions(submissions, self._profiles, SqlStore(connection))
             )
+            unsent = [one for one in submissions if one.instruction_id not in standing.blocked]
+            reports: Reports = await self._door.admit(unsent, orders) if self._door is not None and unsent else {}
             trains = self._trains(self._sendable(submissions, standing.blocked, reports))
             tickets = await self._reserve(trains)
         except (ResendRefused, Overloaded) as error:

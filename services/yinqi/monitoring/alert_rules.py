@@ -38,6 +38,7 @@ BREAK_OPENED = "break_opened"
 STATEMENT_INCOMPLETE = "statement_incomplete"
 ENTRY_REVERSED = "entry_reversed"
 NOTICE_REFUSED = "notice_refused"
+LAST_DOOR_SHUT = "last_door_shut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +243,8 @@ def effects_of_notices(notices: Iterable[NoticeRefused]) -> Effects:
 
 
 def _notice_cause(notice: NoticeRefused) -> AlertCause:
+    if notice.reason.startswith("LAST_DOOR_"):
+        return _last_door_cause(notice)
     is_at_odds = notice.reason in _NOTICES_AT_ODDS
     what = "does not fit our records" if is_at_odds else "may be forged or replayed"
     what_zh = "与本方记录不符" if is_at_odds else "疑似伪造或重放"
@@ -253,5 +256,19 @@ def _notice_cause(notice: NoticeRefused) -> AlertCause:
         f"Its bytes are in the gateway's archive: {notice.archive_id}. Ask the bank, and look at who can reach the door.",
         f"银行 {notice.bank_profile} 的一条通知{what_zh}（{notice.reason}），未产生任何变更；"
         f"原文存档号 {notice.archive_id}，请联系银行并检查通知入口的访问来源。",
+        "",
+    )
+
+
+def _last_door_cause(notice: NoticeRefused) -> AlertCause:
+    reason = notice.reason.removeprefix("LAST_DOOR_")
+    return AlertCause(
+        LAST_DOOR_SHUT,
+        Severity.CRITICAL,
+        f"{notice.bank_profile}/{notice.reason}/{notice.occurred_at:%Y-%m-%dT%H}",
+        f"The gateway was asked to send payments to bank {notice.bank_profile} that lack what the policy asks ({reason}). "
+        "Nothing was sent. If approvals are missing, ask the approvers; anything else means that the payment service or "
+        "its database may have been changed: find out by whom before more is released.",
+        f"前置机收到发往银行 {notice.bank_profile} 的付款，但不符合审批策略（{reason}），均未发送；如非缺少审批，付款服务或其数据库可能被篡改，请立即核查。",
         "",
     )

@@ -11,6 +11,8 @@ import structlog
 
 from yinqi.api.gateway.v1 import gateway_pb2, gateway_service_pb2, gateway_service_pb2_grpc
 from yinqi.api.monitoring.v1 import monitoring_service_pb2, monitoring_service_pb2_grpc
+from yinqi.api.payment.v1 import order_pb2
+from yinqi.orders.evidence import evidence_to
 from yinqi.payment import mapping
 from yinqi.payment.model import BankWord, Payment, Screening, StatusReason, StatusReport, Submission
 from yinqi.runtime.errors import ErrorReason, error_reason, typed_error
@@ -85,6 +87,7 @@ class GrpcBankGateway:
         request = gateway_service_pb2.SubmitPaymentsRequest(
             submissions=[mapping.submission_to(submission) for submission in submissions],
             control_totals=mapping.control_totals_to([submission.payment for submission in submissions]),
+            orders=_orders_of(submissions),
         )
         remaining_s = max(0.0, end_at - asyncio.get_running_loop().time())
         try:
@@ -143,6 +146,12 @@ class NoticeFeed:
         request = gateway_service_pb2.FollowNoticesRequest(after_sequence=after)
         async for response in self._stub.FollowNotices(request):
             yield response.events
+
+
+def _orders_of(submissions: Sequence[Submission]) -> list[order_pb2.OrderEvidence]:
+    """Return each order once; without a policy there are none."""
+    orders = {one.line.order_digest: one.evidence for one in submissions if one.line and one.evidence}
+    return [evidence_to(evidence) for evidence in orders.values()]
 
 
 def _report_of(submission: Submission, report: gateway_pb2.PaymentStatusReport | None) -> StatusReport:

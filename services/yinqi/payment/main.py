@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,9 +11,13 @@ from datetime import timedelta
 from yinqi import crypto
 from yinqi.api.payment.v1 import payment_service_pb2_grpc
 from yinqi.kernel.clock import Clock, SystemClock
-from yinqi.kernel.ids import TimeOrderedIds
+from yinqi.kernel.ids import IdSource, TimeOrderedIds
+from yinqi.orders.keys import PrivateKey
+from yinqi.orders.policy_file import load_policy
+from yinqi.payment.approval_desk import ApprovalDesk
 from yinqi.payment.clients import GrpcBankGateway, GrpcScreener, NoticeFeed
 from yinqi.payment.model import Pacing
+from yinqi.payment.orders_in import Voucher
 from yinqi.payment.servicer import PaymentServicer
 from yinqi.payment.settings import PaymentSettings
 from yinqi.payment.worker import NoticeEffects, PaymentWorker, WorkerLimits
@@ -57,6 +62,20 @@ def limits_from(settings: PaymentSettings) -> WorkerLimits:
     )
 
 
+def open_desk(settings: PaymentSettings, database: Database, clock: Clock, ids: IdSource) -> ApprovalDesk | None:
+    """Return what works under the policy in force; None without one.
+
+    Raises:
+        PolicyInvalid, KeyFileInvalid: it cannot be used; the message says why.
+    """
+    if not settings.payment_policy_dir:
+        return None
+    signed = load_policy(settings.filled(settings.payment_policy_dir))
+    key_id = settings.payment_voucher_key_id
+    key = PrivateKey.load(settings.filled(settings.payment_voucher_key_file), key_id) if key_id else None
+    return ApprovalDesk(signed, Voucher(signed, key, ids, secrets.token_bytes), database, clock)
+
+
 async def main(
     settings: Settings,
     stop: asyncio.Event,
@@ -81,6 +100,8 @@ async def main(
         open_channel(own.address_of(sister), service_name=SERVICE, settings=own, telemetry=telemetry)
         for sister in ("monitoring", "gateway")
     ]
+    ids = TimeOrderedIds(clock)
+    desk = open_desk(own, database, clock, ids)
     worker = PaymentWorker(
         database,
         GrpcScreener(channels[0], own.call_timeout_s),
@@ -89,6 +110,7 @@ async def main(
         telemetry=telemetry,
         pacing=pacing_from(own),
         limits=limits_from(own),
+        desk=desk,
     )
     notices = Follower(
         "gateway.notices",
@@ -100,7 +122,7 @@ async def main(
     servicer = PaymentServicer(
         database,
         clock=clock,
-        ids=TimeOrderedIds(clock),
+        ids=ids,
         check_digits=crypto,
         telemetry=telemetry,
         wake=worker.wake,
@@ -108,6 +130,7 @@ async def main(
         lines_max=own.batch_lines_max,
         coalesced_max=own.payment_coalesced_max,
         queue_max=own.queue_max,
+        desk=desk,
     )
     add = payment_service_pb2_grpc.add_PaymentServiceServicer_to_server
     try:

@@ -301,6 +301,9 @@ def submission_to(submission: Submission) -> gateway_pb2.Submission:
         traceparent=payment.traceparent,
         resend_proof=_proof_to(submission.proof) if submission.proof else None,
         release=payment.releases,
+        order_line=payment.order_bytes if submission.line else b"",
+        order_digest=bytes.fromhex(submission.line.order_digest) if submission.line else b"",
+        line_number=submission.line.number if submission.line else 0,
     )
 
 

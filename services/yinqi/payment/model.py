@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from yinqi.kernel.errors import FieldViolation
 from yinqi.kernel.money import Money
+from yinqi.orders.evidence import Evidence
 from yinqi.payment.status import FINAL, PaymentStatus
 
 # Outside data is bounded before it is stored.
@@ -55,6 +56,41 @@ class PaymentInstruction(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class OrderRecord:
+    """A signed order as it is kept. `digest`, `nonce`: hexadecimal. `leaves`: the digests of its lines, joined."""
+
+    digest: str
+    order_id: str
+    company: str
+    key_id: str
+    nonce: str
+    content: bytes
+    signature: bytes
+    leaves: bytes
+
+
+class PaymentOrder(NamedTuple):
+    """An order that was taken in, and when."""
+
+    record: OrderRecord
+    received_at: datetime
+
+
+class OrderPlace(NamedTuple):
+    """Which line of which order a new payment is; `number` from 1."""
+
+    order: OrderRecord
+    number: int
+
+
+class OrderLine(NamedTuple):
+    """The same of a recorded payment."""
+
+    order_digest: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewPayment:
     """A line that passed every rule, ready to be recorded.
 
@@ -65,6 +101,7 @@ class NewPayment:
         traceparent: the context of the payment's own trace.
         initiation_traceparent: the batch call that brought it, "" if `traceparent` is the call's own span.
         initiator: who ordered it, for the journal.
+        place: its line of a signed order; None without a policy.
     """
 
     instruction: PaymentInstruction
@@ -73,6 +110,7 @@ class NewPayment:
     initiator: str
     traceparent: str
     initiation_traceparent: str = ""
+    place: OrderPlace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,12 +380,15 @@ class Submission(NamedTuple):
     Attributes:
         expires_at: after this instant it must not be sent any more: recovery has taken it to UNKNOWN.
         proof: why an earlier attempt never counted; None for the first.
+        line, evidence: the line of the signed order it is, and that order; None without a policy.
     """
 
     payment: Payment
     attempt: int
     expires_at: datetime
     proof: NotFoundProof | None = None
+    line: OrderLine | None = None
+    evidence: Evidence | None = None
 
 
 class Cancellation(NamedTuple):

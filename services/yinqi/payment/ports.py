@@ -6,15 +6,20 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
+from yinqi.orders.evidence import Evidence
+from yinqi.orders.keys import Signed
 from yinqi.payment.doubts import Doubt
 from yinqi.payment.model import (
     FeedEvent,
     JournalEntry,
     Move,
     NewPayment,
+    OrderLine,
+    OrderRecord,
     Payment,
     PaymentCount,
     PaymentFilter,
+    PaymentOrder,
     Position,
     RecordedKey,
     RecordedPermit,
@@ -148,6 +153,47 @@ class PaymentStore(Protocol):
 
     def events_after(self, after: int, limit: int) -> list[FeedEvent]:
         """Return journal lines with a greater sequence, ascending."""
+        ...
+
+
+class OrderStore(Protocol):
+    """Signed orders and the decisions on them, within the transaction of the payments' store."""
+
+    def taken_in(self, order: OrderRecord) -> list[OrderRecord]:
+        """Return the orders that were taken in under the same id of the company, or the same nonce of the key."""
+        ...
+
+    def lines_of(self, instruction_ids: Sequence[str]) -> dict[str, OrderLine]:
+        """Return which line of which order each payment is; those of none are absent."""
+        ...
+
+    def evidence(self, digests: Collection[str]) -> dict[str, Evidence]:
+        """Return orders with their signatures and decisions, by digest."""
+        ...
+
+    def add_decision(self, order_digest: str, decision: Signed, recorded_at: datetime) -> None:
+        """Keep a decision; one per key and order."""
+        ...
+
+    def creditor_sums(
+        self, pairs: Collection[tuple[str, str, str]], since: datetime
+    ) -> dict[tuple[str, str, str], int]:
+        """Return what was ordered since then, by (debtor account, creditor account, currency), minor units.
+
+        Payments that ended without being paid do not count.
+        """
+        ...
+
+    def payments_of(self, order_digest: str) -> list[str]:
+        """Return the instruction_ids of an order's payments, in the order of its lines."""
+        ...
+
+    def waiting(self, limit: int) -> list[PaymentOrder]:
+        """Return the orders with payments that wait for approval, oldest first."""
+        ...
+
+    def get(self, company: str, id_or_digest: str) -> PaymentOrder | None:
+        """Return an order by its digest or its id."""
         ...
 
 

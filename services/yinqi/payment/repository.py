@@ -42,6 +42,7 @@ from yinqi.payment.model import (
     RecordedKey,
     RecordedPermit,
 )
+from yinqi.payment.order_store import insert_orders
 from yinqi.payment.resend import ResendPermit
 from yinqi.payment.status import PaymentStatus
 from yinqi.payment.tables import StatusColumn, payment_doubts, payment_events, payments, resend_permits
@@ -82,9 +83,15 @@ class SqlPaymentStore:
             payment_events,
             [_received_event(key, received_at, payment.initiator) for key, payment in new],
         )
+        insert_orders(self._connection, new, received_at)
 
     def lock(self, instruction_ids: Collection[str]) -> dict[str, Payment]:
         return {payment.instruction_id: payment for payment in self._lock(payments.c.instruction_id, instruction_ids)}
+
+    def find(self, instruction_ids: Collection[str]) -> dict[str, Payment]:
+        """Return the payments as they are, without locking them: for readers."""
+        query = select(payments).where(among(payments.c.instruction_id, instruction_ids))
+        return {payment.instruction_id: payment for payment in _payments(self._connection.execute(query))}
 
     def lock_by_end_to_end_id(self, end_to_end_ids: Collection[str]) -> dict[str, Payment]:
         return {payment.end_to_end_id: payment for payment in self._lock(payments.c.end_to_end_id, end_to_end_ids)}

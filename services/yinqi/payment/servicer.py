@@ -7,6 +7,7 @@ import base64
 import binascii
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from yinqi.kernel.clock import Clock
 from yinqi.kernel.errors import AlreadyExists, FailedPrecondition, FieldViolation, InvalidRequest, NotFound
 from yinqi.kernel.ids import IdSource
 from yinqi.payment import doubt_mapping, mapping, use_cases
+from yinqi.payment.approval_desk import ApprovalDesk, no_policy
 from yinqi.payment.doubt_use_cases import DoubtDecided, resolve_doubt
 from yinqi.payment.model import (
     CANCEL_REASON_MAX,
@@ -32,6 +34,8 @@ from yinqi.payment.model import (
     Position,
     RefusedLine,
 )
+from yinqi.payment.order_store import SqlOrderStore
+from yinqi.payment.orders_in import ProvenOrder, placed, require_new_or_same
 from yinqi.payment.ports import CheckDigits
 from yinqi.payment.repository import SqlPaymentStore
 from yinqi.payment.rules import find_faults
@@ -51,6 +55,7 @@ _SHARED_BATCHES = 8
 _CHUNK = 500
 _FILTER_TEXT_MAX = 140
 _ID_MAX = 35
+_DIGEST_MAX = 64
 
 
 class _Incoming(NamedTuple):
@@ -69,6 +74,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         wake: called after payments were recorded, so that a worker begins at once.
         pacing: says how long evidence holds.
         lines_max: most lines in one call.
+        desk: the policy in force; None: there is none.
         coalesced_max: most unary calls in one use-case call.
     """
 
@@ -85,7 +91,9 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         lines_max: int = 10_000,
         coalesced_max: int = 256,
         queue_max: int = 10_000,
+        desk: ApprovalDesk | None = None,
     ) -> None:
+        self._desk = desk
         self._database = database
         self._clock = clock
         self._ids = ids
@@ -126,8 +134,13 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         return response
 
     def _read_chunk(
-        self, messages: Sequence[payment_pb2.PaymentInstruction], initiator: str, call: str
+        self,
+        messages: Sequence[payment_pb2.PaymentInstruction],
+        initiator: str,
+        call: str,
+        contents: Sequence[bytes] = (),
     ) -> list[NewPayment | RefusedLine]:
+        """Read and check lines. `contents`: their bytes as they were signed; empty: nobody signed them."""
         instructions = mapping.instructions_from(messages)
         faults = find_faults(instructions, self._check_digits, self._clock.today())
         traceparents = self._telemetry.new_traceparents(len(messages))
@@ -136,14 +149,18 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
             if violations
             else NewPayment(
                 instruction,
-                message.SerializeToString(),
+                content,
                 mapping.request_hash(instruction),
                 initiator,
                 traceparent,
                 call,
             )
-            for message, instruction, violations, traceparent in zip(
-                messages, instructions, faults, traceparents, strict=True
+            for content, instruction, violations, traceparent in zip(
+                contents or [message.SerializeToString() for message in messages],
+                instructions,
+                faults,
+                traceparents,
+                strict=True,
             )
         ]
 
@@ -182,17 +199,73 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
             ]
         )
 
-    async def _initiate(self, lines: Sequence[NewPayment | RefusedLine]) -> list[Outcome]:
+    async def _initiate(
+        self, lines: Sequence[NewPayment | RefusedLine], proven: ProvenOrder | None = None
+    ) -> list[Outcome]:
         if all(isinstance(line, RefusedLine) for line in lines):
             return list(lines)  # type: ignore[arg-type]
         now = self._clock.now()
+        if self._desk is not None:
+            lines = self._desk.refuse(lines, now)
 
         def initiate(connection: Connection) -> list[Outcome]:
-            return use_cases.initiate_payments(lines, SqlPaymentStore(connection), ids=self._ids, now=now)
+            if proven is not None:
+                require_new_or_same(proven, SqlOrderStore(connection), now)
+            vouch = partial(self._desk.vouch, now=now) if self._desk is not None else None
+            store = SqlPaymentStore(connection)
+            return use_cases.initiate_payments(lines, store, ids=self._ids, now=now, vouch=vouch)
 
         outcomes = await self._database.run(initiate)
         self._wake()
         return outcomes
+
+    async def InitiateSignedPayments(
+        self, request: payment_service_pb2.InitiateSignedPaymentsRequest, context: Any
+    ) -> payment_service_pb2.InitiateSignedPaymentsResponse:
+        desk = self._require_desk()
+        if not 1 <= len(request.lines) <= self._lines_max:
+            raise _lines_wrong(len(request.lines), self._lines_max)
+        proven = await asyncio.to_thread(desk.prove, request)
+        initiator, call = current_principal().name, current_traceparent()
+        lines: list[NewPayment | RefusedLine] = []
+        for start in range(0, len(request.lines), _CHUNK):
+            part = request.lines[start : start + _CHUNK]
+            messages = [payment_pb2.PaymentInstruction.FromString(line) for line in part]
+            lines += self._read_chunk(messages, initiator, call, part)
+            await asyncio.sleep(0)
+        lines = placed(lines, proven, desk.signed, self._clock.now())
+        outcomes = await self._initiate(lines, proven)
+        response = payment_service_pb2.InitiateSignedPaymentsResponse(order_digest=proven.record.digest)
+        for line, outcome in zip(lines, outcomes, strict=True):
+            key = line.end_to_end_id if isinstance(line, RefusedLine) else line.instruction.end_to_end_id
+            response.outcomes.append(mapping.outcome_to(key, outcome))
+        return response
+
+    # --- approval ---
+
+    async def ListApprovals(
+        self, request: payment_service_pb2.ListApprovalsRequest, context: Any
+    ) -> payment_service_pb2.ListApprovalsResponse:
+        return await self._require_desk().waiting(_checked_page_size(request.page_size))
+
+    async def GetApproval(
+        self, request: payment_service_pb2.GetApprovalRequest, context: Any
+    ) -> payment_service_pb2.GetApprovalResponse:
+        return await self._require_desk().get(_checked_order(request.order))
+
+    async def DecideOrder(
+        self, request: payment_service_pb2.DecideOrderRequest, context: Any
+    ) -> payment_service_pb2.DecideOrderResponse:
+        _checked_order(request.order)
+        response, moves = await self._require_desk().decide(request)
+        if moves:
+            self._wake()
+        return response
+
+    def _require_desk(self) -> ApprovalDesk:
+        if self._desk is None:
+            raise no_policy()
+        return self._desk
 
     # --- reading ---
 
@@ -369,6 +442,14 @@ def _lines_wrong(count: int, lines_max: int) -> InvalidRequest:
         f"每次调用可含 1 至 {lines_max} 笔，本次有 {count} 笔，均未受理，请拆分后重新提交。",
         [FieldViolation("instructions", reason, f"1 to {lines_max} lines are allowed.", f"允许 1 至 {lines_max} 笔。")],
     )
+
+
+def _checked_order(id_or_digest: str) -> str:
+    if not 1 <= len(id_or_digest) <= _DIGEST_MAX or not id_or_digest.isprintable():
+        raise _field_invalid(
+            "order", "ID_INVALID", "Give the order's id or its digest in hexadecimal.", "请提供付款单号或其摘要。"
+        )
+    return id_or_digest
 
 
 def _require_id(field: str, text: str) -> None:

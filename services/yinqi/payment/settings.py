@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, model_validator
 
 from yinqi.runtime.settings import Settings
@@ -30,6 +32,11 @@ class PaymentSettings(Settings):
     payment_processing_doubt_after_s: float = Field(259_200.0, gt=0)
     # Days after acceptance, or after the requested execution date, in which a payment may still be released.
     payment_execution_window_days: int = Field(7, ge=0, le=366)
+    # Folder of the approval policy (docs/signed-orders.md); empty: none is in force. {var_dir} is filled in.
+    payment_policy_dir: str = ""
+    # The key with which the service signs for callers that do not, by its name in the policy; empty: nobody vouches.
+    payment_voucher_key_id: str = ""
+    payment_voucher_key_file: str = "{var_dir}/payment/voucher.key"
     payment_batch_max: int = Field(1_000, ge=1, le=1_000)
     payment_calls_max: int = Field(8, ge=1, le=64)
     # Calls being accepted at once. More would only wait longer: at 1,500 a second these wait 85 ms, the rest hear at once
@@ -38,6 +45,10 @@ class PaymentSettings(Settings):
     payment_initiation_batches_max: int = Field(16, ge=1)
     payment_coalesced_max: int = Field(256, ge=1, le=1_000)
     returns_interval_s: float = Field(10.0, gt=0)
+
+    def filled(self, text: str) -> Path:
+        """Return a path with {var_dir} filled in."""
+        return Path(text.replace("{var_dir}", str(self.var_dir)))
 
     @model_validator(mode="after")
     def _lease_outlives_calls(self) -> PaymentSettings:

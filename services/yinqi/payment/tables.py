@@ -163,3 +163,47 @@ payment_events = feed.event_table(
 
 # How far the gateway's notices have been followed.
 cursors = feed.cursor_table(metadata)
+
+# Signed orders, the very bytes that came. Never changed.
+payment_orders = Table(
+    "payment_orders",
+    metadata,
+    Column("order_digest", String(64), primary_key=True),
+    Column("order_id", String(35), nullable=False),
+    Column("company", String(140), nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("nonce", String(64), nullable=False),
+    Column("order_bytes", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Column("leaves", LargeBinary, nullable=False),
+    Column("received_at", UtcTimestamp, nullable=False),
+    Index("payment_orders_by_id", "company", "order_id", unique=True),
+    Index("payment_orders_by_nonce", "key_id", "nonce", unique=True),
+)
+
+# Which line of which order a payment is; accounts and amount beside it, for sums to one creditor.
+order_lines = Table(
+    "payment_order_lines",
+    metadata,
+    Column("instruction_id", String(30), primary_key=True),
+    Column("order_digest", String(64), nullable=False),
+    Column("line_number", Integer, nullable=False),
+    Column("debtor_account", String(34), nullable=False),
+    Column("creditor_account", String(34), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("amount_minor_units", BigInteger, nullable=False),
+    Column("received_at", UtcTimestamp, nullable=False),
+    Index("payment_order_lines_by_order", "order_digest", "line_number", unique=True),
+    Index("payment_order_lines_by_creditor", "creditor_account", "debtor_account", "received_at"),
+)
+
+# One decision per key and order, as it was signed.
+order_decisions = Table(
+    "payment_order_decisions",
+    metadata,
+    Column("order_digest", String(64), primary_key=True),
+    Column("key_id", String(64), primary_key=True),
+    Column("decision_bytes", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Column("recorded_at", UtcTimestamp, nullable=False),
+)

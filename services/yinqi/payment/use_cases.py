@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 
 from yinqi.kernel.clock import BANK_ZONE
 from yinqi.kernel.ids import IdSource
+from yinqi.payment.approvals import Approver, Standing, asked_moves
 from yinqi.payment.decisions import decide_repeat, decide_report
 from yinqi.payment.doubts import Doubt, closed, doubted_move, follow_doubt, may_be_in_queue, may_resend
 from yinqi.payment.model import (
@@ -39,9 +40,17 @@ INSTRUCTION_ID_PREFIX = "PI"
 
 
 def initiate_payments(
-    lines: Sequence[NewPayment | RefusedLine], store: PaymentStore, *, ids: IdSource, now: datetime
+    lines: Sequence[NewPayment | RefusedLine],
+    store: PaymentStore,
+    *,
+    ids: IdSource,
+    now: datetime,
+    vouch: Callable[[Sequence[NewPayment]], Sequence[NewPayment]] | None = None,
 ) -> list[Outcome]:
     """Record each payment once.
+
+    Args:
+        vouch: binds those that nobody signed to an order of our own; None: there is no policy.
 
     Returns:
         One outcome per line, in order: `Recorded`, `AlreadyRecorded` (same end_to_end_id and content came before, also
@@ -67,7 +76,8 @@ def initiate_payments(
         added.append((instruction_id, line))
         outcomes.append(Recorded(instruction_id, now))
     if added:
-        store.add(added, now)
+        signed = vouch([payment for _, payment in added]) if vouch is not None else [payment for _, payment in added]
+        store.add([(key, payment) for (key, _), payment in zip(added, signed, strict=True)], now)
     return outcomes  # The caller's transaction commits; a unique index settles a race, the loser runs again.
 
 
@@ -87,13 +97,25 @@ def release_claims(payments: Sequence[Payment], store: PaymentStore, *, now: dat
 
 
 def record_screenings(
-    screenings: Sequence[Screening], store: PaymentStore, *, now: datetime, actor: str
+    screenings: Sequence[Screening],
+    store: PaymentStore,
+    *,
+    now: datetime,
+    actor: str,
+    approver: Approver | None = None,
+    pacing: Pacing | None = None,
 ) -> list[Payment]:
     """Move screened payments to SCREENED, on to SCHEDULED if their day is to come, or to BLOCKED; return those that moved.
 
     Verdicts on payments that moved on meanwhile (cancelled, screened by another worker) change nothing.
+
+    Args:
+        approver: the policy in force: payments that people must agree to wait for them; None: there is no policy.
+        pacing: how long they wait.
     """
     locked = store.lock([screening.instruction_id for screening in screenings])
+    passing = [p for one in screenings if one.passed and (p := locked.get(one.instruction_id))]
+    standings = approver.standings(passing, now) if approver is not None else {}
     moves: list[Move] = []
     moved: list[Payment] = []
     for screening in screenings:
@@ -101,7 +123,8 @@ def record_screenings(
         event = StatusEvent.SCREENING_PASSED if screening.passed else StatusEvent.SCREENING_BLOCKED
         if payment is None or not can_advance(payment.status, event):
             continue
-        caused = _screened(payment, event, screening, now, actor)
+        standing = standings.get(payment.instruction_id) if screening.passed else None
+        caused = _screened(payment, event, screening, standing, now, pacing or Pacing(), actor)
         locked[payment.instruction_id] = caused[-1].payment
         moved.append(caused[-1].payment)
         moves += caused
@@ -109,7 +132,15 @@ def record_screenings(
     return moved
 
 
-def _screened(payment: Payment, event: StatusEvent, screening: Screening, now: datetime, actor: str) -> list[Move]:
+def _screened(
+    payment: Payment,
+    event: StatusEvent,
+    screening: Screening,
+    standing: Standing | None,
+    now: datetime,
+    pacing: Pacing,
+    actor: str,
+) -> list[Move]:
     status = advance(payment.status, event)
     reason = NO_REASON
     if not screening.passed:
@@ -117,10 +148,15 @@ def _screened(payment: Payment, event: StatusEvent, screening: Screening, now: d
         reason = StatusReason(screening.rule or "SCREENING_BLOCKED", "", text).bounded()
     after = payment.moved(status, now, reason=reason, next_action_at=now if screening.passed else None)
     moves = [Move(f"payment.{status.lower()}", payment.status, after, reason, actor)]
+    if standing is not None:
+        moves += asked_moves(after, standing, now, pacing, actor)
+        after = moves[-1].payment
+        if after.status not in RELEASABLE:
+            return moves
     begins_at = _start_of(payment.requested_execution_date)
     if screening.passed and begins_at is not None and begins_at > now:
-        waiting = after.moved(advance(status, StatusEvent.SCHEDULE), now, next_action_at=begins_at)
-        moves.append(Move("payment.scheduled", status, waiting, NO_REASON, actor))
+        waiting = after.moved(advance(after.status, StatusEvent.SCHEDULE), now, next_action_at=begins_at)
+        moves.append(Move("payment.scheduled", after.status, waiting, NO_REASON, actor))
     return moves
 
 

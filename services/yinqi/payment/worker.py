@@ -19,7 +19,9 @@ from yinqi.api.gateway.v1 import gateway_pb2
 from yinqi.kernel.clock import Clock, epoch_ns
 from yinqi.kernel.errors import Unavailable, YinqiError
 from yinqi.payment import mapping, use_cases
-from yinqi.payment.model import Pacing, Payment, StatusReport, Submission
+from yinqi.payment.approval_desk import ApprovalDesk
+from yinqi.payment.approvals import expire_unapproved
+from yinqi.payment.model import Pacing, Payment, Screening, StatusReport, Submission
 from yinqi.payment.ports import BankGateway, Screener
 from yinqi.payment.repository import SqlPaymentStore
 from yinqi.payment.status import RELEASABLE, PaymentStatus
@@ -74,7 +76,9 @@ class PaymentWorker:
         telemetry: Telemetry,
         pacing: Pacing,
         limits: WorkerLimits,
+        desk: ApprovalDesk | None = None,
     ) -> None:
+        self._desk = desk
         self._database = database
         self._screener = screener
         self._gateway = gateway
@@ -102,6 +106,7 @@ class PaymentWorker:
                 (poll_s, self.submit, "submit", self._submit_wake),
                 (poll_s, self.query, "query", None),
                 (poll_s * 5, self.recover, "recover", None),
+                (poll_s * 50, self.expire, "expire", None),
                 (self._limits.returns_interval_s, self.look_for_returns, "returns", None),
             ):
                 loops.create_task(every(interval_s, action, stop=stop, name=f"payment.{name}", wake=wake))
@@ -138,14 +143,26 @@ class PaymentWorker:
             except YinqiError:
                 await self._release(payments)
                 raise
-            moved = await self._run(
-                lambda store, now: use_cases.record_screenings(screenings, store, now=now, actor="payment.screen")
-            )
+            moved = await self._record_screenings(screenings)
             answered = {screening.instruction_id for screening in screenings}
             await self._release([payment for payment in payments if payment.instruction_id not in answered])
         write_steps(self._telemetry, "screen", moved, start_ns=start_ns, batch_traceparent=batch)
         self._submit_wake.set()
         return True
+
+    async def _record_screenings(self, screenings: Sequence[Screening]) -> list[Payment]:
+        def record(connection: Connection) -> list[Payment]:
+            return use_cases.record_screenings(
+                screenings,
+                SqlPaymentStore(connection),
+                now=now,
+                actor="payment.screen",
+                approver=self._desk.approver(connection) if self._desk is not None else None,
+                pacing=self._pacing,
+            )
+
+        now = self._clock.now()
+        return await self._database.run(record)
 
     async def _release(self, payments: Sequence[Payment]) -> None:
         if payments:
@@ -194,6 +211,8 @@ class PaymentWorker:
             return
         try:
             with self._batch_span("submit payments", len(submissions)) as (batch, start_ns):
+                if self._desk is not None:
+                    submissions = await self._desk.with_evidence(submissions)
                 reports = await self._gateway.submit(submissions)
                 recorded = await self._record(reports, "payment.submit")
             self._write_moves("submit", recorded, start_ns, batch)
@@ -287,6 +306,15 @@ class PaymentWorker:
                     )
                 )
             self._write_moves("status", recorded, start_ns, batch)
+
+    async def expire(self) -> bool:
+        """End payments that nobody approved in their window; return whether there may be more."""
+        if not await self._is_due((PaymentStatus.AWAITING_APPROVAL,)):
+            return False
+        expired = await self._run(
+            lambda store, now: expire_unapproved(store, now=now, limit=_RECOVERY_LIMIT, actor="payment.expire")
+        )
+        return len(expired) == _RECOVERY_LIMIT
 
     async def recover(self) -> bool:
         """Take submissions without an answer to UNKNOWN once their lease is over; return whether there may be more."""

@@ -43,7 +43,8 @@ _CHINA = dt.timezone(dt.timedelta(hours=8))
 class Gateway:
     """A running gateway and shorthand for its RPCs."""
 
-    def __init__(self, stub: Any, settings: GatewaySettings, notice_port: int = 0) -> None:
+    def __init__(self, stub: Any, settings: GatewaySettings, notice_port: int = 0, port: int = 0) -> None:
+        self.port = port
         self.stub = stub
         self.settings = settings
         self.notice_port = notice_port
@@ -168,7 +169,7 @@ def run_gateway(tmp_path: Path, exchange_dir: Path, company_keys: tuple[bytes, b
         channel = open_channel(f"127.0.0.1:{started.result()}", service_name="payment", settings=settings)
         try:
             async with channel:
-                yield Gateway(GatewayServiceStub(channel), settings, doors[0])
+                yield Gateway(GatewayServiceStub(channel), settings, doors[0], started.result())
         finally:
             stop.set()
             await task

@@ -30,3 +30,11 @@ def test_reports_are_no_alerts_and_refusals_are_once_an_hour() -> None:
 def test_a_signed_notice_that_does_not_fit_is_told_apart_from_a_forged_one() -> None:
     (cause,) = effects_of_notices(mapping.notices_from([event(0, refusal="RECORD_MISMATCH")])).raised
     assert "does not fit our records" in cause.summary
+
+
+def test_the_shut_last_door_is_an_alert_of_its_own() -> None:
+    event_ = event(0, refusal="LAST_DOOR_ORDER_SIGNATURE_INVALID", notice_type="LAST_DOOR", notice_number="PI1")
+    (cause,) = effects_of_notices(mapping.notices_from([event_])).raised
+    assert (cause.rule, cause.severity) == ("last_door_shut", Severity.CRITICAL)
+    assert "ORDER_SIGNATURE_INVALID" in cause.summary
+    assert "均未发送" in cause.summary_zh

@@ -79,6 +79,9 @@ class Submission(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     RESEND_PROOF_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    ORDER_LINE_FIELD_NUMBER: _builtins.int
+    ORDER_DIGEST_FIELD_NUMBER: _builtins.int
+    LINE_NUMBER_FIELD_NUMBER: _builtins.int
     instruction_id: _builtins.str
     """Ours, fixed; the bank dedupes on it."""
     attempt: _builtins.int
@@ -90,6 +93,14 @@ class Submission(_message.Message):
     send any more, even if the same call is delivered a second time. 0: the caller does not count, and must take care
     itself that no call is repeated.
     """
+    order_line: _builtins.bytes
+    """The line's bytes as they were signed. Where a policy is in force, these are what is paid, and `instruction` must
+    say the same.
+    """
+    order_digest: _builtins.bytes
+    """SM3 digest of the order it is a line of; the order is in SubmitPaymentsRequest.orders."""
+    line_number: _builtins.int
+    """Its place in the order, from 1."""
     @_builtins.property
     def instruction(self) -> _payment_pb2.PaymentInstruction:
         """What to pay."""
@@ -107,10 +118,13 @@ class Submission(_message.Message):
         traceparent: _builtins.str = ...,
         resend_proof: Global___NotFoundProof | None = ...,
         release: _builtins.int = ...,
+        order_line: _builtins.bytes = ...,
+        order_digest: _builtins.bytes = ...,
+        line_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "resend_proof", b"resend_proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "instruction", b"instruction", "instruction_id", b"instruction_id", "release", b"release", "resend_proof", b"resend_proof", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "instruction", b"instruction", "instruction_id", b"instruction_id", "line_number", b"line_number", "order_digest", b"order_digest", "order_line", b"order_line", "release", b"release", "resend_proof", b"resend_proof", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -286,6 +300,8 @@ class NoticeEvent(_message.Message):
     """Why it was not believed and changed nothing: NOTICE_UNREADABLE, BAD_SIGNATURE, SIGTIM_OUTSIDE_WINDOW, USER_UNKNOWN,
     NOTICE_MALFORMED, REPLAYED (the very bytes of before), CONTENT_DIFFERS (a known number, other content),
     PAYMENT_UNKNOWN, RECORD_MALFORMED or RECORD_MISMATCH. Each is worth an alert. Empty with a report.
+    With notice_type LAST_DOOR no bank told anything: a sister wanted the payment notice_number sent, and it lacked what
+    the policy asks; the reason is as in SubmitPayments.
     """
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:

@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from yinqi.api.account.v1 import account_pb2 as _account_pb2
 from yinqi.api.gateway.v1 import gateway_pb2 as _gateway_pb2
+from yinqi.api.payment.v1 import order_pb2 as _order_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -53,6 +54,7 @@ class SubmitPaymentsRequest(_message.Message):
 
     SUBMISSIONS_FIELD_NUMBER: _builtins.int
     CONTROL_TOTALS_FIELD_NUMBER: _builtins.int
+    ORDERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def submissions(self) -> _containers.RepeatedCompositeFieldContainer[_gateway_pb2.Submission]:
         """1 to 1,000 submissions."""
@@ -63,15 +65,20 @@ class SubmitPaymentsRequest(_message.Message):
         whole call with INVALID_ARGUMENT, CONTROL_TOTALS_MISMATCH, and nothing is sent.
         """
 
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.OrderEvidence]:
+        """The orders the submissions are lines of, each once; needed where a policy is in force."""
+
     def __init__(
         self,
         *,
         submissions: _abc.Iterable[_gateway_pb2.Submission] | None = ...,
         control_totals: _abc.Iterable[_gateway_pb2.ControlTotal] | None = ...,
+        orders: _abc.Iterable[_order_pb2.OrderEvidence] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_totals", b"control_totals", "submissions", b"submissions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_totals", b"control_totals", "orders", b"orders", "submissions", b"submissions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

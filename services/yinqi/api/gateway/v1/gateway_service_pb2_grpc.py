@@ -92,6 +92,9 @@ class GatewayServiceServicer:
         Any failure of this call itself after it was sent means UNKNOWN for all of its submissions.
         Repeating an instruction_id with the same attempt sends nothing and reports UNKNOWN, reason ALREADY_SUBMITTED: query it.
         After NOT_SENT the same attempt may go again, under a new release.
+        Where a policy is in force, a submission without a valid order signature and its quorum is NOT_SENT, an alert is
+        raised, and the reason is LAST_DOOR_ with what lacks: ORDER_MISSING, ORDER_SIGNATURE_INVALID, LINE_NOT_SIGNED,
+        LINE_DIFFERS, LINE_RELEASED_BEFORE, APPROVALS_MISSING, REFUSED_BY_APPROVER, LIMIT_EXCEEDED and others.
         Per submission: NOT_SENT, PROCESSING, REJECTED or UNKNOWN. INVALID_ARGUMENT: no submission, or over 1,000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -48,6 +48,26 @@ class PaymentServiceStub:
                 request_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.InitiatePaymentRequest.SerializeToString,
                 response_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.InitiatePaymentResponse.FromString,
                 _registered_method=True)
+        self.InitiateSignedPayments = channel.unary_unary(
+                '/yinqi.api.payment.v1.PaymentService/InitiateSignedPayments',
+                request_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.InitiateSignedPaymentsRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.InitiateSignedPaymentsResponse.FromString,
+                _registered_method=True)
+        self.ListApprovals = channel.unary_unary(
+                '/yinqi.api.payment.v1.PaymentService/ListApprovals',
+                request_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListApprovalsRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListApprovalsResponse.FromString,
+                _registered_method=True)
+        self.GetApproval = channel.unary_unary(
+                '/yinqi.api.payment.v1.PaymentService/GetApproval',
+                request_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetApprovalRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetApprovalResponse.FromString,
+                _registered_method=True)
+        self.DecideOrder = channel.unary_unary(
+                '/yinqi.api.payment.v1.PaymentService/DecideOrder',
+                request_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.DecideOrderRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.DecideOrderResponse.FromString,
+                _registered_method=True)
         self.GetPayment = channel.unary_unary(
                 '/yinqi.api.payment.v1.PaymentService/GetPayment',
                 request_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetPaymentRequest.SerializeToString,
@@ -110,6 +130,44 @@ class PaymentServiceServicer:
     def InitiatePayment(self, request, context):
         """Records one payment (单笔付款受理). Idempotent by end_to_end_id.
         INVALID_ARGUMENT with BadRequest: a field is wrong. ALREADY_EXISTS: same end_to_end_id, other content.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InitiateSignedPayments(self, request, context):
+        """Records the payments of a signed order and returns at once (签名付款受理). The signature holds for all or nothing:
+        one changed byte of the order or of any line refuses the whole call. Then each line has its outcome as in
+        InitiatePayments. The same order again returns the first outcomes, also after it has expired.
+        INVALID_ARGUMENT: the order or its lines are not what was signed (ORDER_SIGNATURE_INVALID, LINES_NOT_SIGNED), the
+        key is unknown or no maker's, the order has expired or is from the future, its fields are wrong.
+        ALREADY_EXISTS: ORDER_ID_REUSED or NONCE_REUSED by another order. FAILED_PRECONDITION: NO_POLICY, none is configured.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListApprovals(self, request, context):
+        """Lists orders with payments that wait for people's decisions, oldest first (待审批列表).
+        INVALID_ARGUMENT: the page size is wrong. FAILED_PRECONDITION: NO_POLICY, none is configured.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetApproval(self, request, context):
+        """Returns one order with the bytes of all its lines, so that an approver can prove what he is shown (审批详情).
+        NOT_FOUND: no such order. FAILED_PRECONDITION: NO_POLICY, none is configured.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideOrder(self, request, context):
+        """Records a signed decision on an order (审批). Idempotent: the same decision of the same key changes nothing.
+        NOT_FOUND: no such order. INVALID_ARGUMENT: it cannot be read, or DECISION_SIGNATURE_INVALID.
+        FAILED_PRECONDITION: ORDER_DIFFERS, DECISION_OUT_OF_TIME, KEY_NOT_VALID, NO_RIGHT_TO_DECIDE (the maker, or no role
+        that the order needs), DECIDED_ALREADY, DECISIONS_TOO_MANY, NO_POLICY. Nothing was recorded then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,6 +248,26 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.InitiatePayment,
                     request_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.InitiatePaymentRequest.FromString,
                     response_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.InitiatePaymentResponse.SerializeToString,
+            ),
+            'InitiateSignedPayments': grpc.unary_unary_rpc_method_handler(
+                    servicer.InitiateSignedPayments,
+                    request_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.InitiateSignedPaymentsRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.InitiateSignedPaymentsResponse.SerializeToString,
+            ),
+            'ListApprovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApprovals,
+                    request_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListApprovalsRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListApprovalsResponse.SerializeToString,
+            ),
+            'GetApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetApproval,
+                    request_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetApprovalRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetApprovalResponse.SerializeToString,
+            ),
+            'DecideOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideOrder,
+                    request_deserializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.DecideOrderRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.DecideOrderResponse.SerializeToString,
             ),
             'GetPayment': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPayment,
@@ -290,6 +368,114 @@ class PaymentService:
             '/yinqi.api.payment.v1.PaymentService/InitiatePayment',
             yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.InitiatePaymentRequest.SerializeToString,
             yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.InitiatePaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InitiateSignedPayments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.payment.v1.PaymentService/InitiateSignedPayments',
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.InitiateSignedPaymentsRequest.SerializeToString,
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.InitiateSignedPaymentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.payment.v1.PaymentService/ListApprovals',
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListApprovalsRequest.SerializeToString,
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.payment.v1.PaymentService/GetApproval',
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetApprovalRequest.SerializeToString,
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetApprovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.payment.v1.PaymentService/DecideOrder',
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.DecideOrderRequest.SerializeToString,
+            yinqi_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.DecideOrderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,28 @@ class PaymentServiceStub:
     """Records one payment (单笔付款受理). Idempotent by end_to_end_id.
     INVALID_ARGUMENT with BadRequest: a field is wrong. ALREADY_EXISTS: same end_to_end_id, other content.
     """
+    InitiateSignedPayments: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.InitiateSignedPaymentsRequest, _payment_service_pb2.InitiateSignedPaymentsResponse]
+    """Records the payments of a signed order and returns at once (签名付款受理). The signature holds for all or nothing:
+    one changed byte of the order or of any line refuses the whole call. Then each line has its outcome as in
+    InitiatePayments. The same order again returns the first outcomes, also after it has expired.
+    INVALID_ARGUMENT: the order or its lines are not what was signed (ORDER_SIGNATURE_INVALID, LINES_NOT_SIGNED), the
+    key is unknown or no maker's, the order has expired or is from the future, its fields are wrong.
+    ALREADY_EXISTS: ORDER_ID_REUSED or NONCE_REUSED by another order. FAILED_PRECONDITION: NO_POLICY, none is configured.
+    """
+    ListApprovals: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ListApprovalsRequest, _payment_service_pb2.ListApprovalsResponse]
+    """Lists orders with payments that wait for people's decisions, oldest first (待审批列表).
+    INVALID_ARGUMENT: the page size is wrong. FAILED_PRECONDITION: NO_POLICY, none is configured.
+    """
+    GetApproval: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetApprovalRequest, _payment_service_pb2.GetApprovalResponse]
+    """Returns one order with the bytes of all its lines, so that an approver can prove what he is shown (审批详情).
+    NOT_FOUND: no such order. FAILED_PRECONDITION: NO_POLICY, none is configured.
+    """
+    DecideOrder: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.DecideOrderRequest, _payment_service_pb2.DecideOrderResponse]
+    """Records a signed decision on an order (审批). Idempotent: the same decision of the same key changes nothing.
+    NOT_FOUND: no such order. INVALID_ARGUMENT: it cannot be read, or DECISION_SIGNATURE_INVALID.
+    FAILED_PRECONDITION: ORDER_DIFFERS, DECISION_OUT_OF_TIME, KEY_NOT_VALID, NO_RIGHT_TO_DECIDE (the maker, or no role
+    that the order needs), DECIDED_ALREADY, DECISIONS_TOO_MANY, NO_POLICY. Nothing was recorded then.
+    """
     GetPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]
     """Returns one payment with its journal (查询付款). NOT_FOUND: no payment has that id."""
     ListPayments: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ListPaymentsRequest, _payment_service_pb2.ListPaymentsResponse]
@@ -93,6 +115,28 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     InitiatePayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.InitiatePaymentRequest, _payment_service_pb2.InitiatePaymentResponse]  # type: ignore[assignment]
     """Records one payment (单笔付款受理). Idempotent by end_to_end_id.
     INVALID_ARGUMENT with BadRequest: a field is wrong. ALREADY_EXISTS: same end_to_end_id, other content.
+    """
+    InitiateSignedPayments: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.InitiateSignedPaymentsRequest, _payment_service_pb2.InitiateSignedPaymentsResponse]  # type: ignore[assignment]
+    """Records the payments of a signed order and returns at once (签名付款受理). The signature holds for all or nothing:
+    one changed byte of the order or of any line refuses the whole call. Then each line has its outcome as in
+    InitiatePayments. The same order again returns the first outcomes, also after it has expired.
+    INVALID_ARGUMENT: the order or its lines are not what was signed (ORDER_SIGNATURE_INVALID, LINES_NOT_SIGNED), the
+    key is unknown or no maker's, the order has expired or is from the future, its fields are wrong.
+    ALREADY_EXISTS: ORDER_ID_REUSED or NONCE_REUSED by another order. FAILED_PRECONDITION: NO_POLICY, none is configured.
+    """
+    ListApprovals: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ListApprovalsRequest, _payment_service_pb2.ListApprovalsResponse]  # type: ignore[assignment]
+    """Lists orders with payments that wait for people's decisions, oldest first (待审批列表).
+    INVALID_ARGUMENT: the page size is wrong. FAILED_PRECONDITION: NO_POLICY, none is configured.
+    """
+    GetApproval: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetApprovalRequest, _payment_service_pb2.GetApprovalResponse]  # type: ignore[assignment]
+    """Returns one order with the bytes of all its lines, so that an approver can prove what he is shown (审批详情).
+    NOT_FOUND: no such order. FAILED_PRECONDITION: NO_POLICY, none is configured.
+    """
+    DecideOrder: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.DecideOrderRequest, _payment_service_pb2.DecideOrderResponse]  # type: ignore[assignment]
+    """Records a signed decision on an order (审批). Idempotent: the same decision of the same key changes nothing.
+    NOT_FOUND: no such order. INVALID_ARGUMENT: it cannot be read, or DECISION_SIGNATURE_INVALID.
+    FAILED_PRECONDITION: ORDER_DIFFERS, DECISION_OUT_OF_TIME, KEY_NOT_VALID, NO_RIGHT_TO_DECIDE (the maker, or no role
+    that the order needs), DECIDED_ALREADY, DECISIONS_TOO_MANY, NO_POLICY. Nothing was recorded then.
     """
     GetPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]  # type: ignore[assignment]
     """Returns one payment with its journal (查询付款). NOT_FOUND: no payment has that id."""
@@ -149,6 +193,52 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payment_service_pb2.InitiatePaymentResponse, _abc.Awaitable[_payment_service_pb2.InitiatePaymentResponse]]:
         """Records one payment (单笔付款受理). Idempotent by end_to_end_id.
         INVALID_ARGUMENT with BadRequest: a field is wrong. ALREADY_EXISTS: same end_to_end_id, other content.
+        """
+
+    @_abc_1.abstractmethod
+    def InitiateSignedPayments(
+        self,
+        request: _payment_service_pb2.InitiateSignedPaymentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.InitiateSignedPaymentsResponse, _abc.Awaitable[_payment_service_pb2.InitiateSignedPaymentsResponse]]:
+        """Records the payments of a signed order and returns at once (签名付款受理). The signature holds for all or nothing:
+        one changed byte of the order or of any line refuses the whole call. Then each line has its outcome as in
+        InitiatePayments. The same order again returns the first outcomes, also after it has expired.
+        INVALID_ARGUMENT: the order or its lines are not what was signed (ORDER_SIGNATURE_INVALID, LINES_NOT_SIGNED), the
+        key is unknown or no maker's, the order has expired or is from the future, its fields are wrong.
+        ALREADY_EXISTS: ORDER_ID_REUSED or NONCE_REUSED by another order. FAILED_PRECONDITION: NO_POLICY, none is configured.
+        """
+
+    @_abc_1.abstractmethod
+    def ListApprovals(
+        self,
+        request: _payment_service_pb2.ListApprovalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.ListApprovalsResponse, _abc.Awaitable[_payment_service_pb2.ListApprovalsResponse]]:
+        """Lists orders with payments that wait for people's decisions, oldest first (待审批列表).
+        INVALID_ARGUMENT: the page size is wrong. FAILED_PRECONDITION: NO_POLICY, none is configured.
+        """
+
+    @_abc_1.abstractmethod
+    def GetApproval(
+        self,
+        request: _payment_service_pb2.GetApprovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.GetApprovalResponse, _abc.Awaitable[_payment_service_pb2.GetApprovalResponse]]:
+        """Returns one order with the bytes of all its lines, so that an approver can prove what he is shown (审批详情).
+        NOT_FOUND: no such order. FAILED_PRECONDITION: NO_POLICY, none is configured.
+        """
+
+    @_abc_1.abstractmethod
+    def DecideOrder(
+        self,
+        request: _payment_service_pb2.DecideOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.DecideOrderResponse, _abc.Awaitable[_payment_service_pb2.DecideOrderResponse]]:
+        """Records a signed decision on an order (审批). Idempotent: the same decision of the same key changes nothing.
+        NOT_FOUND: no such order. INVALID_ARGUMENT: it cannot be read, or DECISION_SIGNATURE_INVALID.
+        FAILED_PRECONDITION: ORDER_DIFFERS, DECISION_OUT_OF_TIME, KEY_NOT_VALID, NO_RIGHT_TO_DECIDE (the maker, or no role
+        that the order needs), DECIDED_ALREADY, DECISIONS_TOO_MANY, NO_POLICY. Nothing was recorded then.
         """
 
     @_abc_1.abstractmethod

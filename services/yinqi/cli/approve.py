@@ -1,0 +1,91 @@
+"""`yinqi approve`: the orders that wait for people, each proven here before it is shown, and signed decisions on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from yinqi.api.payment.v1 import order_pb2
+from yinqi.cli.connection import call_orders, console, fail
+from yinqi.client import KeyFileInvalid, OrderClient, PrivateKey, ShownOrder
+from yinqi.demo.words import status_text
+from yinqi.orders.evidence import signed_from
+from yinqi.orders.order import read_order
+
+app = typer.Typer(help="Orders that wait for approval 待审批付款单.", no_args_is_help=True)
+
+_Order = Annotated[str, typer.Argument(help="The order's id or digest 付款单号或摘要")]
+_Key = Annotated[Path, typer.Option("--key", help="Your key file 审批人密钥文件")]
+_KeyId = Annotated[str, typer.Option("--key-id", help="Its name in the policy 密钥在策略中的名称")]
+_Password = Annotated[
+    str, typer.Option("--password", envvar="YINQI_KEY_PASSWORD", help="Of the key file 密钥口令", show_default=False)
+]
+_Yes = Annotated[bool, typer.Option("--yes", help="Sign without asking again 不再询问")]
+
+
+@app.command("list")
+def list_approvals() -> None:
+    """List orders that wait, oldest first 待审批列表."""
+    approvals = call_orders(lambda client: client.approvals())
+    table = Table(expand=False)
+    for header in ("order 付款单", "made by 经办", "lines 笔数", "missing 尚缺", "received 受理时间"):
+        table.add_column(header, overflow="fold")
+    for approval in approvals:
+        order = read_order(signed_from(approval.evidence.order))
+        table.add_row(
+            escape(order.order_id),
+            escape(order.vouched_for or order.key_id),
+            str(order.line_count),
+            _missing(approval),
+            approval.received_at.ToJsonString(),
+        )
+    console.print(table if approvals else "nothing waits for approval 没有待审批的付款单")
+
+
+@app.command("show")
+def show(order: _Order) -> None:
+    """Show one order as it was signed 审批详情."""
+    _print(call_orders(lambda client: client.show(order)))
+
+
+@app.command("give")
+def give(order: _Order, key: _Key, key_id: _KeyId, password: _Password = "", yes: _Yes = False) -> None:
+    """Approve an order with your own key 同意."""
+    _decide(order, key, key_id, password, approves=True, is_sure=yes)
+
+
+@app.command("refuse")
+def refuse(order: _Order, key: _Key, key_id: _KeyId, password: _Password = "", yes: _Yes = False) -> None:
+    """Refuse an order with your own key; it is never paid then 拒绝."""
+    _decide(order, key, key_id, password, approves=False, is_sure=yes)
+
+
+def _decide(order: str, file: Path, key_id: str, password: str, *, approves: bool, is_sure: bool) -> None:
+    try:
+        key = PrivateKey.load(file, key_id, password)
+    except KeyFileInvalid as error:
+        fail(error)
+    shown = call_orders(lambda client: client.show(order))
+    _print(shown)
+    if not is_sure:
+        typer.confirm("Sign your approval? 确认同意？" if approves else "Sign your refusal? 确认拒绝？", abort=True)
+
+    async def decide(client: OrderClient) -> order_pb2.Approval:
+        return await client.decide(shown, key, approves=approves)
+
+    approval = call_orders(decide)
+    console.print(f"recorded 已受理; missing 尚缺: {_missing(approval)}")
+
+
+def _print(shown: ShownOrder) -> None:
+    console.print(shown.text, markup=False, highlight=False)
+    counts = ", ".join(f"{one.count} {status_text(one.status)}" for one in shown.approval.counts)
+    console.print(f"digest 摘要 {shown.digest.hex()}\n{counts}; missing 尚缺: {_missing(shown.approval)}")
+
+
+def _missing(approval: order_pb2.Approval) -> str:
+    return ", ".join(f"{one.count} {one.role}" for one in approval.missing) or "nothing 无"

@@ -1,0 +1,1 @@
+"""Signed orders, the policy that says who must approve them, and what proves both; docs/signed-orders.md."""

@@ -1,0 +1,268 @@
+"""Who has agreed to what: where a payment's approval stands, and what one more decision brings about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+from yinqi.kernel.clock import BANK_ZONE
+from yinqi.kernel.errors import FailedPrecondition, InvalidRequest, NotFound
+from yinqi.orders.evidence import (
+    DECISIONS_MAX,
+    CheckedOrder,
+    Line,
+    check_orders,
+    judge_lines,
+    reason_of,
+    vote_of,
+    words_of,
+)
+from yinqi.orders.keys import DECISION_CONTEXT, Signed, verify_all
+from yinqi.orders.order import read_decision
+from yinqi.orders.policy import Need, Payable, Refusal, Verdict, vote_counts
+from yinqi.orders.policy_file import SignedPolicy
+from yinqi.payment.model import NO_REASON, Move, OrderLine, Pacing, Payment, PaymentOrder, StatusReason
+from yinqi.payment.ports import OrderStore, PaymentStore
+from yinqi.payment.status import PaymentStatus, StatusEvent, advance
+
+
+class DecisionRefused(FailedPrecondition):
+    """The decision counts for nothing: its signer may not give it, or has given another. Nothing was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a payment's approval stands.
+
+    Attributes:
+        reason: what stands in the way, "" if nothing; `text` says it in words.
+        by_people: somebody's decision is part of it.
+        missing: what lacks still.
+    """
+
+    reason: str
+    text: str
+    by_people: bool
+    missing: tuple[Need, ...] = ()
+
+
+class Approver:
+    """Judges payments by the policy in force, as the gateway will once more.
+
+    Args:
+        orders: of the same transaction as the payments' store.
+    """
+
+    def __init__(self, signed: SignedPolicy, orders: OrderStore) -> None:
+        self._signed = signed
+        self._orders = orders
+
+    def standings(self, payments: Sequence[Payment], now: datetime) -> dict[str, Standing]:
+        """Return where each payment stands, by instruction_id."""
+        if not payments:
+            return {}
+        lines = self._orders.lines_of([payment.instruction_id for payment in payments])
+        evidence = self._orders.evidence({line.order_digest for line in lines.values()})
+        checked = check_orders(list(evidence.values()), self._signed)
+        sums = self._sums(payments, now)
+        nowhere = OrderLine("", 0)
+        asked = [
+            Line(p.order_bytes, bytes.fromhex(line.order_digest), line.number)
+            for p in payments
+            for line in (lines.get(p.instruction_id, nowhere),)
+        ]
+        verdicts = judge_lines(asked, checked, self._signed, lambda line: sums.get(_pair(line), line.minor_units), now)
+        return {
+            payment.instruction_id: _standing(verdict, checked.get(line.order_digest))
+            for payment, line, verdict in zip(payments, asked, verdicts, strict=True)
+        }
+
+    def decide(self, order: PaymentOrder, decision: Signed, now: datetime) -> str:
+        """Record a decision; return who gave it. The same decision again changes nothing.
+
+        Raises:
+            OrderInvalid, InvalidRequest: it cannot be read, or its signature does not hold.
+            DecisionRefused: it counts for nothing.
+        """
+        said = read_decision(decision)
+        digest = order.record.digest
+        if not verify_all(DECISION_CONTEXT, [decision], self._signed.public_keys())[0]:
+            raise InvalidRequest(
+                "DECISION_SIGNATURE_INVALID",
+                "The decision's signature does not hold; nothing was recorded.",
+                "审批签名无效。",
+            )
+        if said.order_digest.hex() != digest:
+            raise _refused("ORDER_DIFFERS", "it was given for another order", "该审批意见属于另一张付款单")
+        skew = self._signed.policy.clock_skew
+        if not now - self._signed.order_lifetime <= said.decided_at <= now + skew:
+            raise _refused(
+                "DECISION_OUT_OF_TIME", "it is too old or from the future; sign it anew", "审批时间无效，请重新签署"
+            )
+        vote = vote_of(decision, bytes.fromhex(digest), self._signed)
+        (evidence,) = self._orders.evidence([digest]).values()
+        checked = check_orders([evidence], self._signed)[bytes.fromhex(digest)]
+        if vote is None or isinstance(checked, str):
+            raise _refused(
+                "KEY_NOT_VALID", "the key was not valid then, or the order no longer holds", "密钥或付款单无效"
+            )
+        if not vote_counts(self._signed.policy, vote, checked.facts, now):
+            raise _refused(
+                "NO_RIGHT_TO_DECIDE",
+                f"{vote.person} made the order, or holds no role that it needs, himself or lent",
+                "该人员为经办人，或没有所需角色",
+            )
+        for earlier in evidence.decisions:
+            if earlier.key_id == decision.key_id:
+                if read_decision(earlier).approves is said.approves:
+                    return vote.person
+                raise _refused(
+                    "DECIDED_ALREADY", "the same key has decided otherwise before", "该密钥已作出不同的审批意见"
+                )
+        if len(evidence.decisions) >= DECISIONS_MAX:
+            raise _refused("DECISIONS_TOO_MANY", f"an order takes {DECISIONS_MAX} decisions", "审批意见过多")
+        self._orders.add_decision(digest, decision, now)
+        return vote.person
+
+    def _sums(self, payments: Sequence[Payment], now: datetime) -> dict[tuple[str, str, str], int]:
+        """Return what goes to each creditor within the longest window of the policy that is for it."""
+        by_window: dict[timedelta, set[tuple[str, str, str]]] = {}
+        for payment in payments:
+            line = _payable(payment)
+            rule = self._signed.policy.rule_of(line)
+            if rule is not None and rule.window:
+                by_window.setdefault(rule.window, set()).add(_pair(line))
+        sums: dict[tuple[str, str, str], int] = {}
+        for window, pairs in by_window.items():
+            for pair, minor_units in self._orders.creditor_sums(pairs, now - window).items():
+                sums[pair] = max(minor_units, sums.get(pair, 0))
+        return sums
+
+
+def decide_order(
+    id_or_digest: str,
+    decision: Signed,
+    store: PaymentStore,
+    orders: OrderStore,
+    signed: SignedPolicy,
+    *,
+    now: datetime,
+) -> tuple[PaymentOrder, list[Move]]:
+    """Write down a person's decision on an order; payments whose quorum it completes go on, refused ones end.
+
+    Raises:
+        NotFound: no such order. OrderInvalid, InvalidRequest, DecisionRefused: nothing was recorded.
+    """
+    order = find_order(id_or_digest, orders, signed)
+    approver = Approver(signed, orders)
+    person = approver.decide(order, decision, now)
+    locked = store.lock(orders.payments_of(order.record.digest))
+    waiting = [p for p in locked.values() if p.status is PaymentStatus.AWAITING_APPROVAL]
+    standings = approver.standings(waiting, now)
+    moves = [
+        move for p in waiting for move in approval_moves(p, standings[p.instruction_id], now, f"approver:{person}")
+    ]
+    store.save(moves)
+    return order, moves
+
+
+def find_order(id_or_digest: str, orders: OrderStore, signed: SignedPolicy) -> PaymentOrder:
+    """Return an order by its id or digest.
+
+    Raises:
+        NotFound: there is none.
+    """
+    order = orders.get(signed.policy.company, id_or_digest)
+    if order is None:
+        raise NotFound("ORDER_NOT_FOUND", "No order has that id. See `yinqi approve list`.", "没有该付款单。")
+    return order
+
+
+def asked_moves(payment: Payment, standing: Standing, now: datetime, pacing: Pacing, actor: str) -> list[Move]:
+    """Return what follows for a payment that has just passed screening: nothing, if no person has to agree."""
+    if not standing.reason and not standing.by_people:
+        return []
+    reason = StatusReason(standing.reason, "", standing.text).bounded() if standing.reason else NO_REASON
+    after = payment.moved(
+        advance(payment.status, StatusEvent.APPROVAL_ASKED),
+        now,
+        reason=reason,
+        next_action_at=end_of_window(payment, pacing),
+    )
+    move = Move("payment.awaiting_approval", payment.status, after, reason, actor)
+    return [move, *approval_moves(after, standing, now, actor)]
+
+
+def approval_moves(payment: Payment, standing: Standing, now: datetime, actor: str) -> list[Move]:
+    """Return the move of a waiting payment that its standing allows, if any."""
+    if standing.reason == Refusal.REFUSED_BY_APPROVER:
+        reason = StatusReason(standing.reason, "", standing.text).bounded()
+        denied = payment.moved(advance(payment.status, StatusEvent.APPROVAL_DENIED), now, reason=reason)
+        return [Move("payment.cancelled", payment.status, denied, reason, actor)]
+    if standing.reason:
+        return []
+    asked_for = payment.requested_execution_date
+    begins_at = datetime.combine(date.fromisoformat(asked_for), time(), BANK_ZONE) if asked_for else now
+    given = payment.moved(advance(payment.status, StatusEvent.APPROVAL_GIVEN), now, next_action_at=max(now, begins_at))
+    return [Move("payment.approved", payment.status, given, NO_REASON, actor)]
+
+
+def expire_unapproved(store: PaymentStore, *, now: datetime, limit: int, actor: str) -> list[Payment]:
+    """End payments that nobody approved in their window."""
+    reason = StatusReason("EXECUTION_WINDOW_PASSED", "", "It was not approved in time; order it anew if it is wanted.")
+    moves = [
+        Move(
+            "payment.expired",
+            payment.status,
+            payment.moved(advance(payment.status, StatusEvent.EXPIRE), now, reason=reason),
+            reason,
+            actor,
+        )
+        for payment in store.claim_due([PaymentStatus.AWAITING_APPROVAL], now, limit)
+    ]
+    store.save(moves)
+    return [move.payment for move in moves]
+
+
+def end_of_window(payment: Payment, pacing: Pacing) -> datetime:
+    """Return when a payment that waits has waited too long: the end of the last day of its execution window."""
+    received = payment.received_at.astimezone(BANK_ZONE).date()
+    asked_for = payment.requested_execution_date
+    begins = max(received, date.fromisoformat(asked_for)) if asked_for else received
+    return datetime.combine(begins + timedelta(days=pacing.execution_window_days + 1), time(), BANK_ZONE)
+
+
+def still_missing(standings: Sequence[Standing]) -> tuple[Need, ...]:
+    """Return the most that any of them lacks, by role."""
+    most: dict[str, int] = {}
+    for standing in standings:
+        for need in standing.missing:
+            most[need.role] = max(need.people, most.get(need.role, 0))
+    return tuple(Need(role, count) for role, count in sorted(most.items()))
+
+
+def _standing(verdict: Verdict | str, order: CheckedOrder | str | None) -> Standing:
+    by_people = isinstance(order, CheckedOrder) and bool(order.facts.votes)
+    reason = reason_of(verdict)
+    missing = () if isinstance(verdict, str) else verdict.missing
+    return Standing(reason, words_of(verdict) if reason else "", by_people, missing)
+
+
+def _payable(payment: Payment) -> Payable:
+    return Payable(
+        payment.debtor_account,
+        payment.creditor_account,
+        payment.category_purpose,
+        payment.currency,
+        payment.amount_minor_units,
+        payment.requested_execution_date,
+    )
+
+
+def _pair(line: Payable) -> tuple[str, str, str]:
+    return line.debtor_account, line.creditor_account, line.currency
+
+
+def _refused(reason: str, words: str, words_zh: str) -> DecisionRefused:
+    return DecisionRefused(reason, f"The decision was not recorded: {words}.", f"审批意见未受理：{words_zh}。")

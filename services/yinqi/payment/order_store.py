@@ -1,0 +1,175 @@
+"""Signed orders, their lines and the decisions on them: rows ↔ values, set-based. No decisions of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+
+from yinqi.orders.evidence import Evidence
+from yinqi.orders.keys import Signed
+from yinqi.payment.model import NewPayment, OrderLine, OrderRecord, PaymentOrder
+from yinqi.payment.status import PaymentStatus
+from yinqi.payment.tables import order_decisions, order_lines, payment_orders, payments
+from yinqi.runtime.bulk_insert import insert_rows
+
+# Money of these never left and never will, so it does not count towards a creditor's sum.
+_NEVER_PAID = (PaymentStatus.CANCELLED, PaymentStatus.BLOCKED, PaymentStatus.EXPIRED, PaymentStatus.REJECTED)
+_KEYS_MAX = 200  # pairs of accounts in one question
+
+
+class SqlOrderStore:
+    """Implements `ports.OrderStore` on a connection whose transaction the caller holds."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def taken_in(self, order: OrderRecord) -> list[OrderRecord]:
+        c = payment_orders.c
+        same_id = and_(c.company == order.company, c.order_id == order.order_id)
+        same_nonce = and_(c.key_id == order.key_id, c.nonce == order.nonce)
+        return [
+            _record(row) for row in self._connection.execute(select(payment_orders).where(or_(same_id, same_nonce)))
+        ]
+
+    def lines_of(self, instruction_ids: Sequence[str]) -> dict[str, OrderLine]:
+        query = select(order_lines.c.instruction_id, order_lines.c.order_digest, order_lines.c.line_number)
+        found = self._connection.execute(query.where(order_lines.c.instruction_id.in_(instruction_ids)))
+        return {row[0]: OrderLine(row[1], row[2]) for row in found}
+
+    def evidence(self, digests: Collection[str]) -> dict[str, Evidence]:
+        c = order_decisions.c
+        decisions: dict[str, list[Signed]] = {}
+        for row in self._connection.execute(
+            select(order_decisions).where(c.order_digest.in_(digests)).order_by(c.recorded_at, c.key_id)
+        ):
+            decisions.setdefault(row.order_digest, []).append(
+                Signed(bytes(row.decision_bytes), row.key_id, bytes(row.signature))
+            )
+        rows = self._connection.execute(select(payment_orders).where(payment_orders.c.order_digest.in_(digests)))
+        return {
+            row.order_digest: Evidence(
+                Signed(bytes(row.order_bytes), row.key_id, bytes(row.signature)),
+                bytes(row.leaves),
+                tuple(decisions.get(row.order_digest, ())),
+            )
+            for row in rows
+        }
+
+    def add_decision(self, order_digest: str, decision: Signed, recorded_at: datetime) -> None:
+        row = {
+            "order_digest": order_digest,
+            "key_id": decision.key_id,
+            "decision_bytes": decision.content,
+            "signature": decision.signature,
+            "recorded_at": recorded_at,
+        }
+        insert_rows(self._connection, order_decisions, [row])
+
+    def creditor_sums(
+        self, pairs: Collection[tuple[str, str, str]], since: datetime
+    ) -> dict[tuple[str, str, str], int]:
+        c = order_lines.c
+        sums: dict[tuple[str, str, str], int] = {}
+        wanted = sorted(pairs)
+        for start in range(0, len(wanted), _KEYS_MAX):
+            among = or_(*(_is_pair(pair) for pair in wanted[start : start + _KEYS_MAX]))
+            query = (
+                select(c.debtor_account, c.creditor_account, c.currency, func.sum(c.amount_minor_units))
+                .join_from(order_lines, payments, c.instruction_id == payments.c.instruction_id)
+                .where(c.received_at > since, payments.c.status.not_in(_NEVER_PAID), among)
+                .group_by(c.debtor_account, c.creditor_account, c.currency)
+            )
+            sums |= {(row[0], row[1], row[2]): int(row[3]) for row in self._connection.execute(query)}
+        return sums
+
+    def payments_of(self, order_digest: str) -> list[str]:
+        query = select(order_lines.c.instruction_id).where(order_lines.c.order_digest == order_digest)
+        return list(self._connection.execute(query.order_by(order_lines.c.line_number)).scalars())
+
+    def waiting(self, limit: int) -> list[PaymentOrder]:
+        """Return the orders with payments that wait for approval, oldest first."""
+        digests = (
+            select(order_lines.c.order_digest)
+            .join_from(order_lines, payments, order_lines.c.instruction_id == payments.c.instruction_id)
+            .where(payments.c.status == PaymentStatus.AWAITING_APPROVAL)
+        )
+        query = select(payment_orders).where(payment_orders.c.order_digest.in_(digests))
+        rows = self._connection.execute(query.order_by(payment_orders.c.received_at).limit(limit)).all()
+        return [PaymentOrder(_record(row), row.received_at) for row in rows]
+
+    def get(self, company: str, id_or_digest: str) -> PaymentOrder | None:
+        """Return an order by its digest or its id."""
+        c = payment_orders.c
+        named = or_(c.order_digest == id_or_digest, and_(c.company == company, c.order_id == id_or_digest))
+        row = self._connection.execute(select(payment_orders).where(named)).first()
+        return None if row is None else PaymentOrder(_record(row), row.received_at)
+
+
+def insert_orders(connection: Connection, new: Sequence[tuple[str, NewPayment]], received_at: datetime) -> None:
+    """Write the orders of new payments, and which line of which order each is."""
+    placed = [(key, payment, payment.place) for key, payment in new if payment.place is not None]
+    if not placed:
+        return
+    orders = {place.order.digest: place.order for _, _, place in placed}
+    known = set(
+        connection.execute(
+            select(payment_orders.c.order_digest).where(payment_orders.c.order_digest.in_(list(orders)))
+        ).scalars()
+    )
+    insert_rows(
+        connection,
+        payment_orders,
+        [_order_row(order, received_at) for digest, order in orders.items() if digest not in known],
+    )
+    insert_rows(
+        connection,
+        order_lines,
+        [
+            {
+                "instruction_id": key,
+                "order_digest": place.order.digest,
+                "line_number": place.number,
+                "debtor_account": payment.instruction.debtor_account,
+                "creditor_account": payment.instruction.creditor_account,
+                "currency": payment.instruction.currency,
+                "amount_minor_units": payment.instruction.amount_minor_units,
+                "received_at": received_at,
+            }
+            for key, payment, place in placed
+        ],
+    )
+
+
+def _is_pair(pair: tuple[str, str, str]) -> ColumnElement[bool]:
+    c = order_lines.c
+    return and_(c.debtor_account == pair[0], c.creditor_account == pair[1], c.currency == pair[2])
+
+
+def _order_row(order: OrderRecord, received_at: datetime) -> dict[str, Any]:
+    return {
+        "order_digest": order.digest,
+        "order_id": order.order_id,
+        "company": order.company,
+        "key_id": order.key_id,
+        "nonce": order.nonce,
+        "order_bytes": order.content,
+        "signature": order.signature,
+        "leaves": order.leaves,
+        "received_at": received_at,
+    }
+
+
+def _record(row: Any) -> OrderRecord:
+    return OrderRecord(
+        row.order_digest,
+        row.order_id,
+        row.company,
+        row.key_id,
+        row.nonce,
+        bytes(row.order_bytes),
+        bytes(row.signature),
+        bytes(row.leaves),
+    )

@@ -1,0 +1,284 @@
+"""The last door against a hostile insider: whatever is done to `payment` and its database, only approved lines reach the bank."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yinqi.api.gateway.v1 import gateway_pb2
+from yinqi.api.gateway.v1 import gateway_service_pb2 as pb
+from yinqi.api.payment.v1 import order_pb2, payment_pb2
+from yinqi.api.payment.v1 import payment_service_pb2 as payment_pb
+from yinqi.client import NewOrder, new_order
+from yinqi.orders.evidence import Evidence, evidence_to, signed_to
+from yinqi.orders.keys import Signed
+from yinqi.orders.line_tree import joined
+from yinqi.orders.order import sign_decision
+from yinqi.orders.policy_file import PolicyInvalid
+from yinqi.runtime.settings import Settings
+
+TESTS = Path(__file__).parents[2]
+sys.path[:0] = [str(TESTS / name) for name in ("unit/orders", "unit/payment", "integration/payment")]
+
+from company import NAME, Company  # noqa: E402 (found through the line above)
+from fakes import until  # noqa: E402
+from running import House, run_house  # noqa: E402
+
+CNY = "755915678910001"
+SMALL, MIDDLE, LARGE = 99_00, 20_000_00, 200_000_00  # nobody; a checker; a checker and a director
+NOT_SENT, PROCESSING = gateway_pb2.BANK_STATUS_NOT_SENT, gateway_pb2.BANK_STATUS_PROCESSING
+
+
+def instruction(end_to_end_id: str, minor_units: int, creditor: str) -> payment_pb2.PaymentInstruction:
+    message = payment_pb2.PaymentInstruction(end_to_end_id=end_to_end_id)
+    message.debtor_account.identification = CNY
+    message.creditor.name = "收款有限公司"
+    message.creditor_account.identification = creditor
+    message.creditor_agent.clearing_member_id = "102100099996"
+    message.instructed_amount.currency, message.instructed_amount.minor_units = "CNY", minor_units
+    return message
+
+
+@dataclass
+class Door:
+    """A gateway under the company's policy, a bank that counts what it gets, and a thief who calls as `payment` does."""
+
+    gateway: Any
+    bank: Any
+    company: Company
+    serial: int = 0
+
+    def order(self, *amounts: int, by: str = "erp", order_id: str = "") -> NewOrder:
+        self.serial += 1
+        order_id = order_id or f"ORDER-{self.serial}"
+        lines = [
+            instruction(f"{order_id}-{n}", units, f"62258812345{self.serial:02}{n:02}")
+            for n, units in enumerate(amounts, 1)
+        ]
+        return new_order(order_id, lines, company=NAME, key=self.company.keys[by])
+
+    def approval(self, new: NewOrder, person: str, *, approves: bool = True) -> Signed:
+        now = datetime.now(UTC)  # noqa: TID251
+        return sign_decision(new.digest, approves=approves, shown="seen", key=self.company.keys[person], now=now)
+
+    def submission(
+        self, new: NewOrder, number: int = 1, content: bytes = b"", **changes: Any
+    ) -> gateway_pb2.Submission:
+        line = content or new.lines[number - 1]
+        self.serial += 1
+        fields = {"instruction_id": f"YQ{self.serial:024}", "attempt": 1, "order_line": line, "order_digest": new.digest,
+                  "line_number": number, "instruction": payment_pb2.PaymentInstruction.FromString(line), **changes}  # fmt: skip
+        return gateway_pb2.Submission(**fields)
+
+    async def send(self, submissions: list[gateway_pb2.Submission], *evidence: Evidence) -> list[str]:
+        """Return what the gateway says of each: SENT or the reason why not."""
+        request = pb.SubmitPaymentsRequest(submissions=submissions, orders=[evidence_to(one) for one in evidence])
+        response = await self.gateway.stub.SubmitPayments(request, timeout=60)
+        assert all(one.status in (NOT_SENT, PROCESSING) for one in response.reports), response
+        return [
+            one.reason_code.removeprefix("LAST_DOOR_") if one.status == NOT_SENT else "SENT" for one in response.reports
+        ]
+
+    def alerts(self) -> list[str]:
+        """Return the alerts raised so far, from the feed's table."""
+        with closing(sqlite3.connect(self.gateway.settings.var_dir / "gateway.db", timeout=30)) as database:
+            query = "SELECT refusal FROM gateway_notice_events WHERE type = 'LAST_DOOR' ORDER BY sequence"
+            return [refusal.removeprefix("LAST_DOOR_") for (refusal,) in database.execute(query)]
+
+
+def evidence(new: NewOrder, *decisions: Signed) -> Evidence:
+    return Evidence(new.signed, joined(new.leaves), decisions)
+
+
+@pytest.fixture
+def company(tmp_path: Path) -> Company:
+    return Company(tmp_path / "policy", allow_vouched=False)
+
+
+@pytest.fixture
+async def door(run_gateway: Callable[..., Any], scripted_bank: Any, company: Company) -> AsyncIterator[Door]:
+    async with run_gateway(scripted_bank.address, gateway_policy_dir=str(company.folder)) as gateway:
+        yield Door(gateway, scripted_bank, company)
+
+
+async def test_a_signed_and_approved_line_goes_and_nothing_else(door: Door) -> None:
+    new = door.order(SMALL, MIDDLE, LARGE)
+    li, wang = door.approval(new, "li"), door.approval(new, "wang")
+    lines = [door.submission(new, number) for number in (1, 2, 3)]
+    assert await door.send(lines, evidence(new)) == ["SENT", "APPROVALS_MISSING", "APPROVALS_MISSING"]
+    assert await door.send(lines[1:], evidence(new, li)) == ["SENT", "APPROVALS_MISSING"]
+    assert await door.send(lines[2:], evidence(new, li, wang)) == ["SENT"]
+    assert len(door.bank.lines()) == 3
+
+
+async def test_changed_bytes_keep_the_door_shut(door: Door) -> None:
+    new = door.order(MIDDLE, SMALL)
+    li, whole = door.approval(new, "li"), joined(new.leaves)
+    tries: list[tuple[gateway_pb2.Submission, Evidence]] = []
+    line = new.lines[0]
+    for bent in flipped(line):
+        try:
+            tries.append((door.submission(new, content=bent), evidence(new, li)))
+        except Exception:  # noqa: BLE001 (no message at all: the thief could not even ask)
+            continue
+    tries += [
+        (door.submission(new), Evidence(new.signed._replace(signature=b), whole, (li,)))
+        for b in flipped(new.signed.signature)
+    ]
+    tries += [
+        (door.submission(new), Evidence(new.signed._replace(content=b), whole, (li,)))
+        for b in flipped(new.signed.content)
+    ]
+    tries += [(door.submission(new), Evidence(new.signed, b, (li,))) for b in flipped(whole)]
+    tries += [(door.submission(new), evidence(new, li._replace(content=b))) for b in flipped(li.content)]
+    tries += [(door.submission(new), evidence(new, li._replace(signature=b))) for b in flipped(li.signature)]
+    for submission, forged in tries:
+        (found,) = await door.send([submission], forged)
+        assert found != "SENT", found
+    assert len(tries) > 60
+    assert door.bank.lines() == []
+
+
+async def test_a_thief_with_the_payment_service_gets_nothing_out(door: Door) -> None:
+    new, other = door.order(MIDDLE, MIDDLE), door.order(MIDDLE)
+    li, for_other = door.approval(new, "li"), door.approval(other, "li")
+    wrong = payment_pb2.PaymentInstruction.FromString(new.lines[0])
+    wrong.creditor_account.identification = "6225880000000000"
+    vouched = new_order("V-1", [instruction("V-1-1", SMALL, "1")], company=NAME, key=door.company.keys["payment"])
+    for words, submission, shown, reason in (
+        ("no order at all", door.submission(new, order_line=b""), evidence(new, li), "ORDER_MISSING"),
+        ("another order's digest", door.submission(new, order_digest=other.digest), evidence(other, for_other), "LINE_NOT_SIGNED"),
+        ("another line's place", door.submission(new, line_number=2), evidence(new, li), "LINE_NOT_SIGNED"),
+        ("a place outside", door.submission(new, line_number=9), evidence(new, li), "LINE_NOT_SIGNED"),
+        ("another creditor beside the signed line", door.submission(new, instruction=wrong), evidence(new, li), "LINE_DIFFERS"),
+        ("another order's approval", door.submission(new), evidence(new, for_other), "APPROVALS_MISSING"),
+        ("no approval", door.submission(new), evidence(new), "APPROVALS_MISSING"),
+        ("its maker's approval", door.submission(new), evidence(new, door.approval(new, "erp")), "APPROVALS_MISSING"),
+        ("a clerk's approval", door.submission(new), evidence(new, door.approval(new, "sun")), "APPROVALS_MISSING"),
+        ("the service's own key", door.submission(vouched), evidence(vouched), "VOUCHED_FOR_NOBODY"),
+        ("an approver's order", door.submission(o := door.order(SMALL, by="li")), evidence(o), "MAKER_ROLE_MISSING"),
+        ("a refused order", door.submission(new), evidence(new, li, door.approval(new, "wang", approves=False)), "REFUSED_BY_APPROVER"),
+    ):  # fmt: skip
+        assert await door.send([submission], shown) == [reason], words
+        assert reason in door.alerts(), words
+    assert door.bank.lines() == []
+
+
+async def test_an_approved_line_goes_once_however_often_it_is_sent(door: Door) -> None:
+    new = door.order(MIDDLE)
+    shown = evidence(new, door.approval(new, "li"))
+    assert await door.send([door.submission(new), door.submission(new)], shown) == ["SENT", "LINE_RELEASED_BEFORE"]
+    assert await door.send([door.submission(new)], shown) == ["LINE_RELEASED_BEFORE"]
+    assert len(door.bank.lines()) == 1
+
+
+async def test_splits_are_seen_by_the_doors_own_sums(door: Door) -> None:
+    lines = [instruction(f"S-{n}", SMALL, "6225881234567890") for n in range(12)]
+    new = new_order("SPLIT", lines, company=NAME, key=door.company.keys["erp"])
+    found = await door.send([door.submission(new, n) for n in range(1, 13)], evidence(new))
+    assert found == ["SENT"] * 10 + ["APPROVALS_MISSING"] * 2
+    assert len(door.bank.lines()) == 10
+
+
+async def test_an_approver_whose_role_was_taken_away_counts_no_more(
+    run_gateway: Callable[..., Any], scripted_bank: Any, company: Company
+) -> None:
+    async with run_gateway(scripted_bank.address, gateway_policy_dir=str(company.folder)) as gateway:
+        door = Door(gateway, scripted_bank, company)
+        new = door.order(MIDDLE)
+        shown = evidence(new, door.approval(new, "li"))
+    company.people["li"], company.people["sun"], company.version = "", "checker", 2
+    company.publish()
+    async with run_gateway(scripted_bank.address, gateway_policy_dir=str(company.folder)) as gateway:
+        door = Door(gateway, scripted_bank, company)
+        assert await door.send([door.submission(new)], shown) == ["APPROVALS_MISSING"]
+    company.people["li"], company.version = "checker", 1
+    company.publish()
+    with pytest.raises(PolicyInvalid, match="version 1 is older than version 2"):
+        async with run_gateway(scripted_bank.address, gateway_policy_dir=str(company.folder)):
+            pass
+    assert scripted_bank.lines() == []
+
+
+# What the thief writes into the payment service's database about one waiting payment V-n, and how the last door calls
+# what it then sees. {v} is the payment, {id} its instruction_id, {o} its order's digest.
+ATTACKS = {
+    "UPDATE payments SET amount_minor_units = amount_minor_units * 10 WHERE {v}": "CONTROL_TOTALS_MISMATCH",
+    "UPDATE payments SET creditor_account = '6225880000000000', creditor_name = '小偷' WHERE {v}": "APPROVALS_MISSING",
+    "UPDATE payments SET order_bytes = CAST(REPLACE(CAST(order_bytes AS TEXT), '6225881', '6225880') AS BLOB) WHERE {v}": (
+        "LINE_NOT_SIGNED"
+    ),
+    "UPDATE payments SET reason_code = '' WHERE {v}": "APPROVALS_MISSING",
+    "UPDATE payments SET request_hash = zeroblob(32), creditor_name = '' WHERE {v}": "APPROVALS_MISSING",
+    "INSERT INTO payment_order_decisions SELECT {o}, key_id, decision_bytes, signature, recorded_at "
+    "FROM payment_order_decisions LIMIT 1": "APPROVALS_MISSING",
+    "UPDATE payment_order_lines SET line_number = 7, order_digest = (SELECT order_digest FROM payment_order_decisions) "
+    "WHERE instruction_id = {id}": "LINE_NOT_SIGNED",
+    "UPDATE payment_orders SET leaves = zeroblob(length(leaves)) WHERE order_digest = {o}": "LEAVES_NOT_SIGNED",
+    "UPDATE payment_orders SET signature = zeroblob(64) WHERE order_digest = {o}": "ORDER_SIGNATURE_INVALID",
+    "DELETE FROM payment_orders WHERE order_digest = {o}": "ORDER_MISSING",
+    "DELETE FROM payment_order_lines WHERE instruction_id = {id}": "ORDER_MISSING",
+}
+
+
+async def test_raw_sql_in_the_payment_database_moves_no_money(
+    door: Door, settings: Settings, sqlite_url: str, tmp_path: Path
+) -> None:
+    """The thief may write all tables; each attack also sets the payment free to go."""
+    changes = {
+        "with_gateway": False,
+        "gateway_address": f"127.0.0.1:{door.gateway.port}",
+        "payment_policy_dir": str(door.company.folder),
+    }
+    async with run_house(sqlite_url, settings, **changes) as house:
+        await hand_in(house, good := door.order(MIDDLE, order_id="GOOD"))
+        await approve(house, door, good)
+        await until_sent(door, 1)
+        for number, (attack, reason) in enumerate(ATTACKS.items()):
+            await hand_in(house, door.order(MIDDLE, order_id=f"V-{number}"))
+            seen = len(door.alerts())
+            with closing(sqlite3.connect(tmp_path / "store.db", timeout=30)) as database, database:
+                id_ = f"(SELECT instruction_id FROM payments WHERE end_to_end_id = 'V-{number}-1')"
+                order = f"(SELECT order_digest FROM payment_order_lines WHERE instruction_id = {id_})"
+                database.execute(attack.format(v=f"end_to_end_id = 'V-{number}-1'", id=id_, o=order))
+                free = "UPDATE payments SET status = 'APPROVED', next_action_at = received_at WHERE instruction_id = "
+                assert database.execute(free + id_).rowcount == 1
+
+            async def alerted(seen: int = seen, reason: str = reason) -> bool:
+                return reason in door.alerts()[seen:]
+
+            await until(alerted, f"the alert after {attack}")
+        assert len(door.bank.lines()) == 1
+
+
+async def hand_in(house: House, new: NewOrder) -> None:
+    request = payment_pb.InitiateSignedPaymentsRequest(order=signed_to(new.signed), lines=new.lines)
+    await house.stub.InitiateSignedPayments(request, timeout=60)
+    line = payment_pb2.PaymentInstruction.FromString(new.lines[0])
+    await house.reaches(line.end_to_end_id, "AWAITING_APPROVAL")
+
+
+async def approve(house: House, door: Door, new: NewOrder) -> None:
+    signed = door.approval(new, "li")
+    decision = order_pb2.SignedDecision(decision=signed.content, key_id=signed.key_id, signature=signed.signature)
+    await house.stub.DecideOrder(payment_pb.DecideOrderRequest(order=new.digest.hex(), decision=decision), timeout=60)
+
+
+async def until_sent(door: Door, lines: int) -> None:
+    async def sent() -> bool:
+        return len(door.bank.lines()) >= lines
+
+    await until(sent, "the approved payment to be sent")
+
+
+def flipped(content: bytes) -> list[bytes]:
+    """Every seventh byte; `tests.evidence forgery` takes them all, 100,000 times."""
+    return [content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :] for at in range(0, len(content), 7)]
