@@ -5,14 +5,17 @@ use crate::sm2::Order;
 use crate::texts::{Opened, Texts};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
-/// Borrow the items of a list of `bytes`. They are immutable, hence safe to read with the lock released.
-pub fn list_of_bytes(name: &str, list: &Bound<'_, PyList>) -> PyResult<Vec<PyBackedBytes>> {
-    read_items(name, "bytes", list, |item| {
-        Some(item.cast::<PyBytes>().ok()?.clone().into())
-    })
+/// Borrow the items of a list of `bytes` from a tuple made of it: the tuple keeps them while the lock is released, whatever
+/// happens to the list, and `bytes` are immutable.
+pub fn bytes_of<'a>(name: &str, items: &'a Bound<'_, PyTuple>) -> PyResult<Vec<&'a [u8]>> {
+    let mut texts = Vec::with_capacity(items.len());
+    for (index, item) in items.iter_borrowed().enumerate() {
+        let text = item.extract::<&'a [u8]>();
+        texts.push(text.map_err(|_| wrong_item(name, "bytes", index, &item))?);
+    }
+    Ok(texts)
 }
 
 /// Read the items of a list of `int`; each must fit 64 signed bits.
@@ -36,10 +39,9 @@ pub fn array_of_32(name: &str, bytes: &[u8]) -> Result<[u8; 32], CryptoError> {
 
 /// Copy the items of a list of digests, 32 bytes each.
 pub fn list_of_digests(name: &str, list: &Bound<'_, PyList>) -> PyResult<Vec<[u8; 32]>> {
-    let items = list_of_bytes(name, list)?;
-    let read = |(index, item): (usize, &PyBackedBytes)| {
-        Ok(array_of_32(&format!("{name}[{index}]"), item)?)
-    };
+    let items = list.to_tuple();
+    let items = bytes_of(name, &items)?;
+    let read = |(index, item): (usize, &&[u8])| Ok(array_of_32(&format!("{name}[{index}]"), item)?);
     items.iter().enumerate().map(read).collect()
 }
 
@@ -58,8 +60,11 @@ pub fn slices<'a>(data: &'a [u8], offsets: &[usize]) -> Result<Vec<&'a [u8]>, Cr
             0,
         ));
     }
-    let cut = |(index, pair): (usize, &[usize])| data.get(pair[0]..pair[1]).ok_or(wrong(index + 1));
-    offsets.windows(2).enumerate().map(cut).collect()
+    let mut items = Vec::with_capacity(offsets.len() - 1);
+    for (index, [start, end]) in offsets.array_windows().enumerate() {
+        items.push(data.get(*start..*end).ok_or_else(|| wrong(index + 1))?);
+    }
+    Ok(items)
 }
 
 /// Cut one buffer into items of N bytes, as many as there are texts.
@@ -86,19 +91,6 @@ pub fn order_of(name: &str) -> PyResult<Order> {
             "order: \"C1C3C2\" or \"C1C2C3\" expected, got {name:?}"
         ))),
     }
-}
-
-fn read_items<'py, T>(
-    name: &str,
-    expected: &str,
-    list: &Bound<'py, PyList>,
-    read: impl Fn(&Bound<'py, PyAny>) -> Option<T>,
-) -> PyResult<Vec<T>> {
-    let mut items = Vec::with_capacity(list.len());
-    for (index, item) in list.iter().enumerate() {
-        items.push(read(&item).ok_or_else(|| wrong_item(name, expected, index, &item))?);
-    }
-    Ok(items)
 }
 
 /// The error that names a wrong item of a list.

@@ -1,7 +1,7 @@
 //! SM4 in its modes, AES-256-GCM and sealed envelopes.
 
 use super::arguments::{
-    Buffer, OpenedBuffer, buffer, bytes_list, items_of, list_of_bytes, opened_buffer, opened_list,
+    Buffer, OpenedBuffer, buffer, bytes_list, bytes_of, items_of, opened_buffer, opened_list,
     optional_bytes_list, slices, texts_list,
 };
 use crate::envelope;
@@ -11,7 +11,7 @@ use crate::sm4::{self, GcmKey, Message};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 #[pyfunction]
 pub fn sm4_cbc_encrypt<'py>(
@@ -42,8 +42,10 @@ pub fn sm4_cbc_encrypt_many<'py>(
     ivs: &Bound<'py, PyList>,
     plaintexts: &Bound<'py, PyList>,
 ) -> PyResult<Bound<'py, PyList>> {
-    let ivs = list_of_bytes("ivs", ivs)?;
-    let plaintexts = list_of_bytes("plaintexts", plaintexts)?;
+    let ivs = ivs.to_tuple();
+    let ivs = bytes_of("ivs", &ivs)?;
+    let plaintexts = plaintexts.to_tuple();
+    let plaintexts = bytes_of("plaintexts", &plaintexts)?;
     let sealed = py.detach(|| sm4::cbc_encrypt_many(&key, &ivs, &plaintexts))?;
     texts_list(py, &sealed)
 }
@@ -83,8 +85,10 @@ pub fn sm4_cbc_decrypt_many<'py>(
     ivs: &Bound<'py, PyList>,
     ciphertexts: &Bound<'py, PyList>,
 ) -> PyResult<Bound<'py, PyList>> {
-    let ivs = list_of_bytes("ivs", ivs)?;
-    let ciphertexts = list_of_bytes("ciphertexts", ciphertexts)?;
+    let ivs = ivs.to_tuple();
+    let ivs = bytes_of("ivs", &ivs)?;
+    let ciphertexts = ciphertexts.to_tuple();
+    let ciphertexts = bytes_of("ciphertexts", &ciphertexts)?;
     let opened = py.detach(|| sm4::cbc_decrypt_many(&key, &ivs, &ciphertexts))?;
     opened_list(py, &opened)
 }
@@ -100,60 +104,61 @@ pub fn sm4_ctr<'py>(
     Ok(PyBytes::new(py, &output))
 }
 
-/// Nonces, texts and associated data out of lists, borrowed.
-struct Messages {
-    nonces: Vec<PyBackedBytes>,
-    texts: Vec<PyBackedBytes>,
-    aads: Vec<PyBackedBytes>,
+/// Lists of nonces, texts and associated data, held while the lock is released.
+struct Held<'py> {
+    nonces: Bound<'py, PyTuple>,
+    texts: Bound<'py, PyTuple>,
+    aads: Option<Bound<'py, PyTuple>>,
 }
 
-impl Messages {
-    fn read(
-        nonces: &Bound<'_, PyList>,
-        (name, texts): (&str, &Bound<'_, PyList>),
-        aads: Option<&Bound<'_, PyList>>,
-    ) -> PyResult<Self> {
-        let nonces = list_of_bytes("nonces", nonces)?;
-        let texts = list_of_bytes(name, texts)?;
-        let expected = format!("as many as {name} ({})", texts.len());
+impl<'py> Held<'py> {
+    fn new(
+        nonces: &Bound<'py, PyList>,
+        texts: &Bound<'py, PyList>,
+        aads: Option<&Bound<'py, PyList>>,
+    ) -> Self {
+        Self {
+            nonces: nonces.to_tuple(),
+            texts: texts.to_tuple(),
+            aads: aads.map(|aads| aads.to_tuple()),
+        }
+    }
+
+    /// The messages; `name` is that of the texts.
+    fn messages(&self, name: &str) -> PyResult<Vec<Message<'_>>> {
+        let nonces = bytes_of("nonces", &self.nonces)?;
+        let texts = bytes_of(name, &self.texts)?;
         if nonces.len() != texts.len() {
+            let expected = format!("as many as {name} ({})", texts.len());
             return Err(CryptoError::length("nonces", &expected, nonces.len()).into());
         }
-        let aads = read_aads(name, texts.len(), aads)?.unwrap_or_default();
-        Ok(Self {
-            nonces,
-            texts,
-            aads,
-        })
-    }
-
-    fn borrow(&self) -> Vec<Message<'_>> {
-        let pairs = self.nonces.iter().zip(&self.texts).enumerate();
-        pairs
-            .map(|(i, (nonce, data))| Message {
-                nonce,
-                data,
-                aad: self.aads.get(i).map_or(&[], |aad| aad),
-            })
-            .collect()
+        let aads = read_aads(name, texts.len(), self.aads.as_ref())?;
+        Ok(joined(nonces.into_iter(), &texts, &aads))
     }
 }
 
-/// The messages of one buffer; `aads` is empty or has one item for each text.
+/// Nonces and texts, as many of one as of the other; `aads` is empty or has one item for each text.
+fn joined<'a>(
+    nonces: impl Iterator<Item = &'a [u8]>,
+    texts: &[&'a [u8]],
+    aads: &[&'a [u8]],
+) -> Vec<Message<'a>> {
+    let message = |(i, (nonce, data)): (usize, (&'a [u8], &&'a [u8]))| Message {
+        nonce,
+        data,
+        aad: aads.get(i).copied().unwrap_or_default(),
+    };
+    nonces.zip(texts).enumerate().map(message).collect()
+}
+
+/// The messages of one buffer.
 fn messages_of<'a>(
     nonces: &'a [u8],
     texts: &[&'a [u8]],
-    aads: &'a [PyBackedBytes],
+    aads: &[&'a [u8]],
 ) -> Result<Vec<Message<'a>>> {
     let nonces = items_of::<{ sm4::NONCE_LENGTH }>("nonces", nonces, texts.len())?;
-    let pairs = nonces.iter().zip(texts).enumerate();
-    Ok(pairs
-        .map(|(i, (nonce, data))| Message {
-            nonce,
-            data,
-            aad: aads.get(i).map_or(&[], |aad| aad),
-        })
-        .collect())
+    Ok(joined(nonces.iter().map(|nonce| &nonce[..]), texts, aads))
 }
 
 /// The one text of a batch of one.
@@ -216,8 +221,9 @@ macro_rules! gcm {
             plaintexts: &Bound<'py, PyList>,
             aads: Option<&Bound<'py, PyList>>,
         ) -> PyResult<Bound<'py, PyList>> {
-            let messages = Messages::read(nonces, ("plaintexts", plaintexts), aads)?;
-            let sealed = py.detach(|| $key::new(&key)?.seal_texts(&messages.borrow()))?;
+            let held = Held::new(nonces, plaintexts, aads);
+            let messages = held.messages("plaintexts")?;
+            let sealed = py.detach(|| $key::new(&key)?.seal_texts(&messages))?;
             texts_list(py, &sealed)
         }
 
@@ -230,8 +236,9 @@ macro_rules! gcm {
             ciphertexts: &Bound<'py, PyList>,
             aads: Option<&Bound<'py, PyList>>,
         ) -> PyResult<Bound<'py, PyList>> {
-            let messages = Messages::read(nonces, ("ciphertexts", ciphertexts), aads)?;
-            let opened = py.detach(|| $key::new(&key)?.open_texts(&messages.borrow()))?;
+            let held = Held::new(nonces, ciphertexts, aads);
+            let messages = held.messages("ciphertexts")?;
+            let opened = py.detach(|| $key::new(&key)?.open_texts(&messages))?;
             opened_list(py, &opened)
         }
 
@@ -246,7 +253,8 @@ macro_rules! gcm {
             aads: Option<&Bound<'py, PyList>>,
         ) -> PyResult<Buffer<'py>> {
             let texts = slices(&data, &offsets)?;
-            let aads = read_aads("data", texts.len(), aads)?.unwrap_or_default();
+            let aads = aads.map(|aads| aads.to_tuple());
+            let aads = read_aads("data", texts.len(), aads.as_ref())?;
             let messages = messages_of(&nonces, &texts, &aads)?;
             let sealed = py.detach(|| $key::new(&key)?.seal_texts(&messages))?;
             buffer(py, &sealed)
@@ -263,7 +271,8 @@ macro_rules! gcm {
             aads: Option<&Bound<'py, PyList>>,
         ) -> PyResult<OpenedBuffer<'py>> {
             let texts = slices(&data, &offsets)?;
-            let aads = read_aads("data", texts.len(), aads)?.unwrap_or_default();
+            let aads = aads.map(|aads| aads.to_tuple());
+            let aads = read_aads("data", texts.len(), aads.as_ref())?;
             let messages = messages_of(&nonces, &texts, &aads)?;
             let opened = py.detach(|| $key::new(&key)?.open_texts(&messages))?;
             opened_buffer(py, &opened)
@@ -292,20 +301,19 @@ gcm!(
 #[pyclass(frozen, module = "yinqi.crypto")]
 pub struct EnvelopeKey(envelope::EnvelopeKey);
 
-/// No list means no associated data; an empty list for some texts is a mistake.
-fn read_aads(
+/// No list means no associated data, and gives nothing; an empty list for some texts is a mistake.
+fn read_aads<'a>(
     name: &str,
     texts: usize,
-    aads: Option<&Bound<'_, PyList>>,
-) -> PyResult<Option<Vec<PyBackedBytes>>> {
-    let aads = aads.map(|aads| list_of_bytes("aads", aads)).transpose()?;
-    match &aads {
-        Some(aads) if aads.len() != texts => {
-            let expected = format!("as many as {name} ({texts})");
-            Err(CryptoError::length("aads", &expected, aads.len()).into())
-        }
-        _ => Ok(aads),
+    aads: Option<&'a Bound<'_, PyTuple>>,
+) -> PyResult<Vec<&'a [u8]>> {
+    let Some(aads) = aads else { return Ok(vec![]) };
+    let aads = bytes_of("aads", aads)?;
+    if aads.len() != texts {
+        let expected = format!("as many as {name} ({texts})");
+        return Err(CryptoError::length("aads", &expected, aads.len()).into());
     }
+    Ok(aads)
 }
 
 #[pymethods]
@@ -334,12 +342,11 @@ impl EnvelopeKey {
         texts: &Bound<'py, PyList>,
         aads: Option<&Bound<'py, PyList>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let texts = list_of_bytes("texts", texts)?;
-        let aads = read_aads("texts", texts.len(), aads)?;
-        let sealed = py.detach(|| {
-            self.0
-                .seal_many(&texts, aads.as_deref().unwrap_or_default())
-        })?;
+        let texts = texts.to_tuple();
+        let texts = bytes_of("texts", &texts)?;
+        let aads = aads.map(|aads| aads.to_tuple());
+        let aads = read_aads("texts", texts.len(), aads.as_ref())?;
+        let sealed = py.detach(|| self.0.seal_many(&texts, &aads))?;
         bytes_list(py, &sealed)
     }
 
@@ -350,12 +357,11 @@ impl EnvelopeKey {
         envelopes: &Bound<'py, PyList>,
         aads: Option<&Bound<'py, PyList>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let envelopes = list_of_bytes("envelopes", envelopes)?;
-        let aads = read_aads("envelopes", envelopes.len(), aads)?;
-        let opened = py.detach(|| {
-            self.0
-                .open_many(&envelopes, aads.as_deref().unwrap_or_default())
-        })?;
+        let envelopes = envelopes.to_tuple();
+        let envelopes = bytes_of("envelopes", &envelopes)?;
+        let aads = aads.map(|aads| aads.to_tuple());
+        let aads = read_aads("envelopes", envelopes.len(), aads.as_ref())?;
+        let opened = py.detach(|| self.0.open_many(&envelopes, &aads))?;
         optional_bytes_list(py, &opened)
     }
 

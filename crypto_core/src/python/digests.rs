@@ -1,6 +1,6 @@
 //! SM3, SHA-2, their codes and derivations, and CRC32C.
 
-use super::arguments::{bytes_list, list_of_bytes, slices};
+use super::arguments::{bytes_list, bytes_of, slices};
 use crate::general::{self, Sha2};
 use crate::sm3::{self as core, HmacSm3};
 use pyo3::prelude::*;
@@ -26,7 +26,8 @@ pub fn sm3<'py>(py: Python<'py>, data: PyBackedBytes) -> Bound<'py, PyBytes> {
 
 #[pyfunction]
 pub fn sm3_many<'py>(py: Python<'py>, data: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
-    let items = list_of_bytes("data", data)?;
+    let items = data.to_tuple();
+    let items = bytes_of("data", &items)?;
     let digests = py.detach(|| core::digest_many(&items));
     bytes_list(py, &digests)
 }
@@ -89,7 +90,8 @@ pub fn hmac_sm3_many<'py>(
     key: PyBackedBytes,
     data: &Bound<'py, PyList>,
 ) -> PyResult<Bound<'py, PyList>> {
-    let items = list_of_bytes("data", data)?;
+    let items = data.to_tuple();
+    let items = bytes_of("data", &items)?;
     let codes = py.detach(|| HmacSm3::new(&key).mac_many(&items));
     bytes_list(py, &codes)
 }
@@ -123,7 +125,8 @@ pub fn hmac_sha2_many<'py>(
     data: &Bound<'py, PyList>,
 ) -> PyResult<Bound<'py, PyList>> {
     let algorithm = Sha2::from_name(name)?;
-    let items = list_of_bytes("data", data)?;
+    let items = data.to_tuple();
+    let items = bytes_of("data", &items)?;
     let codes = py.detach(|| algorithm.hmac_many(&key, &items));
     bytes_list(py, &codes)
 }

@@ -1,6 +1,6 @@
 //! Handles of Ed25519, ECDSA and RSA keys. Frozen, without pickle.
 
-use super::arguments::{bytes_list, list_of_bytes};
+use super::arguments::{bytes_list, bytes_of};
 use crate::general::{self, Algorithm};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -45,7 +45,8 @@ impl GeneralSigningKey {
         py: Python<'py>,
         messages: &Bound<'py, PyList>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let messages = list_of_bytes("messages", messages)?;
+        let messages = messages.to_tuple();
+        let messages = bytes_of("messages", &messages)?;
         let signatures = py.detach(|| self.0.sign_many(&messages))?;
         bytes_list(py, &signatures)
     }
@@ -88,8 +89,10 @@ impl GeneralVerifyKey {
         messages: &Bound<'_, PyList>,
         signatures: &Bound<'_, PyList>,
     ) -> PyResult<Vec<bool>> {
-        let messages = list_of_bytes("messages", messages)?;
-        let signatures = list_of_bytes("signatures", signatures)?;
+        let messages = messages.to_tuple();
+        let messages = bytes_of("messages", &messages)?;
+        let signatures = signatures.to_tuple();
+        let signatures = bytes_of("signatures", &signatures)?;
         Ok(py.detach(|| self.0.verify_many(&messages, &signatures))?)
     }
 }

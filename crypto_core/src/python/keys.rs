@@ -1,6 +1,6 @@
 //! Key handles. Frozen, without pickle; a printed private key shows its public part only.
 
-use super::arguments::{array_of_32, bytes_list, list_of_bytes, list_of_digests, order_of, slices};
+use super::arguments::{array_of_32, bytes_list, bytes_of, list_of_digests, order_of, slices};
 use crate::errors::CryptoError;
 use crate::keystore::{self, LockedKey, Suite};
 use crate::memory::Locked;
@@ -105,7 +105,8 @@ impl SigningKey {
         messages: &Bound<'py, PyList>,
         identity: Option<PyBackedBytes>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let messages = list_of_bytes("messages", messages)?;
+        let messages = messages.to_tuple();
+        let messages = bytes_of("messages", &messages)?;
         let signatures =
             py.detach(|| self.0.sign_many(&messages, identity_or_default(&identity)))?;
         bytes_list(py, &signatures)
@@ -218,8 +219,10 @@ impl VerifyKey {
         signatures: &Bound<'_, PyList>,
         identity: Option<PyBackedBytes>,
     ) -> PyResult<Vec<bool>> {
-        let messages = list_of_bytes("messages", messages)?;
-        let signatures = list_of_bytes("signatures", signatures)?;
+        let messages = messages.to_tuple();
+        let messages = bytes_of("messages", &messages)?;
+        let signatures = signatures.to_tuple();
+        let signatures = bytes_of("signatures", &signatures)?;
         Ok(py.detach(|| {
             self.0
                 .verify_many(&messages, &signatures, identity_or_default(&identity))
@@ -243,7 +246,8 @@ impl VerifyKey {
         signatures: &Bound<'_, PyList>,
     ) -> PyResult<Vec<bool>> {
         let digests = list_of_digests("digests", digests)?;
-        let signatures = list_of_bytes("signatures", signatures)?;
+        let signatures = signatures.to_tuple();
+        let signatures = bytes_of("signatures", &signatures)?;
         Ok(py.detach(|| self.0.verify_digests(&digests, &signatures))?)
     }
 

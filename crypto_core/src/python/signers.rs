@@ -1,6 +1,6 @@
 //! The one interface to signing keys: in memory, in a PKCS#11 token, in an SDF device.
 
-use super::arguments::{bytes_list, list_of_bytes};
+use super::arguments::{bytes_list, bytes_of};
 use super::keys::SigningKey;
 use crate::signer::{self, TokenKey};
 use pyo3::exceptions::PyTypeError;
@@ -122,7 +122,8 @@ impl Signer {
         messages: &Bound<'py, PyList>,
         identity: Option<PyBackedBytes>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let messages = list_of_bytes("messages", messages)?;
+        let messages = messages.to_tuple();
+        let messages = bytes_of("messages", &messages)?;
         let signatures = py.detach(|| self.0.sign_many(&messages, identity.as_deref()))?;
         bytes_list(py, &signatures)
     }
@@ -132,7 +133,8 @@ impl Signer {
         py: Python<'py>,
         digests: &Bound<'py, PyList>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let digests = list_of_bytes("digests", digests)?;
+        let digests = digests.to_tuple();
+        let digests = bytes_of("digests", &digests)?;
         let signatures = py.detach(|| self.0.sign_digests(&digests))?;
         bytes_list(py, &signatures)
     }

@@ -16,8 +16,11 @@ use zeroize::Zeroize;
 pub fn nonce_points(nonces: &[Scalar]) -> Vec<Option<Words>> {
     match tier::current() {
         #[cfg(target_arch = "x86_64")]
-        // One alone would leave seven lanes idle, and is quicker on the words.
-        Tier::Avx512 if nonces.len() > 1 => ifma::nonce_points(nonces),
+        // One alone would leave seven lanes idle.
+        Tier::Avx512 => match nonces {
+            [nonce] => vec![ifma::nonce_point(nonce)],
+            _ => ifma::nonce_points(nonces),
+        },
         _ => nonce_points_portable(nonces),
     }
 }

@@ -34,6 +34,17 @@ pub fn is_available() -> bool {
 #[derive(Clone, Copy)]
 struct F([__m512i; LIMBS]);
 
+impl F {
+    /// Take the lanes of `mask` from `other`.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn replace(&mut self, mask: __mmask8, other: &Self) {
+        for (limb, other) in self.0.iter_mut().zip(other.0) {
+            *limb = _mm512_mask_mov_epi64(*limb, mask, other);
+        }
+    }
+}
+
 /// Five columns not yet carried, signed.
 type Columns = [__m512i; LIMBS];
 
@@ -320,17 +331,23 @@ impl Points {
     #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
     fn from_affine(x: F, y: F, negative: __mmask8) -> Self {
         let zero = [_mm512_setzero_si512(); LIMBS];
-        let negated = carry(subtract::<1>(&zero, &y.0));
         let mut signed = y;
-        for (limb, negated) in signed.0.iter_mut().zip(negated.0) {
-            *limb = _mm512_mask_mov_epi64(*limb, negative, negated);
-        }
+        signed.replace(negative, &carry(subtract::<1>(&zero, &y.0)));
         Self {
             x,
             y: signed,
             z: broadcast(&ONE),
             flipped: false,
         }
+    }
+
+    /// Take the lanes of `mask` from `other`, whose y stands for the same sign.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn replace(&mut self, mask: __mmask8, other: &Self) {
+        self.x.replace(mask, &other.x);
+        self.y.replace(mask, &other.y);
+        self.z.replace(mask, &other.z);
     }
 
     /// self + ±(x2, y2), incomplete as in the file on points; the second point's coordinates are below p.
@@ -488,9 +505,7 @@ fn nonce_points_lanes(nonces: &[Scalar]) -> Vec<Option<Words>> {
         let zero = zero_lanes(&sum.z);
         // A zero would make every product of its lane zero: one stands in for it.
         let mut z = sum.z;
-        for (limb, one) in z.0.iter_mut().zip(one.0) {
-            *limb = _mm512_mask_mov_epi64(*limb, zero, one);
-        }
+        z.replace(zero, &one);
         infinite.push(zero);
         before.push(to_memory(&product));
         product = mul(&product, &z);
@@ -523,6 +538,76 @@ fn multiply_generator(table: &SecretTable, digits: &SecretDigits) -> Points {
         sum = sum.add(&x, &y, negative);
     }
     sum
+}
+
+/// [`nonce_points`] for one nonce, spread over the lanes.
+pub fn nonce_point(nonce: &Scalar) -> Option<Words> {
+    assert!(
+        is_available(),
+        "the tier is chosen only where it is available"
+    );
+    // SAFETY: the processor has the features, as just asserted.
+    let mut sum = unsafe { multiply_generator_spread(nonce) };
+    let x = sum.x.mul(&sum.z.invert().square());
+    let known = !sum.is_infinity();
+    sum.zeroize();
+    known.then(|| x.to_words())
+}
+
+/// ±k·G: each lane sums up every eighth window, and the portable point adds the eight sums. Like the comb itself, it ends in
+/// Z = 0 where two sums are equal, for a handful of all k.
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn multiply_generator_spread(k: &Scalar) -> Jacobian {
+    let (mut odd, _) = k.odd_or_negated();
+    let mut digits = Digits::new(&odd, SECRET_WIDTH, WINDOWS);
+    // The lanes from here on have a window less: they begin one addition later.
+    const LATE: usize = WINDOWS % LANES;
+    let (x, y, negative) = lookup_spread(&digits, 0, LATE);
+    let mut sum = Points::from_affine(x, y, negative);
+    for window in (LATE..WINDOWS).step_by(LANES) {
+        let (x, y, negative) = lookup_spread(&digits, window, LANES);
+        sum = sum.add(&x, &y, negative);
+        if window == LATE {
+            // The addition changed the sign that y stands for.
+            sum.replace(0xff << LATE, &Points::from_affine(x, y, !negative));
+        }
+    }
+    odd.zeroize();
+    digits.zeroize();
+    let coordinates = |value: &F| Zeroizing::new(scatter(&to_plain(value)));
+    let (xs, ys, zs) = (
+        coordinates(&sum.x),
+        coordinates(&sum.y),
+        coordinates(&sum.z),
+    );
+    let element = |words: &Words| Fe::from_words(&words::subtract_once(words, false, &P));
+    let point = |lane: usize| Jacobian {
+        x: element(&xs[lane]),
+        y: element(&ys[lane]),
+        z: element(&zs[lane]),
+    };
+    let mut total = point(0);
+    for lane in 1..LANES {
+        (total, _) = total.add_incomplete(&point(lane));
+    }
+    total
+}
+
+/// The entries of `count` windows from `first` on, one in each lane, and where they are negative.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn lookup_spread(digits: &Digits, first: usize, count: usize) -> (F, F, __mmask8) {
+    let table = SecretTable::generator();
+    let zero = F([_mm512_setzero_si512(); LIMBS]);
+    let (mut xs, mut ys, mut negative) = (zero, zero, 0);
+    for lane in 0..count {
+        let (index, sign) = digits.get(first + lane);
+        let (x, y) = table.lookup(first + lane, _mm512_set1_epi64(index as i64));
+        xs.replace(1 << lane, &x);
+        ys.replace(1 << lane, &y);
+        negative |= ((sign & 1) as u8) << lane;
+    }
+    (xs, ys, negative)
 }
 
 fn to_memory(value: &F) -> Stored {
@@ -812,6 +897,14 @@ mod tests {
         for count in [0, 1, 7, 8, 9, 63, 64, 65, 1000] {
             let expected = engine::nonce_points_portable(&scalars[..count]);
             assert_eq!(nonce_points(&scalars[..count]), expected);
+        }
+        let random = random_words(200)
+            .into_iter()
+            .map(|words| Scalar::reduce(&words));
+        for k in edge_scalars().into_iter().chain(random) {
+            let expected = Comb::generator_secret().multiply(&k).to_affine();
+            let Some(expected) = expected else { continue };
+            assert_eq!(nonce_point(&k), Some(expected.x.to_words()));
         }
     }
 

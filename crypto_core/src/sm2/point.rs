@@ -140,7 +140,7 @@ impl Jacobian {
     }
 
     /// self + other, incomplete, and whether the two were equal, as far as neither was infinity.
-    fn add_incomplete(&self, other: &Self) -> (Self, bool) {
+    pub fn add_incomplete(&self, other: &Self) -> (Self, bool) {
         let (zz1, zz2) = (self.z.square(), other.z.square());
         let u1 = self.x.mul(&zz2);
         let s1 = self.y.mul(&zz2.mul(&other.z));

@@ -154,10 +154,19 @@ fn run_group<const LANES: usize>(
         compress(&mut state, &rests, shape.whole);
     }
     let begun = if shape.begins_full { &[] } else { begun };
+    let ends = rests.map(|rest| &rest[shape.whole * BLOCK_LENGTH..]);
+    if begun.is_empty() && ends.iter().all(|end| end.is_empty()) && same_length(texts) {
+        // Messages of whole blocks have the same end.
+        let mut tail = [0; 2 * BLOCK_LENGTH];
+        let length = start.length.wrapping_add(texts[0].len() as u64);
+        pad(&mut tail, &[], &[], length);
+        compress(&mut state, &[&tail; LANES], shape.padded);
+        return state;
+    }
     let mut tails = [[0; 2 * BLOCK_LENGTH]; LANES];
-    for ((tail, rest), text) in tails.iter_mut().zip(&rests).zip(texts) {
+    for ((tail, end), text) in tails.iter_mut().zip(ends).zip(texts) {
         let length = start.length.wrapping_add(text.len() as u64);
-        pad(tail, begun, &rest[shape.whole * BLOCK_LENGTH..], length);
+        pad(tail, begun, end, length);
     }
     compress(
         &mut state,
@@ -165,6 +174,10 @@ fn run_group<const LANES: usize>(
         shape.padded,
     );
     state
+}
+
+fn same_length(texts: &[&[u8]]) -> bool {
+    texts.iter().all(|text| text.len() == texts[0].len())
 }
 
 /// Write the end of a message of `length` bytes, `begun` and `rest`, with its padding (clause 5.2); its length, 64 or 128.

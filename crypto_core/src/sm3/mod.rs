@@ -7,6 +7,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod blocks;
 mod many;
 mod rounds;
 
@@ -139,28 +141,24 @@ macro_rules! round {
 
 /// Take in whole blocks.
 fn compress(state: &mut [u32; 8], blocks: &[[u8; BLOCK_LENGTH]]) {
+    compress_with(tier::current(), state, blocks);
+}
+
+/// [`compress`] in a given tier, which this processor must have.
+#[allow(unsafe_code)]
+fn compress_with(tier: Tier, state: &mut [u32; 8], blocks: &[[u8; BLOCK_LENGTH]]) {
+    assert!(tier <= tier::best());
     #[cfg(target_arch = "x86_64")]
-    #[allow(unsafe_code)]
-    if tier::current() >= Tier::Avx2 {
-        // SAFETY: the current tier is one that this processor has, and it includes BMI1 and BMI2.
-        return unsafe { compress_bmi2(state, blocks) };
+    match tier {
+        // SAFETY: the processor has this tier's instructions (asserted above).
+        Tier::Avx512 => return unsafe { blocks::compress_avx512(state, blocks) },
+        // SAFETY: as above.
+        Tier::Avx2 => return unsafe { blocks::compress_avx2(state, blocks) },
+        Tier::Portable => {}
     }
     blocks.iter().for_each(|block| compress_block(state, block));
 }
 
-/// The same with rotations that need no copy of their operand.
-///
-/// # Safety
-/// The processor has BMI1 and BMI2.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "bmi1,bmi2")]
-fn compress_bmi2(state: &mut [u32; 8], blocks: &[[u8; BLOCK_LENGTH]]) {
-    for block in blocks {
-        compress_block(state, block);
-    }
-}
-
-#[inline(always)]
 fn compress_block(state: &mut [u32; 8], block: &[u8; BLOCK_LENGTH]) {
     let mut w = [0u32; 68];
     for (word, bytes) in w.iter_mut().zip(block.as_chunks::<4>().0) {
@@ -304,6 +302,25 @@ mod tests {
                 pieces.update(piece);
             }
             assert_eq!(pieces.finish(), expected, "length {length} in pieces");
+        }
+    }
+
+    #[test]
+    fn each_tier_takes_in_any_number_of_blocks_as_the_portable_one_does() {
+        let mut seed = digest(b"blocks");
+        let mut blocks = [[0u8; BLOCK_LENGTH]; 9];
+        for part in blocks.as_flattened_mut().as_chunks_mut().0 {
+            seed = digest(&seed);
+            *part = seed;
+        }
+        for count in 0..=blocks.len() {
+            let mut expected = INITIAL;
+            compress_with(Tier::Portable, &mut expected, &blocks[..count]);
+            for tier in tier::available() {
+                let mut state = INITIAL;
+                compress_with(tier, &mut state, &blocks[..count]);
+                assert_eq!(state, expected, "{tier:?}, {count} blocks");
+            }
         }
     }
 

@@ -12,7 +12,7 @@ const LANES: usize = 64;
 /// Encrypt `plaintext` (any length) in CBC mode; the result is 1 to 16 bytes longer.
 /// `iv` must be unpredictable and new for each message.
 pub fn cbc_encrypt(key: &[u8], iv: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
-    let iv = check_iv("initial vector", iv)?;
+    let iv = check_iv(iv, || "initial vector".into())?;
     Ok(encrypt(key, &[iv], &[plaintext])?.into_bytes())
 }
 
@@ -28,7 +28,7 @@ pub fn cbc_encrypt_many<T: AsRef<[u8]>, U: AsRef<[u8]>>(
 /// Decrypt what [`cbc_encrypt`] made. A wrong length and bad padding give one and the same error, and the padding is
 /// looked at without a branch on its bytes. CBC alone does not detect changes: authenticate the ciphertext first.
 pub fn cbc_decrypt(key: &[u8], iv: &[u8], ciphertext: &[u8]) -> Result<Vec<u8>> {
-    let iv = check_iv("initial vector", iv)?;
+    let iv = check_iv(iv, || "initial vector".into())?;
     decrypt(key, &[iv], &[ciphertext])?.into_only()
 }
 
@@ -41,9 +41,9 @@ pub fn cbc_decrypt_many<T: AsRef<[u8]>, U: AsRef<[u8]>>(
     decrypt(key, &check_ivs(ivs, ciphertexts.len())?, ciphertexts)
 }
 
-fn check_iv(what: &str, iv: &[u8]) -> Result<Block> {
+fn check_iv(iv: &[u8], what: impl Fn() -> String) -> Result<Block> {
     iv.try_into()
-        .map_err(|_| CryptoError::length(what, "16 bytes", iv.len()))
+        .map_err(|_| CryptoError::length(&what(), "16 bytes", iv.len()))
 }
 
 fn check_ivs<T: AsRef<[u8]>>(ivs: &[T], expected: usize) -> Result<Vec<Block>> {
@@ -51,10 +51,13 @@ fn check_ivs<T: AsRef<[u8]>>(ivs: &[T], expected: usize) -> Result<Vec<Block>> {
         let texts = format!("as many as texts ({expected})");
         return Err(CryptoError::length("initial vectors", &texts, ivs.len()));
     }
-    ivs.iter()
-        .enumerate()
-        .map(|(index, iv)| check_iv(&format!("initial vector of item {index}"), iv.as_ref()))
-        .collect()
+    let mut blocks = Vec::with_capacity(ivs.len());
+    for (index, iv) in ivs.iter().enumerate() {
+        blocks.push(check_iv(iv.as_ref(), || {
+            format!("initial vector of item {index}")
+        })?);
+    }
+    Ok(blocks)
 }
 
 fn encrypt<T: AsRef<[u8]>>(key: &[u8], ivs: &[Block], plaintexts: &[T]) -> Result<Texts> {
@@ -92,15 +95,7 @@ fn encrypt_lanes(cipher: &Cipher, ivs: &[Block], texts: &mut Texts) {
         let Some(steps) = lanes.iter().map(|lane| lane.len()).min() else {
             return;
         };
-        for step in 0..steps {
-            for (state, lane) in states.iter_mut().zip(&lanes) {
-                xor(state, &lane[step]);
-            }
-            cipher.apply(&mut states);
-            for (state, lane) in states.iter().zip(&mut lanes) {
-                lane[step] = *state;
-            }
-        }
+        cipher.chain(&mut states, &mut lanes);
         for i in (0..lanes.len()).rev() {
             let rest = &mut std::mem::take(&mut lanes[i])[steps..];
             if rest.is_empty() {

@@ -1,6 +1,6 @@
 //! The block cipher: key schedule and any number of blocks (GB/T 32907-2016, clauses 6 and 7).
 
-use super::{BLOCK_LENGTH, Block, KEY_LENGTH, bitslice};
+use super::{BLOCK_LENGTH, Block, KEY_LENGTH, bitslice, xor};
 #[cfg(target_arch = "x86_64")]
 use super::{aes_ni, gfni};
 use crate::tier::{self, Tier};
@@ -49,6 +49,28 @@ impl Cipher {
         self.apply_with(tier::current(), blocks);
     }
 
+    /// CBC in place on the blocks of many lanes, as many of each as all have; `states` are the blocks before, then the last ones.
+    pub fn chain(&self, states: &mut [Block], lanes: &mut [&mut [Block]]) {
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        if tier::current() == Tier::Avx512
+            && let (Some(states), Some(lanes)) = (states.as_mut_array(), lanes.as_mut_array())
+        {
+            // SAFETY: the current tier is one that this processor has.
+            return unsafe { gfni::chain(&self.round_keys, states, lanes) };
+        }
+        let steps = lanes.iter().map(|lane| lane.len()).min().unwrap_or(0);
+        for step in 0..steps {
+            for (state, lane) in states.iter_mut().zip(lanes.iter()) {
+                xor(state, &lane[step]);
+            }
+            self.apply(states);
+            for (state, lane) in states.iter().zip(lanes.iter_mut()) {
+                lane[step] = *state;
+            }
+        }
+    }
+
     /// [`Self::apply`] in a given tier, which this processor must have.
     #[allow(unsafe_code)]
     fn apply_with(&self, tier: Tier, blocks: &mut [Block]) {
@@ -63,6 +85,23 @@ impl Cipher {
         }
         #[cfg(not(target_arch = "x86_64"))]
         bitslice::apply(&self.round_keys, blocks);
+    }
+}
+
+/// Fill `blocks` with the nonce and the counter from `first` on, as GCM counts.
+pub fn count(blocks: &mut [Block], nonce: &[u8; 12], first: u32) {
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unsafe_code)]
+    if tier::current() == Tier::Avx512 {
+        // SAFETY: the current tier is one that this processor has.
+        return unsafe { gfni::count(blocks, nonce, first) };
+    }
+    let mut start = [0; BLOCK_LENGTH];
+    start[..nonce.len()].copy_from_slice(nonce);
+    let start = u128::from_le_bytes(start);
+    for (i, block) in blocks.iter_mut().enumerate() {
+        let counter = first.wrapping_add(i as u32).swap_bytes();
+        *block = (start | u128::from(counter) << 96).to_le_bytes();
     }
 }
 

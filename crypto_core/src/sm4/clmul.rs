@@ -3,6 +3,7 @@
 use super::Block;
 use super::ghash::AGGREGATED;
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 /// `state` after `blocks`. `powers` are H^32 … H^1.
 #[target_feature(enable = "avx2,pclmulqdq")]
@@ -10,8 +11,8 @@ pub fn absorb(powers: &[u128; AGGREGATED], mut state: u128, blocks: &[Block]) ->
     for blocks in blocks.chunks(AGGREGATED) {
         let mut sums = [_mm_setzero_si128(); 3];
         for (block, power) in blocks.iter().zip(&powers[AGGREGATED - blocks.len()..]) {
-            let x = vector(u128::from_be_bytes(*block) ^ std::mem::take(&mut state));
-            let h = vector(*power);
+            let x = number(u128::from_be_bytes(*block) ^ std::mem::take(&mut state));
+            let h = number(*power);
             sums = [
                 _mm_xor_si128(sums[0], _mm_clmulepi64_si128::<0x00>(x, h)),
                 _mm_xor_si128(
@@ -33,41 +34,64 @@ pub fn absorb(powers: &[u128; AGGREGATED], mut state: u128, blocks: &[Block]) ->
 /// reduction for up to 32 of them.
 #[target_feature(enable = "avx512f,avx512bw,avx2,pclmulqdq,vpclmulqdq")]
 pub fn code(powers: &[u128; AGGREGATED], aad: &[u8], ciphertext: &[u8], lengths: u128) -> u128 {
-    let state = absorb_text(powers, 0, aad, None);
-    absorb_text(powers, state, ciphertext, Some(lengths))
+    let state = absorb_vectors(powers, 0, aad.len(), None, |place| {
+        reverse(load(&aad[place]))
+    });
+    let vector = |place: Range<usize>| reverse(load(&ciphertext[place]));
+    absorb_vectors(powers, state, ciphertext.len(), Some(lengths), vector)
 }
 
+/// Add the key stream to `text`, not longer than it, and give the code over `aad`, the sum and `lengths`, in one go.
+#[target_feature(enable = "avx512f,avx512bw,avx2,pclmulqdq,vpclmulqdq")]
+pub fn add_and_code(
+    powers: &[u128; AGGREGATED],
+    aad: &[u8],
+    text: &mut [u8],
+    keys: &[Block],
+    lengths: u128,
+) -> u128 {
+    let state = absorb_vectors(powers, 0, aad.len(), None, |place| {
+        reverse(load(&aad[place]))
+    });
+    let (length, keys) = (text.len(), keys.as_flattened());
+    let vector = |place: Range<usize>| {
+        let text = &mut text[place.clone()];
+        let sum = _mm512_xor_si512(load(text), load(&keys[place]));
+        store(text, sum);
+        // What lies behind the end of the text is zero in both.
+        reverse(sum)
+    };
+    absorb_vectors(powers, state, length, Some(lengths), vector)
+}
+
+/// `state` after a text of `length` bytes, `vector` by vector of up to 64 bytes, and one `last` block.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx2,pclmulqdq,vpclmulqdq")]
-fn absorb_text(
+fn absorb_vectors(
     powers: &[u128; AGGREGATED],
     mut state: u128,
-    mut text: &[u8],
+    length: usize,
     mut last: Option<u128>,
+    mut vector: impl FnMut(Range<usize>) -> __m512i,
 ) -> u128 {
+    let mut done = 0;
     loop {
-        let left = text.len().div_ceil(16) + usize::from(last.is_some());
+        let left = (length - done).div_ceil(16) + usize::from(last.is_some());
         if left == 0 {
             return state;
         }
         let blocks = left.min(AGGREGATED);
-        let (part, rest) = text.split_at(text.len().min(16 * blocks));
+        let end = length.min(done + 16 * blocks);
         let mut sum = Sum::new(state);
         let mut powers = &powers[AGGREGATED - blocks..];
-        let (vectors, ending) = part.as_chunks::<64>();
-        for vector in vectors {
-            let (first, after) = powers.split_at(4);
-            sum.add(load(vector), load_powers(first));
-            powers = after;
+        while done < end {
+            let next = end.min(done + 64);
+            let (first, after) = powers.split_at((next - done).div_ceil(16));
+            sum.add(vector(done..next), load_powers(first));
+            (powers, done) = (after, next);
         }
-        if !ending.is_empty() {
-            let (first, after) = powers.split_at(ending.len().div_ceil(16));
-            sum.add(load(ending), load_powers(first));
-            powers = after;
-        }
-        text = rest;
         if let (1, Some(block)) = (powers.len(), last) {
-            sum.add(_mm512_zextsi128_si512(vector(block)), load_powers(powers));
+            sum.add(_mm512_zextsi128_si512(number(block)), load_powers(powers));
             last = None;
         }
         state = sum.reduce();
@@ -85,7 +109,7 @@ impl Sum {
     #[target_feature(enable = "avx512f")]
     fn new(state: u128) -> Self {
         Self {
-            state: _mm512_zextsi128_si512(vector(state)),
+            state: _mm512_zextsi128_si512(number(state)),
             products: [_mm512_setzero_si512(); 3],
         }
     }
@@ -115,17 +139,38 @@ impl Sum {
     }
 }
 
-/// Up to four blocks, the last one padded with zeros, as numbers.
+/// Which bytes of a vector a slice of 1 to 64 bytes fills.
+#[inline]
+fn mask_of(bytes: &[u8]) -> u64 {
+    assert!((1..=64).contains(&bytes.len()));
+    u64::MAX >> (64 - bytes.len())
+}
+
+/// Up to 64 bytes, then zeros.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 #[allow(unsafe_code)]
 fn load(bytes: &[u8]) -> __m512i {
-    assert!((1..=64).contains(&bytes.len()));
-    let mask = u64::MAX >> (64 - bytes.len());
     // SAFETY: the masked load reads the bytes of the slice and no others; unaligned loads are allowed.
-    let blocks = unsafe { _mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast()) };
-    let reverse = _mm_setr_epi8(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    _mm512_shuffle_epi8(blocks, _mm512_broadcast_i32x4(reverse))
+    unsafe { _mm512_maskz_loadu_epi8(mask_of(bytes), bytes.as_ptr().cast()) }
+}
+
+/// The bytes of a vector that the slice has room for.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+#[allow(unsafe_code)]
+fn store(bytes: &mut [u8], vector: __m512i) {
+    let mask = mask_of(bytes);
+    // SAFETY: the masked store writes the bytes of the slice and no others; unaligned stores are allowed.
+    unsafe { _mm512_mask_storeu_epi8(bytes.as_mut_ptr().cast(), mask, vector) };
+}
+
+/// Four blocks as numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn reverse(blocks: __m512i) -> __m512i {
+    let places = _mm_setr_epi8(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    _mm512_shuffle_epi8(blocks, _mm512_broadcast_i32x4(places))
 }
 
 /// Up to four powers, then zeros.
@@ -172,6 +217,6 @@ fn reduce([low, middle, high]: [__m128i; 3]) -> u128 {
 
 #[inline]
 #[target_feature(enable = "sse2")]
-fn vector(x: u128) -> __m128i {
+fn number(x: u128) -> __m128i {
     _mm_set_epi64x((x >> 64) as i64, x as i64)
 }

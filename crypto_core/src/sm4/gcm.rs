@@ -1,6 +1,6 @@
 //! SM4-GCM (NIST SP 800-38D, GB/T 17964-2021 clause on GCM, RFC 8998) with 96-bit nonces and 128-bit tags.
 
-use super::cipher::Cipher;
+use super::cipher::{Cipher, count};
 use super::ghash::GhashKey;
 use super::{BLOCK_LENGTH, Block, check_key, xor};
 use crate::errors::{CryptoError, Result};
@@ -67,12 +67,16 @@ impl GcmKey {
         let mut sealed = Texts::with_capacity(texts.len(), texts.iter().map(length).sum());
         self.crypt(messages, &texts, |i, mut tag, stream| {
             sealed.push_with(|output| {
-                let start = output.len();
-                self.add_stream(output, texts[i], stream);
-                xor(
-                    &mut tag,
-                    &self.ghash.code(messages[i].aad, &output[start..]),
-                );
+                let (start, aad) = (output.len(), messages[i].aad);
+                let code = if texts[i].len() <= stream.keys.len() * BLOCK_LENGTH {
+                    output.extend_from_slice(texts[i]);
+                    let text = &mut output[start..];
+                    self.ghash.add_and_code(aad, text, stream.keys)
+                } else {
+                    self.add_stream(output, texts[i], stream);
+                    self.ghash.code(aad, &output[start..])
+                };
+                xor(&mut tag, &code);
                 output.extend_from_slice(&tag);
             });
         })?;
@@ -172,17 +176,6 @@ impl GcmKey {
 struct Stream<'a> {
     nonce: &'a [u8; NONCE_LENGTH],
     keys: &'a [Block],
-}
-
-/// Fill `blocks` with the nonce and the counter from `first` on.
-fn count(blocks: &mut [Block], nonce: &[u8; NONCE_LENGTH], first: u32) {
-    let mut start = [0; BLOCK_LENGTH];
-    start[..NONCE_LENGTH].copy_from_slice(nonce);
-    let start = u128::from_le_bytes(start);
-    for (i, block) in blocks.iter_mut().enumerate() {
-        let counter = first.wrapping_add(i as u32).swap_bytes();
-        *block = (start | u128::from(counter) << 96).to_le_bytes();
-    }
 }
 
 /// The nonces, once they and the texts have been found to have allowed lengths.

@@ -68,19 +68,64 @@ pub fn apply(round_keys: &[u32; 32], blocks: &mut [Block]) {
     for blocks in many {
         rounds::<GROUPS>(round_keys, blocks.as_chunks_mut::<GROUP>().0);
     }
-    let (two, rest) = rest.as_chunks_mut::<{ 2 * GROUP }>();
-    for blocks in two {
-        rounds::<2>(round_keys, blocks.as_chunks_mut::<GROUP>().0);
+    if rest.is_empty() {
+        return;
     }
-    let (one, rest) = rest.as_chunks_mut::<GROUP>();
-    for blocks in one {
-        rounds::<1>(round_keys, std::slice::from_mut(blocks));
+    // Four groups take little longer than one: each waits for its own instructions.
+    let mut padded = [[0; 16]; GROUP * GROUPS];
+    padded[..rest.len()].copy_from_slice(rest);
+    let groups = padded.as_chunks_mut::<GROUP>().0;
+    match rest.len().div_ceil(GROUP) {
+        1 => rounds::<1>(round_keys, &mut groups[..1]),
+        2 => rounds::<2>(round_keys, &mut groups[..2]),
+        _ => rounds::<GROUPS>(round_keys, groups),
     }
-    if !rest.is_empty() {
-        let mut padded = [[0; 16]; GROUP];
-        padded[..rest.len()].copy_from_slice(rest);
-        rounds::<1>(round_keys, std::slice::from_mut(&mut padded));
-        rest.copy_from_slice(&padded[..rest.len()]);
+    rest.copy_from_slice(&padded[..rest.len()]);
+}
+
+/// Messages that [`chain`] takes at a time.
+pub const LANES: usize = GROUP * GROUPS;
+
+/// CBC in place on as many blocks of each lane as all of them have: `states` are the blocks before, and afterwards the last ones.
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
+pub fn chain(
+    round_keys: &[u32; 32],
+    states: &mut [Block; LANES],
+    lanes: &mut [&mut [Block]; LANES],
+) {
+    let steps = lanes.iter().map(|lane| lane.len()).min().unwrap_or(0);
+    let mut x = [[_mm512_setzero_si512(); 4]; GROUPS];
+    for (x, group) in x.iter_mut().zip(states.as_chunks::<GROUP>().0) {
+        *x = transpose(load(group));
+    }
+    for step in 0..steps {
+        for (x, lanes) in x.iter_mut().zip(lanes.as_chunks::<GROUP>().0) {
+            let mut rows = [_mm512_setzero_si512(); 4];
+            for (row, lanes) in rows.iter_mut().zip(lanes.as_chunks::<4>().0) {
+                *row = swap_bytes(join([
+                    &lanes[0][step],
+                    &lanes[1][step],
+                    &lanes[2][step],
+                    &lanes[3][step],
+                ]));
+            }
+            for (word, text) in x.iter_mut().zip(transpose(rows)) {
+                *word = _mm512_xor_si512(*word, text);
+            }
+        }
+        through_rounds(round_keys, &mut x);
+        for (x, lanes) in x.iter_mut().zip(lanes.as_chunks_mut::<GROUP>().0) {
+            for (row, lanes) in transpose(*x).iter().zip(lanes.as_chunks_mut::<4>().0) {
+                let [a, b, c, d] = lanes;
+                split(
+                    swap_bytes(*row),
+                    [&mut a[step], &mut b[step], &mut c[step], &mut d[step]],
+                );
+            }
+        }
+    }
+    for (x, group) in x.iter().zip(states.as_chunks_mut::<GROUP>().0) {
+        store(group, transpose(*x));
     }
 }
 
@@ -91,22 +136,32 @@ fn rounds<const N: usize>(round_keys: &[u32; 32], groups: &mut [[Block; GROUP]])
     for (x, group) in x.iter_mut().zip(groups.iter()) {
         *x = transpose(load(group));
     }
+    through_rounds(round_keys, &mut x);
+    for (x, group) in x.into_iter().zip(groups) {
+        store(group, transpose(x));
+    }
+}
+
+/// The 32 rounds and the reversal of the words.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
+fn through_rounds<const N: usize>(round_keys: &[u32; 32], x: &mut [[__m512i; 4]; N]) {
     for keys in round_keys.as_chunks::<4>().0 {
-        for [a, b, c, d] in &mut x {
+        for [a, b, c, d] in x.iter_mut() {
             *a = round(*a, *b, *c, *d, _mm512_set1_epi32(keys[0] as i32));
         }
-        for [a, b, c, d] in &mut x {
+        for [a, b, c, d] in x.iter_mut() {
             *b = round(*b, *c, *d, *a, _mm512_set1_epi32(keys[1] as i32));
         }
-        for [a, b, c, d] in &mut x {
+        for [a, b, c, d] in x.iter_mut() {
             *c = round(*c, *d, *a, *b, _mm512_set1_epi32(keys[2] as i32));
         }
-        for [a, b, c, d] in &mut x {
+        for [a, b, c, d] in x.iter_mut() {
             *d = round(*d, *a, *b, *c, _mm512_set1_epi32(keys[3] as i32));
         }
     }
-    for ([a, b, c, d], group) in x.into_iter().zip(groups) {
-        store(group, transpose([d, c, b, a]));
+    for [a, b, c, d] in x {
+        (*a, *b, *c, *d) = (*d, *c, *b, *a);
     }
 }
 
@@ -117,26 +172,11 @@ fn round(word: __m512i, a: __m512i, b: __m512i, c: __m512i, key: __m512i) -> __m
     let mixed = _mm512_xor_si512(_mm512_ternarylogic_epi32::<0x96>(a, b, key), c);
     let pre = _mm512_gf2p8affine_epi64_epi8::<PRE_CONSTANT>(mixed, _mm512_set1_epi64(PRE_MATRIX));
     let s = _mm512_gf2p8affineinv_epi64_epi8::<POST_CONSTANT>(pre, _mm512_set1_epi64(POST_MATRIX));
-    // s ^ (s <<< 24) ^ ((s ^ (s <<< 8) ^ (s <<< 16)) <<< 2): whole bytes are moved by shuffles, which another part of the
-    // processor does than rotations.
-    let sum = _mm512_ternarylogic_epi32::<0x96>(s, rotate_bytes::<1>(s), rotate_bytes::<2>(s));
-    let second = _mm512_ternarylogic_epi32::<0x96>(word, s, rotate_bytes::<3>(s));
+    // s ^ (s <<< 24) ^ ((s ^ (s <<< 8) ^ (s <<< 16)) <<< 2)
+    let sum =
+        _mm512_ternarylogic_epi32::<0x96>(s, _mm512_rol_epi32::<8>(s), _mm512_rol_epi32::<16>(s));
+    let second = _mm512_ternarylogic_epi32::<0x96>(word, s, _mm512_rol_epi32::<24>(s));
     _mm512_xor_si512(_mm512_rol_epi32::<2>(sum), second)
-}
-
-/// Every word rotated left by whole bytes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn rotate_bytes<const COUNT: usize>(x: __m512i) -> __m512i {
-    const PLACES: [i32; 4] = [0x0302_0100, 0x0201_0003, 0x0100_0302, 0x0003_0201];
-    let word = PLACES[COUNT];
-    let places = _mm_setr_epi32(
-        word,
-        word + 0x0404_0404,
-        word + 0x0808_0808,
-        word + 0x0c0c_0c0c,
-    );
-    _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(places))
 }
 
 /// 4x4 transposition of the words in each 128-bit quarter; its own inverse.
@@ -181,5 +221,60 @@ fn store(group: &mut [Block; GROUP], vectors: [__m512i; 4]) {
     for (blocks, vector) in group.as_chunks_mut::<4>().0.iter_mut().zip(vectors) {
         // SAFETY: four blocks are 64 bytes; unaligned stores are allowed.
         unsafe { _mm512_storeu_si512(blocks.as_mut_ptr().cast(), swap_bytes(vector)) };
+    }
+}
+
+/// Four blocks of different texts in one vector.
+#[inline]
+#[target_feature(enable = "avx512f")]
+#[allow(unsafe_code)]
+fn join(blocks: [&Block; 4]) -> __m512i {
+    // SAFETY: each block is 16 bytes; unaligned loads are allowed.
+    let quarter = |i: usize| unsafe { _mm_loadu_si128(blocks[i].as_ptr().cast()) };
+    let joined = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(quarter(0)), quarter(1));
+    _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(joined, quarter(2)), quarter(3))
+}
+
+/// The blocks of a vector to their texts.
+#[inline]
+#[target_feature(enable = "avx512f")]
+#[allow(unsafe_code)]
+fn split(vector: __m512i, blocks: [&mut Block; 4]) {
+    let quarters = [
+        _mm512_castsi512_si128(vector),
+        _mm512_extracti32x4_epi32::<1>(vector),
+        _mm512_extracti32x4_epi32::<2>(vector),
+        _mm512_extracti32x4_epi32::<3>(vector),
+    ];
+    for (block, quarter) in blocks.into_iter().zip(quarters) {
+        // SAFETY: a block is 16 bytes; unaligned stores are allowed.
+        unsafe { _mm_storeu_si128(block.as_mut_ptr().cast(), quarter) };
+    }
+}
+
+/// Counter blocks: the nonce and the numbers from `first` on, each 32 bits, big-endian.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[allow(unsafe_code)]
+pub fn count(blocks: &mut [Block], nonce: &[u8; 12], first: u32) {
+    let mut start = [0; 16];
+    start[..12].copy_from_slice(nonce);
+    // SAFETY: 16 bytes; unaligned loads are allowed.
+    let start = unsafe { _mm_loadu_si128(start.as_ptr().cast()) };
+    let start = _mm512_broadcast_i32x4(start);
+    // The byte order of the last word is turned, the others are the nonce's.
+    let mut counters = _mm512_add_epi32(
+        _mm512_set1_epi32(first as i32),
+        _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3),
+    );
+    let turn = _mm_setr_epi8(
+        -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 15, 14, 13, 12,
+    );
+    let turn = _mm512_broadcast_i32x4(turn);
+    for blocks in blocks.chunks_mut(4) {
+        let four = _mm512_or_si512(start, _mm512_shuffle_epi8(counters, turn));
+        let mask = 0xff >> (8 - 2 * blocks.len());
+        // SAFETY: the masked store writes the bytes of the slice and no others; unaligned stores are allowed.
+        unsafe { _mm512_mask_storeu_epi64(blocks.as_mut_ptr().cast(), mask, four) };
+        counters = _mm512_add_epi32(counters, _mm512_set1_epi32(4));
     }
 }

@@ -41,9 +41,22 @@ impl GhashKey {
         self.code_with(tier::current(), aad, ciphertext)
     }
 
+    /// Add the key stream to `text`, not longer than it, and give the code over associated data and sum.
+    #[allow(unsafe_code)]
+    pub fn add_and_code(&self, aad: &[u8], text: &mut [u8], keys: &[Block]) -> Block {
+        #[cfg(target_arch = "x86_64")]
+        if tier::current() == Tier::Avx512 {
+            let lengths = lengths(aad, text);
+            // SAFETY: the current tier is one that this processor has.
+            let code = unsafe { clmul::add_and_code(&self.powers, aad, text, keys, lengths) };
+            return code.to_be_bytes();
+        }
+        super::add(text, keys);
+        self.code(aad, text)
+    }
+
     fn code_with(&self, tier: Tier, aad: &[u8], ciphertext: &[u8]) -> Block {
-        let bits = |data: &[u8]| (data.len() as u64).wrapping_mul(8);
-        let lengths = u128::from(bits(aad)) << 64 | u128::from(bits(ciphertext));
+        let lengths = lengths(aad, ciphertext);
         assert!(tier <= tier::best());
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
@@ -77,6 +90,12 @@ impl GhashKey {
             multiply(state ^ u128::from_be_bytes(*block), h)
         })
     }
+}
+
+/// The last block: the lengths of associated data and text in bits.
+fn lengths(aad: &[u8], text: &[u8]) -> u128 {
+    let bits = |data: &[u8]| u128::from((data.len() as u64).wrapping_mul(8));
+    bits(aad) << 64 | bits(text)
 }
 
 /// a·b·x^-128 in the field of POLYVAL, in plain Rust.
