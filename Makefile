@@ -42,7 +42,8 @@ check: setup-dev ## Format, lint, types, contracts, protos
 	cd protos && ../$(BIN)/buf lint && cd ..
 	$(BIN)/python -m pytest tests/architecture
 	cargo fmt --check --manifest-path crypto_core/Cargo.toml
-	cargo clippy --quiet --all-targets --manifest-path crypto_core/Cargo.toml -- -D warnings
+	cargo clippy --quiet --all-targets --manifest-path crypto_core/Cargo.toml -- -D warnings -D clippy::undocumented_unsafe_blocks
+	cargo clippy --quiet --features python --manifest-path crypto_core/Cargo.toml -- -D warnings -D clippy::undocumented_unsafe_blocks
 
 bench: setup-dev ## Measure acceptance and the whole path on SQLite and PostgreSQL
 	@$(BIN)/python -m tests.bench $(BENCH_OPTIONS)

@@ -13,12 +13,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.evidence import commit, crypto, simulation
+from tests.evidence import bank_codes, commit, crypto, memory_safety, openssl, simulation
 
 PARTS: dict[str, Callable[[bool], None]] = {
     "timing": crypto.timing,
     "memory": crypto.memory,
     "parsers": crypto.parsers,
+    "sanitizer": memory_safety.sanitizer,
+    "fuzz": memory_safety.fuzz,
+    "openssl": openssl.openssl,
+    "bank_codes": bank_codes.bank_codes,
     "simulation": simulation.simulation,
 }
 
