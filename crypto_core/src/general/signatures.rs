@@ -465,6 +465,9 @@ mod tests {
                 let is_ours = (group.mgf_hash, group.salt_size) == (Some(group.hash), salt);
                 let key = VerifyKey::from_bytes(algorithm, &group.asn_key).unwrap();
                 for test in group.tests {
+                    if !is_ours && test.result.must_fail() {
+                        continue; // Wrong for the set's parameters; it may be right for ours.
+                    }
                     let fits = key.verify(&test.msg, &test.sig).is_ok();
                     let expected = is_ours && !test.result.must_fail();
                     assert_eq!(fits, expected, "{name:?}, case {}", test.tc_id);

@@ -242,7 +242,8 @@ mod tests {
                 let encoded = point.to_affine().to_encoded_point(false);
                 <[u8; 65]>::try_from(encoded.as_bytes()).unwrap()
             });
-            let text = &TEXT[i % 7..][..1 + i % 100];
+            // A shorter text has a key stream of zeros now and then, for which the standard asks for another k.
+            let text = &TEXT[i % 7..][..16 + i % 84];
             let order = [Order::C1C3C2, Order::C1C2C3][i / 2 % 2];
             let mut expected = their_ciphertext(&c1, &shared, text, order);
 
