@@ -121,4 +121,14 @@ mod tests {
             assert!(locked_kib().is_none_or(|kib| kib >= 4));
         }
     }
+
+    /// What `python -m tests.evidence sanitizer` must find; without a sanitizer nobody may run it.
+    #[test]
+    #[ignore = "reads beyond the end"]
+    fn planted_read_beyond_the_end() {
+        let place = std::hint::black_box(vec![1u8; 32]);
+        // SAFETY: there is none; this is the mistake that the sanitizer is shown.
+        let beyond = unsafe { place.as_ptr().add(std::hint::black_box(32)).read() };
+        std::hint::black_box(beyond);
+    }
 }

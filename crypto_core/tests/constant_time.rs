@@ -41,7 +41,12 @@ fn main() {
         assert!(tier::force(Some(tier)));
         for work in works(tier) {
             if work.differs_in.contains(&tier) && work.name.contains(&only) {
-                worst = worst.max(report(&work, tier, samples));
+                let mut t = report(&work, tier, samples);
+                if t >= mark {
+                    // A disturbance goes away; a leak grows with the root of the samples, to twice this.
+                    t = report(&work, tier, 4 * samples);
+                }
+                worst = worst.max(t);
             }
         }
     }
@@ -74,7 +79,7 @@ fn works(tier: Tier) -> Vec<Work> {
     // The widest tier works on eight at a time; the others would only take longer.
     let batch = if tier == Tier::Avx512 { 8 } else { 2 };
     vec![
-        multiplication(batch),
+        multiplication(),
         signing(1),
         signing(batch),
         key_generation(),
@@ -100,13 +105,18 @@ fn both<T>(make: impl Fn(usize, usize) -> T) -> [Vec<T>; 2] {
     [0, 1].map(|class| (0..INPUTS).map(|i| make(class, i)).collect())
 }
 
-fn multiplication(batch: usize) -> Work {
+/// Nonces of one batch: from twelve on the portable tier adds them by a tree that shares its inversions; and eight lanes, and a rest.
+const NONCES: usize = 12;
+
+fn multiplication() -> Work {
     let inputs = both(|class, i| {
-        let numbers: Vec<[u8; 32]> = (0..batch).map(|lane| secret(class, i * 8 + lane)).collect();
+        let numbers: Vec<[u8; 32]> = (0..NONCES)
+            .map(|lane| secret(class, i * NONCES + lane))
+            .collect();
         Secrets::read(&numbers)
     });
     Work {
-        name: "SM2 k·G, batch of nonces: random or sparse",
+        name: "SM2 k·G of twelve nonces: random or sparse",
         differs_in: &[Tier::Portable, Tier::Avx512],
         run: Box::new(move |class, i| assert!(black_box(inputs[class][i].multiply()))),
     }
@@ -121,7 +131,7 @@ fn signing(batch: usize) -> Work {
     };
     Work {
         name,
-        differs_in: if batch == 1 { &[Tier::Portable] } else { ALL },
+        differs_in: ALL,
         run: Box::new(move |class, i| {
             let key = &keys[class][i];
             let signed = match batch {
@@ -137,7 +147,7 @@ fn key_generation() -> Work {
     let inputs = both(secret);
     Work {
         name: "SM2 key from d: random or sparse",
-        differs_in: &[Tier::Portable],
+        differs_in: ALL,
         run: Box::new(move |class, i| {
             assert!(black_box(SigningKey::from_bytes(&inputs[class][i])).is_ok())
         }),

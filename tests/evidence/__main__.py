@@ -16,11 +16,16 @@ from pathlib import Path
 
 from tests.evidence import approvals, commit, crypto, faults, forgery, malformed, overload, simulation
 from tests.evidence.crash import at_points, at_random, planted, postgres, services
+from tests.evidence import bank_codes, commit, crypto, memory_safety, openssl, simulation
 
 PARTS: dict[str, Callable[[bool], None]] = {
     "timing": crypto.timing,
     "memory": crypto.memory,
     "parsers": crypto.parsers,
+    "sanitizer": memory_safety.sanitizer,
+    "fuzz": memory_safety.fuzz,
+    "openssl": openssl.openssl,
+    "bank_codes": bank_codes.bank_codes,
     "simulation": simulation.simulation,
     "overload": overload.overload,
     "kills": at_random.kills,

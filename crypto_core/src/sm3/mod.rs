@@ -360,4 +360,48 @@ mod tests {
         let mac = HmacSm3::new(&[0xaa; 131]);
         assert_eq!(mac.mac(&[b"one", b"", b"two"]), mac.mac(&[b"onetwo"]));
     }
+
+    /// 100,000 codes and 100,000 derived keys against RustCrypto's `hmac` over its `sm3`, and the KDF's definition over it, each tier
+    /// forced; theirs are computed once.
+    #[test]
+    fn codes_and_derived_keys_are_those_of_another_implementation_in_each_tier() {
+        use ::hmac::{Hmac, Mac};
+        const KEYS: usize = 100;
+        let data: Vec<u8> = (0..3000u32).map(|i| ((i * i) >> 4) as u8).collect();
+        let keys: Vec<&[u8]> = (0..KEYS).map(|i| &data[i..][..i * 2]).collect();
+        let items: Vec<&[u8]> = (0..1_000).map(|i| &data[i..][..i * 7 % 200]).collect();
+        let codes = |key: &&[u8]| -> Vec<[u8; 32]> {
+            let start = <Hmac<::sm3::Sm3> as Mac>::new_from_slice(key).unwrap();
+            let code = |item: &&[u8]| start.clone().chain_update(item).finalize().into_bytes();
+            items.iter().map(|item| code(item).into()).collect()
+        };
+        let codes: Vec<Vec<[u8; 32]>> = keys.iter().map(codes).collect();
+        let secret = |i: usize| &data[i % 1999..][..i % 131];
+        let length = |i: usize| i * 13 % 100;
+        let derived = |i: usize| -> Vec<u8> {
+            let blocks = (1..=4u32).flat_map(|counter| {
+                ::sm3::Sm3::digest([secret(i), &counter.to_be_bytes()].concat())
+            });
+            blocks.take(length(i)).collect()
+        };
+        let derived: Vec<Vec<u8>> = (0..100_000).map(derived).collect();
+
+        let _guard = tier::tests::one_at_a_time();
+        for tier in tier::available() {
+            assert!(tier::force(Some(tier)));
+            for (key, codes) in keys.iter().zip(&codes) {
+                let mac = HmacSm3::new(key);
+                assert_eq!(mac.mac_many(&items), *codes, "{tier:?}");
+                assert_eq!(mac.mac(&[items[7]]), codes[7], "{tier:?}");
+            }
+            for (i, derived) in derived.iter().enumerate() {
+                assert_eq!(
+                    *kdf(secret(i), length(i)).unwrap(),
+                    *derived,
+                    "{tier:?}, {i}"
+                );
+            }
+        }
+        tier::force(None);
+    }
 }

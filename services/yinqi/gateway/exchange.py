@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,6 +63,14 @@ class Bank:
     def route(self, instruction: Instruction, at: datetime) -> Route:
         """Return the channel that an order can take at a moment."""
         return route(self.profile, self.calendar, instruction.channel, instruction.amount, at)
+
+    async def made(self, make: Callable[[], Outgoing]) -> Outgoing:
+        """Return a message that is built and signed. A signing device is waited for aside, so that others go on meanwhile.
+
+        Raises:
+            Whatever `make` raises: nothing was sent.
+        """
+        return make() if self.profile.keys.device is None else await asyncio.to_thread(make)
 
 
 @dataclass(frozen=True, slots=True)

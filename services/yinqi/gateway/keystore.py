@@ -1,6 +1,7 @@
 """The keys of one bank profile: opened once, kept in memory, never logged.
 
-Ours: an SM2 signing key (encrypted PKCS#8 PEM) and the SM4 key shared with the bank, in a folder only we may read.
+Ours: an SM2 signing key (encrypted PKCS#8 PEM, or in a device) and the SM4 key shared with the bank, in a folder only
+we may read.
 For each other: files in the exchange directory. In production an operator brings key files and password; at the
 first start without them they are made, so that the sandbox bank can be used at once.
 """
@@ -16,7 +17,8 @@ from pathlib import Path
 import structlog
 
 from yinqi.crypto import CryptoError, SigningKey, Signs, VerifyKey
-from yinqi.gateway.profile import Profile
+from yinqi.gateway.profile import Profile, SigningDevice
+from yinqi.gateway.signing_device import DeviceKey, open_device
 from yinqi.kernel.errors import FailedPrecondition, Unavailable
 
 _log = structlog.get_logger(__name__)
@@ -74,8 +76,9 @@ def open_keys(profile: Profile, *, password: str = "", random_bytes: RandomBytes
         for folder in (directory, exchange):
             folder.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
-        secret = password or _password(directory / keys.password_file.format(user_id=user_id), random_bytes)
-        signing_key = _signing_key(directory / keys.signing_key_file.format(user_id=user_id), secret)
+        signing_key = (
+            _device_key(profile, keys.device) if keys.device else _key_from_file(profile, password, random_bytes)
+        )
         sm4_key = _sm4_key(directory / keys.sm4_key_file.format(user_id=user_id), random_bytes)
         public_key = signing_key.public_key().to_bytes().hex()
         _export(exchange / keys.public_key_export.format(user_id=user_id), public_key, 0o644)
@@ -87,6 +90,25 @@ def open_keys(profile: Profile, *, password: str = "", random_bytes: RandomBytes
             f"银行配置 {profile.name}：密钥文件无法读写。",
         ) from None
     return BankKeys(signing_key, sm4_key, exchange / keys.bank_public_key_file.format(user_id=user_id))
+
+
+def _device_key(profile: Profile, device: SigningDevice) -> DeviceKey:
+    file = Path(profile.keys.directory) / device.pin_file.format(user_id=profile.user_id)
+    try:
+        return open_device(device, file, profile.name)
+    except CryptoError as error:
+        raise KeysInvalid(
+            "KEYS_INVALID",
+            f"Profile {profile.name}: the signing device cannot be used: {error}. Check keys.device of the profile, "
+            f"the device, and the PIN in {file}; a wrong PIN counts at the device, so do not simply start again.",
+            f"银行配置 {profile.name}：签名设备不可用，请检查设备、密钥号与 PIN 文件。",
+        ) from None
+
+
+def _key_from_file(profile: Profile, password: str, random_bytes: RandomBytes) -> SigningKey:
+    keys, directory = profile.keys, Path(profile.keys.directory)
+    secret = password or _password(directory / keys.password_file.format(user_id=profile.user_id), random_bytes)
+    return _signing_key(directory / keys.signing_key_file.format(user_id=profile.user_id), secret)
 
 
 def _password(file: Path, random_bytes: RandomBytes) -> str:

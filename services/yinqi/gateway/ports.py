@@ -117,7 +117,8 @@ class Answer:
 class BankDialect(Protocol):
     """Fields ↔ bytes and codes ↔ status of one bank profile. No network, no store.
 
-    The `make_…` methods raise `Unavailable` (BANK_KEY_MISSING) while the bank's key is not there: nothing was sent.
+    The `make_…` methods raise `Unavailable` while the bank's key (BANK_KEY_MISSING) or our signing device
+    (SIGNING_DEVICE_UNAVAILABLE) is not there: nothing was sent.
     The `read_…` methods raise `AnswerUnusable` (ANSWER_MALFORMED) or `BankRefused`.
     """
 

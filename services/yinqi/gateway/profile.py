@@ -119,12 +119,36 @@ class TextLimit(_Part):
     bytes_max: _Positive | None = None
 
 
+class SigningDevice(_Part):
+    """A device that holds our signing key in place of the key file.
+
+    Attributes:
+        kind: "sdf": GM/T 0018. library: the vendor's, by its path; it must know where its device is.
+        key_index: number of the SM2 signing key. pin_file: in `directory` of the keys; `{user_id}` is filled in.
+        timeout_ms: the longest wait for one signature, and at the start.
+    """
+
+    kind: Literal["sdf"] = "sdf"
+    library: Annotated[str, Field(min_length=1)]
+    key_index: Annotated[int, Field(ge=1, le=65_535)]
+    pin_file: str = "{user_id}.pin"
+    timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 5_000
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _signs_with_sm2(cls, value: Any) -> Any:
+        if value == "pkcs11":
+            raise ValueError('PKCS#11 has no SM2, with which this bank\'s messages are signed; "sdf" is allowed')
+        return value
+
+
 class Keys(_Part):
     """Where keys lie; `{user_id}` and the settings' folders are filled in.
 
     Attributes:
         directory: ours, only for us. exchange_directory: where the bank and we leave files for each other.
         signing_key_file, sm4_key_file, password_file: in `directory`. The others: in `exchange_directory`.
+        device: where it is given, it signs, and neither signing_key_file nor password_file is looked at.
     """
 
     directory: str
@@ -135,6 +159,7 @@ class Keys(_Part):
     public_key_export: str = "{user_id}.public_key.hex"
     sm4_key_export: str = "{user_id}.sm4_key.hex"
     bank_public_key_file: str = "bank_public_key.hex"
+    device: SigningDevice | None = None
 
 
 class WeeklyWindow(_Part):

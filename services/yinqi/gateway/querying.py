@@ -94,8 +94,8 @@ class Querier:
 
     async def _ask(self, bank: Bank, plan: QueryPlan, attempts: Attempts) -> list[StatusReport]:
         try:
-            outgoing = bank.dialect.make_query(plan.instruction_ids, plan.first, plan.last)
-        except YinqiError as error:  # the bank's key is not there
+            outgoing = await bank.made(lambda: bank.dialect.make_query(plan.instruction_ids, plan.first, plan.last))
+        except YinqiError as error:  # the bank's key or our device is not there
             return [self._unknown(one, "BANK_UNAVAILABLE", error.reason, error.message) for one in plan.asked]
         exchange = await self._caller.call(
             bank,
@@ -146,7 +146,7 @@ class Querier:
         try:
             exchange = await self._caller.call(
                 bank,
-                bank.dialect.make_permission_query(),
+                await bank.made(bank.dialect.make_permission_query),
                 "other",
                 lambda message, store: use_cases.record_request(message, concerned, store),
                 bank.dialect.read_permissions,

@@ -190,8 +190,9 @@ class AccountReader:
         (ticket,) = await bank.limits.reserve("statement", [account.company])
         await ticket.take()
         try:
+            outgoing = await bank.made(make)
             exchange = await self._caller.call(
-                bank, make(), "statement", lambda message, store: use_cases.record_request(message, [], store), read
+                bank, outgoing, "statement", lambda message, store: use_cases.record_request(message, [], store), read
             )
         finally:
             ticket.give_back()

@@ -282,7 +282,7 @@ class Submitter:
             ClaimLost, YinqiError: nothing was sent.
         """
         bank, lines = batch.bank, batch.lines
-        outgoing = bank.dialect.make_submission(lines, batch.account, batch.part)
+        outgoing = await bank.made(lambda: bank.dialect.make_submission(lines, batch.account, batch.part))
         exchange = await self._caller.call(
             bank,
             outgoing,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +18,8 @@ from yinqi.crypto import (
     InvalidSignature,
     SigningKey,
     VerifyKey,
+    force_tier,
+    signature_from_der,
 )
 
 Read = Callable[[str], Any]
@@ -44,10 +46,16 @@ def test_the_sample_of_the_standard_verifies_and_its_public_key_is_derived(read_
     verify_key.verify(bytes.fromhex(sample["msg"]), bytes.fromhex(sample["sig"]))
 
 
+def cases_of(document: Any, kind: str, encoding: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each case of the groups of a type, after the public key of its group."""
+    groups = [one for one in document["testGroups"] if one["type"] == kind and one.get("encoding", "") == encoding]
+    return ((group.get("publicKey", ""), case) for group in groups for case in group["tests"])
+
+
 def test_each_edge_case_of_a_signature_gets_its_verdict_alone_and_in_a_batch(read_vectors: Read) -> None:
     document = read_vectors("sm2/edge_cases.json")
-    verify_key = VerifyKey.from_bytes(bytes.fromhex(document["public_key"]))
-    for case in document["signatures"] * 2:  # The second time the key's table of multiples is in use.
+    verify_key = VerifyKey.from_bytes(bytes.fromhex(document["testGroups"][0]["publicKey"]))
+    for _, case in [*cases_of(document, "Sm2Verify", "raw")] * 2:  # At last the key's table of multiples is in use.
         message, signature = bytes.fromhex(case["msg"]), bytes.fromhex(case["sig"])
         identity = bytes.fromhex(case["identity"])
         expected = case["result"] == "valid"
@@ -55,26 +63,59 @@ def test_each_edge_case_of_a_signature_gets_its_verdict_alone_and_in_a_batch(rea
         assert verify_key.verify_many([message], [signature], identity) == [expected], case["comment"]
 
 
+def test_each_edge_case_of_der_is_read_only_in_its_one_form(read_vectors: Read) -> None:
+    seen = 0
+    for public, case in cases_of(read_vectors("sm2/edge_cases.json"), "Sm2Verify", "der"):
+        try:
+            signature = signature_from_der(bytes.fromhex(case["sig"]))
+        except InvalidSignature:
+            assert case["result"] == "invalid", case["comment"]
+        else:
+            verdict = accepts(VerifyKey.from_bytes(bytes.fromhex(public)), bytes.fromhex(case["msg"]), signature)
+            assert verdict is (case["result"] == "valid"), case["comment"]
+        seen += 1
+    assert seen > 25
+
+
+@pytest.mark.parametrize("name", ["portable", "avx2", "avx512"])
+def test_each_edge_case_of_a_digest_and_its_sums_gets_its_verdict_in_each_tier(read_vectors: Read, name: str) -> None:
+    try:
+        force_tier(name)
+    except ValueError as error:
+        pytest.skip(str(error))
+    try:
+        for public, case in cases_of(read_vectors("sm2/edge_cases.json"), "Sm2DigestVerify", "raw"):
+            key = VerifyKey.from_bytes(bytes.fromhex(public))
+            digest, signature = bytes.fromhex(case["digest"]), bytes.fromhex(case["sig"])
+            for count in (1, 9, 65):  # Alone, beside other lanes, and with a table of the key.
+                verdicts = key.verify_digests([digest] * count, [signature] * count)
+                assert verdicts == [case["result"] == "valid"] * count, case["comment"]
+            assert key.prepare().verify_digests([digest], [signature]) == [case["result"] == "valid"], case["comment"]
+    finally:
+        force_tier(None)
+
+
 def test_public_keys_are_taken_only_when_they_are_points_of_the_curve(read_vectors: Read) -> None:
-    errors = {"off the curve": InvalidKey, "length": InvalidLength}
-    for case in read_vectors("sm2/edge_cases.json")["public_keys"]:
+    for _, case in cases_of(read_vectors("sm2/edge_cases.json"), "Sm2PublicKey"):
         data = bytes.fromhex(case["key"])
         if case["result"] == "valid":
             assert VerifyKey.from_bytes(data).to_bytes()[-64:] == data[-64:]
         else:
-            with pytest.raises(errors[case["result"]]):
+            error = InvalidKey if len(data) == 65 or "OffCurve" in case["flags"] else InvalidLength
+            with pytest.raises(error):
                 VerifyKey.from_bytes(data)
 
 
 def test_private_keys_are_taken_only_from_1_to_n_minus_2(read_vectors: Read) -> None:
-    document = read_vectors("sm2/edge_cases.json")
-    for d in document["private_keys_out_of_range"]:
-        with pytest.raises(InvalidKey):
-            SigningKey.from_bytes(bytes.fromhex(d))
-    for d in document["private_keys_at_the_edge"]:
-        at_the_edge = SigningKey.from_bytes(bytes.fromhex(d))
-        assert at_the_edge.to_bytes().hex() == d
-        at_the_edge.public_key().verify(b"m", at_the_edge.sign(b"m"))
+    for _, case in cases_of(read_vectors("sm2/edge_cases.json"), "Sm2PrivateKey"):
+        data = bytes.fromhex(case["key"])
+        if case["result"] == "valid":
+            at_the_edge = SigningKey.from_bytes(data)
+            assert at_the_edge.to_bytes() == data
+            at_the_edge.public_key().verify(b"m", at_the_edge.sign(b"m"))
+        else:
+            with pytest.raises(InvalidKey):
+                SigningKey.from_bytes(data)
     for length in (0, 31, 33, 64):
         with pytest.raises(InvalidLength, match="32 bytes"):
             SigningKey.from_bytes(b"\x01" * length)
