@@ -49,7 +49,7 @@ async def test_a_payment_goes_from_acceptance_to_settlement(house: House):
 async def test_a_refused_line_does_not_stop_the_others(house: House):
     response = await house.initiate(
         instruction_message("A"),
-        instruction_message("B", creditor_agent__clearing_member_id=CNAPS[:-1], creditor__name=""),
+        instruction_message("B", creditor_agent__clearing_member_id=CNAPS[:-1] + "1", creditor__name=""),
         instruction_message("A", purpose="other"),
         instruction_message("C"),
     )
