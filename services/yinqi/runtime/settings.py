@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     journal_key_algorithm: str = Field("sm2-sm3", pattern="^(sm2-sm3|ed25519)$")
     # Folders outside the database, separated by commas, that get a copy of every seal; the more of them on other
     # machines, the better.
-    journal_copy_dirs: str = "{var_dir}/journal"
+    journal_checkpoint_dirs: str = "{var_dir}/journal"
     journal_seal_interval_s: float = Field(1.0, gt=0, le=60)
     journal_seal_rows_max: int = Field(1_000, ge=1, le=10_000)
 
@@ -124,9 +124,9 @@ class Settings(BaseSettings):
         template = self.journal_key_file or "{var_dir}/journal/{service}.key"
         return Path(template.replace("{service}", service).replace("{var_dir}", str(self.var_dir)))
 
-    def journal_copy_folders(self) -> list[Path]:
+    def journal_checkpoint_folders(self) -> list[Path]:
         """Return the folders outside the database that get a copy of every seal."""
-        folders = self.journal_copy_dirs.replace("{var_dir}", str(self.var_dir)).split(",")
+        folders = self.journal_checkpoint_dirs.replace("{var_dir}", str(self.var_dir)).split(",")
         return [Path(folder.strip()) for folder in folders if folder.strip()]
 
     def database_url_of(self, service: str) -> str:

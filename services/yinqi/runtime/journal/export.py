@@ -16,9 +16,13 @@ _SEALS_AT_ONCE = 50
 Line = dict[str, Any]
 
 
-def header(services: Sequence[str]) -> Line:
-    """Return the first line of an export."""
-    return {"kind": "export", "services": sorted(services), "version": VERSION}
+def header(services: Sequence[str], made_at: str) -> Line:
+    """Return the first line of an export.
+
+    Args:
+        made_at: all that was sealed up to this instant is in it (`instant_text`).
+    """
+    return {"kind": "export", "made_at": made_at, "services": sorted(services), "version": VERSION}
 
 
 def count_rows(connection: Connection, journals: Mapping[str, Table]) -> int:
@@ -39,22 +43,23 @@ def export_journal(
         advance: called for each row.
     """
     yield {"kind": "journal", "journal": stream}
-    head, after, written = Head.start(stream), BEFORE_ALL, 0
+    head, after, unsealed = Head.start(stream), BEFORE_ALL, 0
     for seal in _seals(connection, stream):
         names = tuple(name for name in seal.columns if name in table.c)
         rows = {row["sequence"]: row for row in all_rows(connection, table, names, after, seal.sequence)}
-        for line, head in _sealed(seal, head, rows):
-            written += 1
+        for sequence, digest in seal.rows():
+            yield from _strange(rows, sequence)
+            head = head.then(sequence, digest)
             advance()
-            yield line
+            yield _line(head.position, sequence, digest, head.hash, rows.pop(sequence, None))
+        yield from _strange(rows, _AFTER_ALL)
         after = max(after, seal.sequence)
         yield {"kind": "seal", **seal.as_json()}
-    unsealed = 0
     for row in all_rows(connection, table, column_names(table), after, _AFTER_ALL):
         unsealed += 1
         advance()
         yield {"kind": "unsealed", "row": row, "sequence": row["sequence"]}
-    yield {"kind": "end", "journal": stream, "position": head.position, "rows": written, "unsealed": unsealed}
+    yield {"kind": "end", "journal": stream, "position": head.position, "unsealed": unsealed}
 
 
 def _seals(connection: Connection, stream: str) -> Iterator[Seal]:
@@ -64,20 +69,13 @@ def _seals(connection: Connection, stream: str) -> Iterator[Seal]:
         position = max(position, *(seal.position for seal in found))
 
 
-def _sealed(seal: Seal, head: Head, rows: dict[int, Row]) -> Iterator[tuple[Line, Head]]:
-    """Yield a line for each sealed row and for each row among them that the seal does not know."""
-    for sequence, digest in seal.rows():
-        while rows and (strange := next(iter(rows))) < sequence:
-            yield _line(None, strange, None, None, rows.pop(strange)), head
-        head = head.then(sequence, digest)
-        yield _line(head.position, sequence, digest, head.hash, rows.pop(sequence, None)), head
-    for strange in list(rows):
-        yield _line(None, strange, None, None, rows.pop(strange)), head
+def _strange(rows: dict[int, Row], below: int) -> Iterator[Line]:
+    """Yield, and take out, the rows among sealed ones that the seal does not know; `rows` ascend."""
+    while rows and (sequence := next(iter(rows))) < below:
+        yield _line(None, sequence, None, None, rows.pop(sequence))
 
 
-def _line(
-    position: int | None, sequence: int, digest: bytes | None, hash_: bytes | None, row: Row | None
-) -> Line:
+def _line(position: int | None, sequence: int, digest: bytes | None, hash_: bytes | None, row: Row | None) -> Line:
     return {
         "kind": "row",
         "position": position,

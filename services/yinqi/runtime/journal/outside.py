@@ -49,9 +49,9 @@ class SealsOutside:
                     self._append(opened.fileno(), lines)
         except OSError as error:
             raise Unavailable(
-                "JOURNAL_COPY_UNAVAILABLE",
+                "JOURNAL_CHECKPOINT_UNAVAILABLE",
                 f"The seals of journal {self._stream} cannot be written to {self.file}: {error.strerror}. They stay in the "
-                "database alone until this is put right; see YINQI_JOURNAL_COPY_DIRS.",
+                "database alone until this is put right; see YINQI_JOURNAL_CHECKPOINT_DIRS.",
                 f"日志封条无法写入 {self.file}。",
             ) from error
         return self._last.position if self._last else 0

@@ -62,7 +62,7 @@ async def open_sealer(
         database,
         journals_of(service, metadata),
         key,
-        settings.journal_copy_folders(),
+        settings.journal_checkpoint_folders(),
         clock,
         rows_max=settings.journal_seal_rows_max,
         interval_s=settings.journal_seal_interval_s,
