@@ -6,6 +6,7 @@ Source: docs/audit.md, with the vectors of tests/vectors/journal for readers in 
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -55,10 +56,10 @@ def canonical(value: Any) -> bytes:
     return _encode(value).encode("utf-8", "surrogatepass")
 
 
-def row_digests(stream: str, rows: Sequence[Row]) -> list[bytes]:
-    """Return each row's digest: SM3 of its canonical form with all its columns' names, in order."""
+def row_digests(stream: str, rows: Sequence[bytes]) -> list[bytes]:
+    """Return each row's digest: SM3 of its canonical form, in which every column is named; in order."""
     head = _ROW + stream.encode() + b"\n"
-    return sm3_many([head + canonical(row) for row in rows])
+    return sm3_many([head + row for row in rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Head:
     def then(self, sequence: int, digest: bytes) -> Head:
         """Return the chain with one more row."""
         position = self.position + 1
-        return Head(position, sequence, sm3(_LINK + self.hash + _PLACE.pack(position, sequence) + digest))
+        return Head(position, sequence, _chained(self.hash, position, [(sequence, digest)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,8 @@ class Seal:
         """Whether the rows lead from the hash before to the hash after. Says nothing of the signature."""
         if len(self.entries) != _ENTRY.size * (self.position - self.first_position + 1) or not self.entries:
             return False
-        head = Head(self.first_position - 1, None, self.previous_hash)
-        for sequence, digest in self.rows():
-            head = head.then(sequence, digest)
-        return head == self.head
+        rows = list(self.rows())
+        return (rows[-1][0], _chained(self.previous_hash, self.first_position, rows)) == (self.sequence, self.hash)
 
     def follows(self, before: Head) -> bool:
         """Whether it goes on where `before` stands."""
@@ -153,32 +152,37 @@ class Seal:
 
 
 def seal_rows(
-    stream: str, head: Head, rows: Sequence[Row], columns: Sequence[str], sealed_at: int, key: SigningKey
+    stream: str, head: Head, rows: Sequence[tuple[int, bytes]], columns: Sequence[str], sealed_at: int, key: SigningKey
 ) -> Seal:
     """Seal the next rows of a chain.
 
     Args:
         head: where the chain stands.
-        rows: at least one, ascending by `sequence`.
+        rows: at least one: sequence and canonical form, ascending.
     """
-    end, entries = head, []
-    for row, digest in zip(rows, row_digests(stream, rows), strict=True):
-        end = end.then(row["sequence"], digest)
-        entries.append(_ENTRY.pack(row["sequence"], digest))
+    sequences = [sequence for sequence, _ in rows]
+    entries = list(zip(sequences, row_digests(stream, [row for _, row in rows]), strict=True))
     seal = Seal(
         stream,
         head.position + 1,
-        end.position,
-        int(end.sequence or 0),
+        head.position + len(rows),
+        sequences[-1],
         head.hash,
-        end.hash,
-        b"".join(entries),
+        _chained(head.hash, head.position + 1, entries),
+        b"".join(itertools.starmap(_ENTRY.pack, entries)),
         tuple(sorted(columns)),
         sealed_at,
         key.algorithm,
         key.key_id,
     )
     return replace(seal, signature=key.sign(seal.signed_text()))
+
+
+def _chained(hash_: bytes, first_position: int, rows: Iterable[tuple[int, bytes]]) -> bytes:
+    """Return the hash of a chain after further rows; `Head.then` for many."""
+    for position, (sequence, digest) in enumerate(rows, first_position):
+        hash_ = sm3(_LINK + hash_ + _PLACE.pack(position, sequence) + digest)
+    return hash_
 
 
 def _signed_fields(seal: Seal) -> dict[str, Any]:

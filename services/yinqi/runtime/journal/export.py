@@ -8,10 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select
 
 from yinqi.runtime.journal.chain import Head, Row, Seal
-from yinqi.runtime.journal.seals import BEFORE_ALL, all_rows, column_names, seals_from
+from yinqi.runtime.journal.seals import AFTER_ALL, BEFORE_ALL, all_rows, column_names, seals_from
 
 VERSION = 1
-_AFTER_ALL = 2**63 - 1
 _SEALS_AT_ONCE = 50
 Line = dict[str, Any]
 
@@ -46,19 +45,19 @@ def export_journal(
     head, after, unsealed = Head.start(stream), BEFORE_ALL, 0
     for seal in _seals(connection, stream):
         names = tuple(name for name in seal.columns if name in table.c)
-        rows = {row["sequence"]: row for row in all_rows(connection, table, names, after, seal.sequence)}
+        rows = dict(all_rows(connection, table, names, after, seal.sequence))
         for sequence, digest in seal.rows():
             yield from _strange(rows, sequence)
             head = head.then(sequence, digest)
             advance()
             yield _line(head.position, sequence, digest, head.hash, rows.pop(sequence, None))
-        yield from _strange(rows, _AFTER_ALL)
+        yield from _strange(rows, AFTER_ALL)
         after = max(after, seal.sequence)
         yield {"kind": "seal", **seal.as_json()}
-    for row in all_rows(connection, table, column_names(table), after, _AFTER_ALL):
+    for sequence, row in all_rows(connection, table, column_names(table), after):
         unsealed += 1
         advance()
-        yield {"kind": "unsealed", "row": row, "sequence": row["sequence"]}
+        yield {"kind": "unsealed", "row": row, "sequence": sequence}
     yield {"kind": "end", "journal": stream, "position": head.position, "unsealed": unsealed}
 
 

@@ -65,7 +65,7 @@ class SealsOutside:
                 raise self._tampered(last.position)
             found = found[1:]
         for seal in found:
-            if (last is not None and not seal.follows(last.head)) or not seal.adds_up():
+            if last is not None and not seal.follows(last.head):
                 raise self._tampered(seal.first_position)
             last = seal
         self._last = last

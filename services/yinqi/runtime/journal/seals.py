@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import date
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -28,7 +27,7 @@ from yinqi.runtime.feed import JOURNAL
 from yinqi.runtime.journal.chain import Head, Row, Seal
 
 SEAL_TABLE = "journal_seals"
-BEFORE_ALL = -(2**63)
+BEFORE_ALL, AFTER_ALL = -(2**63), 2**63 - 1
 _READ_ROWS = 2_000
 
 
@@ -141,68 +140,70 @@ def column_names(table: Table) -> tuple[str, ...]:
 
 
 def rows_after(
-    connection: Connection, table: Table, names: tuple[str, ...], after: int, limit: int, *, up_to: int | None = None
-) -> list[Row]:
-    """Return up to `limit` rows with a sequence above `after` (and up to `up_to`), ascending, as they are hashed.
+    connection: Connection, table: Table, names: tuple[str, ...], after: int, limit: int, *, up_to: int = AFTER_ALL
+) -> list[tuple[int, bytes]]:
+    """Return up to `limit` rows with a sequence above `after` (and up to `up_to`): sequence and canonical form, ascending.
 
-    Values are what the store holds, never what a column's type would make of them: an edit must not be smoothed away.
+    The store writes the form itself, of what it really holds: a column's type would smooth an edit away, and a busy event
+    loop would feel a thousand rows made in Python.
+
+    Args:
+        names: columns, sorted.
     """
-    read = _read_sqlite if connection.dialect.name == "sqlite" else _read_postgresql
-    return read(connection, table, names, after, 2**63 - 1 if up_to is None else up_to, limit)
+    if connection.dialect.name == "postgresql":
+        found = connection.exec_driver_sql(_postgresql_query(table, names), (after, up_to, limit))
+        return [(sequence, text.encode()) for sequence, text in found]
+    sequences, texts = driver_of(connection).execute(_sqlite_query(table, names), (after, up_to, limit)).fetchone()
+    if sequences is None:
+        return []
+    # No text in canonical form holds a line feed.
+    return list(zip(map(int, sequences.split(",")), texts.split(b"\n"), strict=True))
 
 
-def all_rows(connection: Connection, table: Table, names: tuple[str, ...], after: int, up_to: int) -> Iterator[Row]:
+def all_rows(
+    connection: Connection, table: Table, names: tuple[str, ...], after: int, up_to: int = AFTER_ALL
+) -> Iterator[tuple[int, Row]]:
     """Yield the rows with a sequence above `after` and up to `up_to`, ascending, a few thousand read at a time."""
     while batch := rows_after(connection, table, names, after, _READ_ROWS, up_to=up_to):
-        yield from batch
-        after = batch[-1]["sequence"]
+        for after, text in batch:
+            # Whoever edits a SQLite file need not write UTF-8.
+            yield after, json.loads(text.decode("utf-8", "surrogateescape"))
 
 
-def _read_sqlite(
-    connection: Connection, table: Table, names: tuple[str, ...], after: int, up_to: int, limit: int
-) -> list[Row]:
-    # All rows as one document in one step: the driver takes and gives the interpreter lock at every step, and a busy
-    # event loop would feel each of them. As bytes: an editor of the file need not have written UTF-8.
-    (document,) = driver_of(connection).execute(_sqlite_query(table, names), (after, up_to, limit)).fetchone()
-    truths = tuple(i for i, name in enumerate(names) if isinstance(table.c[name].type, Boolean))
-    found: list[Row] = []
-    for values in json.loads(document.decode("utf-8", "surrogateescape")):
-        row = [_from_sqlite(value) if type(value) is str else value for value in values]
-        for index in truths:
-            if row[index] in (0, 1):
-                row[index] = bool(row[index])
-        found.append(dict(zip(names, row, strict=True)))
-    return found
-
-
-def _from_sqlite(marked: str) -> Any:
-    return marked[1:] if marked[0] == "t" else {"bytes": marked[1:].lower()}
+def _object(names: tuple[str, ...], value_of: Callable[[str], str]) -> str:
+    """Return the SQL that writes a row as a JSON object."""
+    pieces = [f"'{'{' if i == 0 else ','}\"{name}\":' || {value_of(name)}" for i, name in enumerate(names)]
+    return " || ".join([*pieces, "'}'"])
 
 
 @lru_cache(maxsize=64)
 def _sqlite_query(table: Table, names: tuple[str, ...]) -> str:
-    # Text and blob are marked, because any column of SQLite may hold either.
-    values = ", ".join(
-        f"CASE typeof({n}) WHEN 'text' THEN 't' || {n} WHEN 'blob' THEN 'b' || hex({n}) ELSE {n} END" for n in names
-    )
+    # One step for all rows: the driver takes and gives the interpreter lock at every step.
+    def value_of(name: str) -> str:
+        truths = f"WHEN {name} IS 1 THEN 'true' WHEN {name} IS 0 THEN 'false' "
+        return (
+            f"CASE {truths if isinstance(table.c[name].type, Boolean) else ''}"
+            # Any column of SQLite may hold any kind of value.
+            f"WHEN typeof({name}) = 'text' THEN json_quote({name}) WHEN {name} IS NULL THEN 'null' "
+            f"WHEN typeof({name}) = 'blob' THEN '{{\"bytes\":\"' || lower(hex({name})) || '\"}}' "
+            f"WHEN typeof({name}) = 'real' THEN '{{\"real\":\"' || {name} || '\"}}' ELSE {name} END"
+        )
+
     return (
-        f"SELECT CAST(json_group_array(json_array({values})) AS BLOB) FROM (SELECT * FROM {table.name} "  # noqa: S608
+        "SELECT group_concat(sequence), CAST(group_concat(text, char(10)) AS BLOB) "  # noqa: S608 (names are our own)
+        f"FROM (SELECT sequence, {_object(names, value_of)} AS text FROM {table.name} "
         "WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?)"
     )
 
 
-def _read_postgresql(
-    connection: Connection, table: Table, names: tuple[str, ...], after: int, up_to: int, limit: int
-) -> list[Row]:
-    query = (
-        f"SELECT {', '.join(names)} FROM {table.name} "  # noqa: S608 (names are our own)
+@lru_cache(maxsize=64)
+def _postgresql_query(table: Table, names: tuple[str, ...]) -> str:
+    def value_of(name: str) -> str:
+        if isinstance(table.c[name].type, LargeBinary):
+            return f"coalesce('{{\"bytes\":\"' || encode({name}, 'hex') || '\"}}', 'null')"
+        return f"coalesce(to_json({name})::text, 'null')"
+
+    return (
+        f"SELECT sequence, {_object(names, value_of)} FROM {table.name} "  # noqa: S608 (names are our own)
         "WHERE sequence > %s AND sequence <= %s ORDER BY sequence LIMIT %s"
     )
-    rows = connection.exec_driver_sql(query, (after, up_to, limit))
-    return [dict(zip(names, map(_from_postgresql, row), strict=True)) for row in rows]
-
-
-def _from_postgresql(value: Any) -> Any:
-    if isinstance(value, date):
-        return value.isoformat()
-    return {"bytes": bytes(value).hex()} if isinstance(value, bytes | memoryview) else value

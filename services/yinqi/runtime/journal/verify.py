@@ -268,7 +268,7 @@ class _Check:
         outside = self._copies.row(journal.result.journal, position)
         if row is None:
             return FaultKind.DELETED
-        if row.get("sequence") != sequence or row_digests(journal.result.journal, [row]) != [digest]:
+        if row.get("sequence") != sequence or row_digests(journal.result.journal, [canonical(row)]) != [digest]:
             return FaultKind.CHANGED
         if outside is not None and outside != (sequence, digest):
             return FaultKind.REWRITTEN
