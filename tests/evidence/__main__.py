@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.evidence import commit, crypto, simulation
+from tests.evidence import commit, crypto, journal, simulation
 
 PARTS: dict[str, Callable[[bool], None]] = {
     "timing": crypto.timing,
     "memory": crypto.memory,
     "parsers": crypto.parsers,
+    "journal": journal.journal,
     "simulation": simulation.simulation,
 }
 
