@@ -61,8 +61,8 @@ _WORDS: dict[FaultKind, tuple[str, str]] = {
         "或其之前的行被改写，与回执不符",
     ),
     FaultKind.CUT: (
-        "and all after it are gone: they were sealed, and the journal ends before them",
-        "及其后的行被截去：封条证明它们曾经存在",
+        "and all after it were sealed, and the chain ends before them: they or their seals were cut off",
+        "及其后的行曾被封存，链却在此之前结束：数据或封条被截去",
     ),
     FaultKind.LINE_WRONG: ("stands on a line that is not as an export writes it", "所在的行不是导出的原样"),
     FaultKind.COPY_WRONG: ("has a seal outside that is not genuine; it was not used", "的库外封条不真实，未采用"),
