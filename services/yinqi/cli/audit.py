@@ -127,7 +127,8 @@ def _files(given: list[Path], pattern: str) -> list[Path]:
 def _receipt_texts(given: str) -> list[str]:
     if ":" in given or not Path(given).is_file():
         return [given]
-    return [line for line in Path(given).read_text("utf-8").splitlines() if line.count(":") == 2]
+    # Below each receipt stands an indented line for people.
+    return [line for line in Path(given).read_text("utf-8").splitlines() if line.strip() and not line.startswith(" ")]
 
 
 def _receipt_text(seal: Seal) -> str:

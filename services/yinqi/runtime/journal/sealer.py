@@ -37,7 +37,7 @@ from yinqi.runtime.worker import every
 _log = structlog.get_logger(__name__)
 _MICROSECOND = timedelta(microseconds=1)
 _SEALS_AT_ONCE = 100
-# After a full batch it rests so many times as long as it worked: what was accepted is worth more than its seal.
+# After a full batch it rests so many times as long as it worked, at most an interval: acceptance comes first.
 _REST = 4
 
 
@@ -159,7 +159,7 @@ class JournalSealer:
         except JournalTampered as error:
             self._fail_stop(error)
         if more:
-            await asyncio.sleep(_REST * (time.monotonic() - started))
+            await asyncio.sleep(min(_REST * (time.monotonic() - started), self._interval_s))
         return more
 
     async def _seal(self, stream: str, table: Table) -> int:
