@@ -32,6 +32,7 @@ from yinqi.runtime.journal.seals import SEAL_TABLE, column_names, head_of, journ
 from yinqi.runtime.journal.verify import Copies, Receipt, verify
 from yinqi.runtime.migrations import migrate, versions_folder
 
+DAY = date(2026, 11, 22)
 NOW = datetime(2026, 11, 22, 12, 0, 0, 1, tzinfo=UTC)
 MADE_AT = "2026-11-23T00:00:00.000000Z"
 STREAM = "test.happening"
@@ -44,7 +45,7 @@ happening = feed.event_table(
     Column("day", Date),
     Column("content", LargeBinary),
 )
-KEY = SigningKey.generate()
+KEY = SigningKey.from_bytes(b"\x07" * 32)  # the same in the child that is killed
 SIGNER = Signer.from_key(KEY, key_id_of(Signer.from_key(KEY).public_key()))
 PUBLIC_KEY = PublicKey(SIGNER.public_key())
 
@@ -55,7 +56,7 @@ def rows(count: int, word: str = "发生") -> list[dict[str, Any]]:
             "occurred_at": NOW,
             "word": f"{word} {n}",
             "is_final": n % 2 == 0,
-            "day": date(2026, 11, 22),
+            "day": DAY,
             "content": b"\0\xff",
         }
         for n in range(count)
