@@ -124,6 +124,7 @@ def check_own_journals(settings: Settings) -> Report:
     file = settings.var_dir / "journals.jsonl"
     export_services(settings, SERVICES, file, settle_s=0)
     keys = [PublicKey(one.read_bytes()) for one in sorted((settings.var_dir / "journal").glob("*.public.pem"))]
-    copies = Copies.read(settings.journal_checkpoint_folders()[:1], keys)
+    folders = [folder for folder in settings.journal_checkpoint_folders()[:1] if folder.is_dir()]
+    copies = Copies.read(folders, keys)
     with file.open("rb") as lines:
         return verify(lines, copies=copies, keys=keys)
