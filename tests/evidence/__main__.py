@@ -14,9 +14,21 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.evidence import approvals, commit, crypto, faults, forgery, malformed, overload, simulation
+from tests.evidence import (
+    approvals,
+    bank_codes,
+    commit,
+    crypto,
+    faults,
+    forgery,
+    journal,
+    malformed,
+    memory_safety,
+    openssl,
+    overload,
+    simulation,
+)
 from tests.evidence.crash import at_points, at_random, planted, postgres, services
-from tests.evidence import bank_codes, commit, crypto, memory_safety, openssl, simulation
 
 PARTS: dict[str, Callable[[bool], None]] = {
     "timing": crypto.timing,
@@ -26,6 +38,7 @@ PARTS: dict[str, Callable[[bool], None]] = {
     "fuzz": memory_safety.fuzz,
     "openssl": openssl.openssl,
     "bank_codes": bank_codes.bank_codes,
+    "journal": journal.journal,
     "simulation": simulation.simulation,
     "overload": overload.overload,
     "kills": at_random.kills,

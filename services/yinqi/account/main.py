@@ -11,6 +11,7 @@ from yinqi.account.clients import GatewayClient, PaymentFeed
 from yinqi.account.repository import SqlBooks, read_entries_after
 from yinqi.account.servicer import AccountServicer
 from yinqi.account.settings import AccountSettings
+from yinqi.account.tables import metadata
 from yinqi.account.worker import AccountRefresher, PaymentBooker, StatementFetcher
 from yinqi.api.account.v1 import account_service_pb2_grpc
 from yinqi.kernel.clock import Clock, SystemClock
@@ -18,6 +19,7 @@ from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Feed
 from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.grpc_server import run_with_settings, serve
+from yinqi.runtime.journal.sealer import JournalSealer, open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
 from yinqi.runtime.worker import every
@@ -47,7 +49,10 @@ async def main(
     database = Database.open(url, writers=settings.database_writers, telemetry=telemetry, queue_max=settings.queue_max)
     try:
         await database.read(lambda connection: use_cases.check_ledger(SqlBooks(connection)))
-        await _serve(settings, stop, database, clock or SystemClock(), telemetry, on_started or (lambda _: None))
+        clock = clock or SystemClock()
+        sealer = await open_sealer(SERVICE, database, metadata, settings, clock)
+        await _serve(settings, stop, database, sealer, clock, telemetry, on_started or (lambda _: None))
+        await sealer.finish()
     finally:
         database.close()
         telemetry.shutdown()
@@ -57,6 +62,7 @@ async def _serve(
     settings: AccountSettings,
     stop: asyncio.Event,
     database: Database,
+    sealer: JournalSealer,
     clock: Clock,
     telemetry: Telemetry,
     on_started: Callable[[int], None],
@@ -86,6 +92,7 @@ async def _serve(
         async with asyncio.TaskGroup() as tasks:
             loops = [
                 booker.run(stop),
+                sealer.run(stop),
                 every(settings.account_balance_interval_s, refresher.run_once, stop=stop, name="account-balances"),
                 every(settings.account_statement_interval_s, fetcher.run_once, stop=stop, name="account-statements"),
             ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Date, Index, MetaData, String, Table, Text, UniqueConstraint
 
 from yinqi.runtime.columns import UtcTimestamp, big_integer
-from yinqi.runtime.feed import cursor_table, event_table
+from yinqi.runtime.feed import JOURNAL, cursor_table, event_table
 
 metadata = MetaData()
 
@@ -54,6 +54,7 @@ ledger_postings = Table(
     Index("ledger_postings_by_day", "ledger_account", "booking_date"),
     Index("ledger_postings_by_payment", "instruction_id"),
     sqlite_autoincrement=True,
+    info={JOURNAL: True},  # written under the ledger's lock, so in the order of their commits
 )
 
 ledger_balances = Table(

@@ -14,6 +14,7 @@ from yinqi.api.reconciliation.v1 import reconciliation_pb2
 from yinqi.demo.words import FINAL, break_reason, status_name
 from yinqi.intake.handover import Handover
 from yinqi.kernel.money import Money, format_decimal
+from yinqi.runtime.journal.findings import Report
 from yinqi.runtime.otlp_sink import Analysis
 
 _AT_BANK = {"SETTLED", "RETURNED", "PROCESSING"}
@@ -35,6 +36,7 @@ class Findings:
     bank_book: dict[str, Any] = field(default_factory=dict)
     imported_entries: int = 0
     traces: Analysis | None = None
+    journals: Report | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
     killed: list[str] = field(default_factory=list)
 
@@ -136,6 +138,8 @@ def judge(found: Findings) -> Verdict:
         "every alert arrived at the webhook": bool(found.alerts)
         and {alert.alert_id for alert in found.alerts} <= set(found.alert_ids_received),
     }
+    if found.journals is not None:
+        holds["every journal is as it was sealed"] = found.journals.is_good and found.journals.rows > 0
     if found.traces is not None and not found.killed:
         ids = trace_ids(found.payments)
         holds["every payment has one connected trace"] = found.traces.connected_of(ids) == len(ids)
@@ -205,6 +209,7 @@ def as_json(found: Findings, verdict: Verdict) -> dict[str, Any]:
             "orphan_spans": found.traces.orphans if found.traces else 0,
             "spans": found.traces.spans if found.traces else 0,
         },
+        "journals": found.journals.as_dict() if found.journals else {},
         "bank_book": {
             "totals": found.bank_book["totals"],
             "double_debits": found.bank_book["double_debits"],

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from yinqi.api.payment.v1 import payment_pb2
 from yinqi.demo.bank_control import BankControl
+from yinqi.demo.journals import check_own_journals
 from yinqi.demo.report import Findings, as_json, judge
 from yinqi.demo.sisters import Sisters
 from yinqi.demo.suite import DATA, SANDBOX_BANK, SERVICES, children, demo_accounts, prepare, suite_env
@@ -85,6 +86,8 @@ class _Demo:
                 await self._live(supervisor, webhook, telemetry)
             telemetry.shutdown()
             self.found.traces = sink.analyse()
+        with self._step("check the journals against their seals 校验日志封条"):
+            self.found.journals = check_own_journals(self._settings)
         self.found.timings_s["whole demo"] = time.monotonic() - started
 
     @asynccontextmanager

@@ -89,6 +89,8 @@ def _number_table(found: Findings) -> Table:
             ("orphan spans 孤立节点", found.traces.orphans),
             ("spans 节点总数", found.traces.spans),
         ]
+    if found.journals is not None:
+        rows.append(("journal rows checked against their seals 封存的日志行", found.journals.rows))
     for name, value in rows:
         table.add_row(name, f"{value:,}")
     for name, seconds in found.timings_s.items():

@@ -19,6 +19,7 @@ from yinqi.gateway.notice_server import NoticeTaker, open_notice_door
 from yinqi.gateway.profile import Profile, Profiles, load_profiles
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
+from yinqi.gateway.repository import METADATA
 from yinqi.gateway.servicer import GatewayServicer
 from yinqi.gateway.settings import GatewaySettings
 from yinqi.gateway.submitting import Submitter
@@ -27,6 +28,7 @@ from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.ids import IdSource, TimeOrderedIds
 from yinqi.runtime.database import Database
 from yinqi.runtime.grpc_server import GrpcServer, run_with_settings
+from yinqi.runtime.journal.sealer import open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
 
@@ -63,6 +65,9 @@ async def main(
             url, writers=settings.database_writers, telemetry=telemetry, queue_max=settings.queue_max
         )
         stack.callback(database.close)
+        sealer = await open_sealer(SERVICE, database, METADATA, settings, clock)
+        stack.push_async_callback(sealer.finish)
+        stack.callback(asyncio.create_task(sealer.run(stop), name="journal-seals").cancel)
         holder = ids.new_ids("GW", 1)[0]
         banks = {
             profile.name: _open_bank(profile, settings, database, clock, ids, holder, stack) for profile in profiles

@@ -187,6 +187,22 @@ NOTICE_EVENTS = event_table(
     Column("booking_date", String(10), nullable=False),
     Index("gateway_notice_events_by_time", "occurred_at"),
 )
+# One line for each archived message, in the order of their commits: what the archive held is proved by its seals.
+MESSAGE_EVENTS = event_table(
+    "gateway_message_events",
+    METADATA,
+    Column("archive_id", String(26), nullable=False),
+    Column("exchange_id", String(26), nullable=False),
+    Column("profile", String(31), nullable=False),
+    Column("direction", String(8), nullable=False),
+    Column("function", String(32), nullable=False),
+    Column("message_id", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("is_verified", Boolean, nullable=False),
+    Column("failure", String(64), nullable=False),
+)
+_MESSAGE_FACTS = tuple(MESSAGE_EVENTS.c.keys())[2:]
 
 
 class SqlStore:
@@ -299,6 +315,8 @@ class SqlArchive:
             "failure": message.failure,
         }
         insert_rows(self._connection, MESSAGES, [row])
+        event = {"occurred_at": message.recorded_at, **{name: row[name] for name in _MESSAGE_FACTS}}
+        append(self._connection, MESSAGE_EVENTS, [event])
 
     def link(self, exchange_id: str, instruction_ids: Sequence[str]) -> None:
         rows = [{"exchange_id": exchange_id, "instruction_id": one} for one in dict.fromkeys(instruction_ids)]

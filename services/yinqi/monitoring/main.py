@@ -19,11 +19,13 @@ from yinqi.monitoring.delivery import channels_from
 from yinqi.monitoring.rules_file import load_rules
 from yinqi.monitoring.servicer import MonitoringServicer
 from yinqi.monitoring.settings import MonitoringSettings
+from yinqi.monitoring.tables import metadata
 from yinqi.monitoring.worker import DeliveryWorker, FeedEffects, OverdueWatch
 from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Follower
 from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.grpc_server import GrpcServer, run_with_settings
+from yinqi.runtime.journal.sealer import JournalSealer, open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
 from yinqi.runtime.worker import every
@@ -72,6 +74,8 @@ async def main(
     )
     try:
         async with AsyncExitStack() as stack:
+            sealer = await open_sealer(SERVICE, database, metadata, settings, clock)
+            stack.push_async_callback(sealer.finish)
             followers = await _followers(stack, settings, database, FeedEffects(clock, ids), telemetry)
             open_console = _console_opener(settings)
             await server.start()
@@ -83,6 +87,7 @@ async def main(
                 settings,
                 stop,
                 followers,
+                sealer,
                 delivery,
                 OverdueWatch(database, clock, ids, timedelta(seconds=settings.unknown_alert_after_s)),
             )
@@ -147,6 +152,7 @@ async def _work(
     settings: MonitoringSettings,
     stop: asyncio.Event,
     followers: list[Follower[Any]],
+    sealer: JournalSealer,
     delivery: DeliveryWorker,
     overdue: OverdueWatch,
 ) -> None:
@@ -155,6 +161,7 @@ async def _work(
     async with asyncio.TaskGroup() as tasks:
         for follower in followers:
             tasks.create_task(follower.run(stop), name=f"follow-{follower.name}")
+        tasks.create_task(sealer.run(stop), name="journal-seals")
         tasks.create_task(every(interval_s, delivery.run_once, stop=stop, name="alert-delivery"))
         tasks.create_task(every(interval_s, overdue.run_once, stop=stop, name="overdue-watch"))
         tasks.create_task(every(_PRUNE_INTERVAL_S, overdue.prune, stop=stop, name="activity-prune"))

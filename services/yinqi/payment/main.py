@@ -20,11 +20,13 @@ from yinqi.payment.model import Pacing
 from yinqi.payment.orders_in import Voucher
 from yinqi.payment.servicer import PaymentServicer
 from yinqi.payment.settings import PaymentSettings
+from yinqi.payment.tables import metadata
 from yinqi.payment.worker import NoticeEffects, PaymentWorker, WorkerLimits
 from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Follower
 from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.grpc_server import GrpcServer, run_with_settings, serve
+from yinqi.runtime.journal.sealer import open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
 from yinqi.runtime.settings import Settings, load_settings
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
@@ -96,6 +98,7 @@ async def main(
     prepare = migrate if own.migrate_at_start else check_revision
     await asyncio.to_thread(prepare, url, SERVICE)
     database = Database.open(url, writers=own.database_writers, telemetry=telemetry, queue_max=own.queue_max)
+    sealer = await open_sealer(SERVICE, database, metadata, own, clock)
     channels = [
         open_channel(own.address_of(sister), service_name=SERVICE, settings=own, telemetry=telemetry)
         for sister in ("monitoring", "gateway")
@@ -137,6 +140,7 @@ async def main(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(worker.run(stop))
             tasks.create_task(notices.run(stop))
+            tasks.create_task(sealer.run(stop))
             tasks.create_task(
                 serve(
                     SERVICE,
@@ -157,6 +161,7 @@ async def main(
     finally:
         for channel in channels:
             await channel.close()
+        await sealer.finish()
         await asyncio.to_thread(database.close)
         telemetry.shutdown()
 

@@ -17,10 +17,12 @@ from yinqi.reconciliation import mapping
 from yinqi.reconciliation.clients import AccountClient, PaymentClient
 from yinqi.reconciliation.repository import SqlBookStore
 from yinqi.reconciliation.servicer import ReconciliationServicer
+from yinqi.reconciliation.tables import metadata
 from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Follower
 from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.grpc_server import run_with_settings, serve
+from yinqi.runtime.journal.sealer import open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import configure_telemetry
@@ -48,6 +50,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     telemetry = configure_telemetry(SERVICE, settings)
     database = Database.open(url, writers=settings.database_writers, telemetry=telemetry)
     clock = SystemClock()
+    sealer = await open_sealer(SERVICE, database, metadata, settings, clock)
     async with (
         open_channel(
             settings.address_of("account"), service_name=SERVICE, settings=settings, telemetry=telemetry
@@ -65,6 +68,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(booked.run(stop))
                 tasks.create_task(stated.run(stop))
+                tasks.create_task(sealer.run(stop))
                 await serve(
                     SERVICE,
                     settings.listen_address(SERVICE),
@@ -74,6 +78,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                     stop=stop,
                 )
         finally:
+            await sealer.finish()
             database.close()
             telemetry.shutdown()
 

@@ -27,6 +27,7 @@ T = TypeVar("T")
 E = TypeVar("E")
 _log = structlog.get_logger(__name__)
 
+JOURNAL = "is_journal"  # mark in a table's `info`: its rows are sealed (runtime/journal)
 CURSOR_TABLE = "feed_cursor"
 _cursor = table_named(CURSOR_TABLE, column("name", String), column("sequence", BigInteger))
 
@@ -50,7 +51,7 @@ def event_table(name: str, metadata: MetaData, *own_columns: Any) -> Table:
 
     A migration makes the same with `op.create_table(name, *event_columns(), ..., sqlite_autoincrement=True)`.
     """
-    return Table(name, metadata, *event_columns(), *own_columns, sqlite_autoincrement=True)
+    return Table(name, metadata, *event_columns(), *own_columns, sqlite_autoincrement=True, info={JOURNAL: True})
 
 
 def cursor_columns() -> list[Column[Any]]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from yinqi.kernel.errors import FieldViolation, InvalidRequest
@@ -79,6 +79,17 @@ class Settings(BaseSettings):
     first_query_delay_s: float = Field(2.0, ge=0)
     query_interval_s: float = Field(5.0, gt=0)
 
+    # The chain over the service's journals (docs/audit.md). The key: PKCS#8; empty: {var_dir}/journal/{service}.key, made
+    # at the first start. {service} and {var_dir} are filled in.
+    journal_key_file: str = ""
+    journal_key_password: SecretStr = SecretStr("")
+    journal_key_algorithm: str = Field("sm2-sm3", pattern="^(sm2-sm3|ed25519)$")
+    # Folders outside the database, separated by commas, that get a copy of every seal; the more of them on other
+    # machines, the better.
+    journal_checkpoint_dirs: str = "{var_dir}/journal"
+    journal_seal_interval_s: float = Field(1.0, gt=0, le=60)
+    journal_seal_rows_max: int = Field(1_000, ge=1, le=10_000)
+
     dev_identity_enabled: bool = True
 
     otlp_endpoint: str = Field(
@@ -123,6 +134,16 @@ class Settings(BaseSettings):
     def address_of(self, service: str) -> str:
         """Return host:port at which `service` is reached."""
         return str(getattr(self, f"{service}_address")) or self.listen_address(service)
+
+    def journal_key_of(self, service: str) -> Path:
+        """Return the file of the key that signs the seals of the service's journals."""
+        template = self.journal_key_file or "{var_dir}/journal/{service}.key"
+        return Path(template.replace("{service}", service).replace("{var_dir}", str(self.var_dir)))
+
+    def journal_checkpoint_folders(self) -> list[Path]:
+        """Return the folders outside the database that get a copy of every seal."""
+        folders = self.journal_checkpoint_dirs.replace("{var_dir}", str(self.var_dir)).split(",")
+        return [Path(folder.strip()) for folder in folders if folder.strip()]
 
     def database_url_of(self, service: str) -> str:
         """Return the SQLAlchemy URL of the service's own database; creates nothing."""

@@ -83,6 +83,15 @@ def test_every_payment_has_one_connected_story(calm) -> None:
 
 
 @pytest.mark.timeout(600)
+def test_every_journal_is_as_it_was_sealed(calm) -> None:
+    _, report, _ = calm
+    journals = report["journals"]
+    assert journals["is_good"], journals["faults"]
+    assert len({one["journal"].partition(".")[0] for one in journals["journals"] if one["rows"]}) == 5
+    assert all(one["outside_position"] == one["rows"] for one in journals["journals"])
+
+
+@pytest.mark.timeout(600)
 def test_killing_each_process_in_turn_changes_no_total(calm, tmp_path: Path) -> None:
     code, killed, text = run_demo(tmp_path, "--kill")
     assert code == 0, text
