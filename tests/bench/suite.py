@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -56,7 +57,11 @@ class Meter:
 
 @asynccontextmanager
 async def running_suite(
-    database_url: str | None, *, only: Sequence[str] = (), bank_opening: str = "100000000.00"
+    database_url: str | None,
+    *,
+    only: Sequence[str] = (),
+    bank_opening: str = "100000000.00",
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[tuple[Settings, Supervisor]]:
     """Start the suite in a temporary folder on free ports.
 
@@ -64,6 +69,7 @@ async def running_suite(
         database_url: template with {service}; None means SQLite files.
         only: names of the processes to start; none means all.
         bank_opening: opening balance of every account at the bank.
+        more: further variables of their environment.
     """
     with tempfile.TemporaryDirectory(prefix="yinqi-bench-") as folder:
         names = ("payment", "account", "reconciliation", "monitoring", "gateway", "sandbox_bank", "console")
@@ -81,6 +87,7 @@ async def running_suite(
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink_port}",
             "YINQI_LOG_LEVEL": "WARNING",
             "YINQI_QUERY_INTERVAL_S": "0.5",
+            **more,
         }
         wanted = [child for child in children(settings, env) if not only or child.name in only]
         sink = Child(SINK, [sys.executable, "-m", "tests.bench.sink", str(sink_port)], health="none")

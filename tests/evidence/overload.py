@@ -17,6 +17,7 @@ from tests.bench.suite import running_suite
 
 _METHOD = "/yinqi.api.payment.v1.PaymentService/InitiatePayment"
 _RATED_CALLERS = 64
+_BOUND = {"YINQI_PAYMENT_INITIATIONS_MAX": "128"}
 _TIMES = 10
 # Refused callers come back after the second they are told, give or take half of it as clients of gRPC do.
 _PAUSE_S = (0.5, 1.5)
@@ -53,7 +54,7 @@ def overload(short: bool) -> None:
 
 async def _measure(seconds: float) -> None:
     requests = iter(unary_requests(400_000))
-    async with running_suite(None, only=("payment",)) as (settings, _):
+    async with running_suite(None, only=("payment",), more=_BOUND) as (settings, _):
         address = settings.address_of("payment")
         await _drive(address, requests, _RATED_CALLERS, 2.0)
         rated = await _drive(address, requests, _RATED_CALLERS, seconds)

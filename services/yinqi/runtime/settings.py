@@ -7,7 +7,9 @@ derives its own class: `class PaymentSettings(Settings): ...` and calls `load_se
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -31,6 +33,14 @@ Port = Annotated[int, Field(ge=0, le=65535)]  # 0 lets the system choose; tests 
 
 class SettingsInvalid(InvalidRequest):
     """One or more settings are wrong; the message names each variable and says what is allowed."""
+
+
+_DATABASE_URL = "sqlite:///{var_dir}/{service}.db"
+_CREDENTIALS = re.compile(r"://[^@/]*@")
+
+
+def _short_digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:12]
 
 
 class Settings(BaseSettings):
@@ -60,7 +70,7 @@ class Settings(BaseSettings):
     sandbox_bank_address: str = ""
 
     # A template: {service} and {var_dir} are filled in.
-    database_url: str = "sqlite:///{var_dir}/{service}.db"
+    database_url: str = _DATABASE_URL
     database_writers: int = Field(4, ge=1, le=64)  # PostgreSQL only; SQLite has one.
     migrate_at_start: bool = True
 
@@ -141,9 +151,13 @@ class Settings(BaseSettings):
         return Path(template.replace("{service}", service).replace("{var_dir}", str(self.var_dir)))
 
     def journal_checkpoint_folders(self) -> list[Path]:
-        """Return the folders outside the database that get a copy of every seal."""
+        """Return the folders outside the database that get a copy of every seal.
+
+        Databases elsewhere than by default have a folder each below these: the copies of one are not those of another.
+        """
         folders = self.journal_checkpoint_dirs.replace("{var_dir}", str(self.var_dir)).split(",")
-        return [Path(folder.strip()) for folder in folders if folder.strip()]
+        own = "" if self.database_url == _DATABASE_URL else _short_digest(_CREDENTIALS.sub("://", self.database_url))
+        return [Path(folder.strip()) / own for folder in folders if folder.strip()]
 
     def database_url_of(self, service: str) -> str:
         """Return the SQLAlchemy URL of the service's own database; creates nothing."""

@@ -74,6 +74,8 @@ def namespaces() -> Iterator[Network]:
             _run("ip", "netns", "add", name)
             stack.callback(subprocess.run, ["ip", "netns", "del", name], capture_output=True, check=False)
             _run("ip", "-n", name, "link", "set", "lo", "up")
+        # By name and at once: the namespaces' own end takes their interfaces away some time later.
+        stack.callback(subprocess.run, ["ip", "link", "del", here], capture_output=True, check=False)
         _run("ip", "link", "add", here, "type", "veth", "peer", "name", "gw-pay", "netns", gateway)
         _run("ip", "-n", gateway, "link", "add", "gw-bank", "type", "veth", "peer", "name", "bank", "netns", bank)
         for end, address, place in (

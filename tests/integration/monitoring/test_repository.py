@@ -95,6 +95,8 @@ def test_repeats_are_found_across_calls_and_within_one(store: Database) -> None:
 
 
 def test_screening_a_thousand_payments_takes_no_more_statements_than_screening_ten(store: Database) -> None:
+    if store.write_engine.dialect.name == "sqlite":
+        pytest.skip("on SQLite statements go by the driver, where SQLAlchemy's event does not see them")
     statements = 0
 
     def count(*_: object) -> None:

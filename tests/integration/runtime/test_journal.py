@@ -200,7 +200,7 @@ async def test_rows_of_an_older_database_are_sealed_after_its_upgrade(database_u
     from yinqi.payment.tables import metadata as payment_metadata
 
     before = [file.name for file in versions_folder("payment").glob("*.py") if "journal_seals" in file.name]
-    assert before == ["0004_journal_seals.py"]
+    assert before == ["0007_journal_seals.py"]
     migrate(database_url, "payment", revision="0003")
     database = Database.open(database_url)
     try:
