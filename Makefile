@@ -44,7 +44,7 @@ check: setup-dev ## Format, lint, types, contracts, protos
 	$(BIN)/python -m pytest tests/architecture
 	for crate in $(CRATES); do
 	  cargo fmt --check --manifest-path $$crate/Cargo.toml
-	  cargo clippy --quiet --all-targets --manifest-path $$crate/Cargo.toml -- -D warnings -D clippy::undocumented_unsafe_blocks
+	  cargo clippy --quiet --all-targets --manifest-path $$crate/Cargo.toml -- -D warnings
 	  cargo clippy --quiet --features python --manifest-path $$crate/Cargo.toml -- -D warnings -D clippy::undocumented_unsafe_blocks
 	done
 
