@@ -63,9 +63,6 @@ class Server:
     @property
     def in_flight(self) -> int:
         """Unary calls being served."""
-    @property
-    def refused(self) -> int:
-        """Calls refused so far because too many were being served."""
     def start(self, host: str, port: int) -> int:
         """Listen and serve; return the port.
 

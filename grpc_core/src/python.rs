@@ -132,14 +132,14 @@ impl Server {
             let calls = Arc::default();
             (
                 path,
-                Method {
+                Arc::new(Method {
                     index,
                     streams_requests,
                     streams_responses,
                     is_exempt,
                     calls_max,
                     calls,
-                },
+                }),
             )
         });
         let limits = Limits {
@@ -167,11 +167,6 @@ impl Server {
     #[getter]
     fn in_flight(&self) -> usize {
         self.0.shared().in_flight.load(Ordering::Relaxed)
-    }
-
-    #[getter]
-    fn refused(&self) -> usize {
-        self.0.shared().refused.load(Ordering::Relaxed)
     }
 
     fn take<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {

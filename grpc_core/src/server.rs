@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::ToSocketAddrs;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub struct Server {
 impl Server {
     /// Make a server that does not listen yet.
     pub fn new(
-        methods: HashMap<String, Method>,
+        methods: HashMap<String, Arc<Method>>,
         limits: Limits,
         overloaded: Status,
     ) -> io::Result<Self> {
@@ -55,7 +55,6 @@ impl Server {
             queue: Queue::new()?,
             in_flight: Arc::default(),
             streams: Arc::default(),
-            refused: AtomicUsize::new(0),
             ids: AtomicU64::new(0),
         };
         Ok(Self {

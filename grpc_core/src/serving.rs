@@ -54,7 +54,7 @@ pub struct Limits {
 /// What all connections share.
 pub struct Shared {
     /// By path, "/package.Service/Method".
-    pub methods: HashMap<String, Method>,
+    pub methods: HashMap<String, Arc<Method>>,
     /// Bounds.
     pub limits: Limits,
     /// The answer above a bound.
@@ -65,8 +65,6 @@ pub struct Shared {
     pub in_flight: Arc<AtomicUsize>,
     /// Streams that Python has in hand.
     pub streams: Arc<AtomicUsize>,
-    /// Calls refused because of a bound.
-    pub refused: AtomicUsize,
     /// Names of calls.
     pub ids: AtomicU64,
 }
@@ -86,23 +84,29 @@ pub async fn answer(
         *refusal.status_mut() = http::StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Ok(refusal);
     }
-    if !shared.methods.contains_key(request.uri().path()) {
+    let Some(method) = shared.methods.get(request.uri().path()).cloned() else {
         let message = format!("There is no method {}.", request.uri().path());
         return Ok(Status::unimplemented(message).into_http());
-    }
-    let path = request.uri().path().to_owned();
+    };
     let message_bytes = shared.limits.message_bytes;
     Ok(Grpc::new(Raw)
         .max_decoding_message_size(message_bytes)
         .max_encoding_message_size(message_bytes)
-        .streaming(Bridge { shared, peer, path }, request)
+        .streaming(
+            Bridge {
+                shared,
+                peer,
+                method,
+            },
+            request,
+        )
         .await)
 }
 
 struct Bridge {
     shared: Arc<Shared>,
     peer: Arc<str>,
-    path: String,
+    method: Arc<Method>,
 }
 
 impl tower_service::Service<Request<Streaming<Bytes>>> for Bridge {
@@ -116,21 +120,19 @@ impl tower_service::Service<Request<Streaming<Bytes>>> for Bridge {
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let (shared, peer) = (self.shared.clone(), self.peer.clone());
-        let path = std::mem::take(&mut self.path);
-        Box::pin(async move { hand_over(shared, peer, &path, request).await })
+        Box::pin(hand_over(shared, peer, self.method.clone(), request))
     }
 }
 
 async fn hand_over(
     shared: Arc<Shared>,
     peer: Arc<str>,
-    path: &str,
+    method: Arc<Method>,
     request: Request<Streaming<Bytes>>,
 ) -> Result<Response<Replies>, Status> {
-    let method = &shared.methods[path];
     let (metadata, _, mut messages) = request.into_parts();
     let deadline = time_allowed(&metadata).and_then(|allowed| Instant::now().checked_add(allowed));
-    let served = count_in(&shared, method)?;
+    let served = count_in(&shared, &method)?;
     let (reply, mut replies) = unbounded_channel();
     let (reads, asked) = if method.streams_requests {
         let (reads, asked) = unbounded_channel();
@@ -211,7 +213,6 @@ fn count_in(shared: &Shared, method: &Method) -> Result<Vec<Arc<AtomicUsize>>, S
             for counter in counted {
                 counter.fetch_sub(1, Ordering::Relaxed);
             }
-            shared.refused.fetch_add(1, Ordering::Relaxed);
             return Err(shared.overloaded.clone());
         }
     }

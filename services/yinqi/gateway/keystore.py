@@ -8,8 +8,6 @@ first start without them they are made, so that the sandbox bank can be used at 
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from yinqi.crypto import CryptoError, SigningKey, Signs, VerifyKey
 from yinqi.gateway.profile import Profile, SigningDevice
 from yinqi.gateway.signing_device import DeviceKey, open_device
 from yinqi.kernel.errors import FailedPrecondition, Unavailable
+from yinqi.runtime.durable_files import write_durably
 
 _log = structlog.get_logger(__name__)
 _SM4_KEY_BYTES = 16
@@ -162,17 +161,4 @@ def _read_hex(file: Path) -> bytes:
 
 
 def _write(file: Path, content: bytes, mode: int) -> None:
-    """Write a file in one step and to the disk, so that nobody sees half a key and a crash loses none."""
-    draft = file.with_name(f"{file.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as opened:
-        opened.write(content + (b"" if content.endswith(b"\n") else b"\n"))
-        opened.flush()
-        os.fsync(opened.fileno())
-    draft.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_durably(file, content + (b"" if content.endswith(b"\n") else b"\n"), mode)

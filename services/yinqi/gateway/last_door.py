@@ -30,6 +30,7 @@ from yinqi.orders.evidence import Evidence, Line, check_orders, judge_lines, pay
 from yinqi.orders.policy import Payable, Verdict
 from yinqi.orders.policy_file import SignedPolicy, load_policy
 from yinqi.runtime.database import Database
+from yinqi.runtime.durable_files import write_durably
 
 _log = structlog.get_logger(__name__)
 _EVENT_TYPE = "LAST_DOOR"
@@ -186,9 +187,7 @@ def open_door(
     signed = load_policy(Path(policy_dir), version_min=before)
     if signed.policy.version > before:
         version_file.parent.mkdir(parents=True, exist_ok=True)
-        draft = version_file.with_name(f"{version_file.name}.new")
-        draft.write_text(f"{signed.policy.version}\n", "ascii")
-        draft.replace(version_file)
+        write_durably(version_file, b"%d\n" % signed.policy.version, 0o644)
     _log.info("the last door is kept", policy_version=signed.policy.version, signers=len(signed.signers))
     return LastDoor(signed, profiles, database, clock)
 

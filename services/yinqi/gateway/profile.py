@@ -123,13 +123,13 @@ class SigningDevice(_Part):
     """A device that holds our signing key in place of the key file.
 
     Attributes:
-        kind: "sdf": GM/T 0018. library: the vendor's, by its path; it must know where its device is.
+        kind: "sdf": GM/T 0018. vendor_library: in the file `library`; by its path, and it must know where its device is.
         key_index: number of the SM2 signing key. pin_file: in `directory` of the keys; `{user_id}` is filled in.
         timeout_ms: the longest wait for one signature, and at the start.
     """
 
     kind: Literal["sdf"] = "sdf"
-    library: Annotated[str, Field(min_length=1)]
+    vendor_library: Annotated[str, Field(min_length=1, alias="library")]
     key_index: Annotated[int, Field(ge=1, le=65_535)]
     pin_file: str = "{user_id}.pin"
     timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 5_000

@@ -48,7 +48,7 @@ def open_device(device: SigningDevice, pin_file: Path, profile_name: str) -> Dev
     pin = _read_pin(pin_file)
     try:
         signer = Signer.open_sdf(
-            library=device.library, key_index=device.key_index, pin=pin, timeout_ms=device.timeout_ms
+            library=device.vendor_library, key_index=device.key_index, pin=pin, timeout_ms=device.timeout_ms
         )
     finally:
         pin[:] = bytes(len(pin))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from yinqi.crypto import CryptoError, GeneralSigningKey, GeneralVerifyKey, SigningKey, VerifyKey
 from yinqi.kernel.errors import FailedPrecondition
+from yinqi.runtime.durable_files import write_durably
 
 SIGNATURE_BYTES = 64
 ORDER_CONTEXT = b"yinqi/payment-order/v1\x00"
@@ -97,8 +97,7 @@ class PrivateKey:
             else self._key.to_pkcs8()
         )
         try:
-            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
-                opened.write(content)
+            write_durably(file, content, 0o600, replaces=False)
         except OSError as error:
             raise _invalid(file, error.strerror or "cannot be written", "无法写入") from None
 

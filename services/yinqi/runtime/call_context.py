@@ -28,14 +28,17 @@ class CallContext:
     Args:
         serialize: makes the bytes of a response.
         deserialize: reads a request of a stream.
+    Attributes:
+        why_cancelled: "draining" or "stopped" if the server cancels the call, "" if its caller is gone.
     """
 
-    __slots__ = ("_call", "_deserialize", "_message", "_room", "_serialize", "method")
+    __slots__ = ("_call", "_deserialize", "_message", "_room", "_serialize", "method", "why_cancelled")
 
     def __init__(
         self, method: str, call: Call, serialize: Callable[[Any], bytes], deserialize: Callable[[bytes], Any]
     ) -> None:
         self.method = method
+        self.why_cancelled = ""
         self._call = call
         self._serialize = serialize
         self._deserialize = deserialize

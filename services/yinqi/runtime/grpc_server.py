@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,7 @@ import grpc
 import structlog
 import uvloop
 from google.protobuf import descriptor_pool
-from grpc_core import Call, Server
+from grpc_core import Server
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
@@ -76,8 +76,7 @@ class _Served:
 
     method: Method
     context: CallContext
-    task: asyncio.Task[None] = field(init=False)
-    why_cancelled: str = ""
+    task: asyncio.Task[None]
 
 
 class GrpcServer:
@@ -159,8 +158,8 @@ class GrpcServer:
         calls, events = self._core.take()
         for call in calls:
             method = self._methods[call.method]
-            served = _Served(method, method.context(call))
-            served.task = loop.create_task(self._serve(call, served))
+            context = method.context(call)
+            served = _Served(method, context, loop.create_task(self._interceptor.serve(method, call, context)))
             # Not at the task's own end: a task that is cancelled before its first step has none.
             served.task.add_done_callback(partial(self._forget, call.id))
             self._served[call.id] = served
@@ -178,14 +177,11 @@ class GrpcServer:
             elif kind == _WRITABLE:
                 about.context.got_room()
 
-    async def _serve(self, call: Call, served: _Served) -> None:
-        await self._interceptor.serve(served.method, call, served.context, why_cancelled=lambda: served.why_cancelled)
-
     def _forget(self, call_id: int, _task: asyncio.Task[None]) -> None:
         del self._served[call_id]
 
     def _cancel(self, served: _Served, why: str) -> None:
-        served.why_cancelled = why
+        served.context.why_cancelled = why
         served.task.cancel()
 
     async def drain(self, grace_s: float | None = None) -> None:

@@ -120,15 +120,8 @@ class ServerInterceptor:
             {attributes.RPC_SYSTEM: "grpc", attributes.RPC_SERVICE: service, attributes.RPC_METHOD: name},
         )
 
-    async def serve(
-        self, method: Method, call: Call, context: CallContext, *, why_cancelled: Callable[[], str]
-    ) -> None:
-        """Serve one call, to its answer or its failure. Runs in a task of its own.
-
-        Args:
-            why_cancelled: asked when the task is cancelled: "draining" or "stopped" if the server did it, else the
-                caller is gone.
-        """
+    async def serve(self, method: Method, call: Call, context: CallContext) -> None:
+        """Serve one call, to its answer or its failure. Runs in a task of its own."""
         span: trace.Span | None = None
         if self._telemetry.enabled and not method.is_exempt:
             # A long stream is its own story; tied to its opener's trace it would leave that trace open for days.
@@ -141,10 +134,9 @@ class ServerInterceptor:
             try:
                 message = await self._answer(method, call, context, span)
             except asyncio.CancelledError:
-                why = why_cancelled()
-                if not why:
+                if not context.why_cancelled:
                     raise
-                raise (_DRAINING if why == "draining" else _STOPPED) from None
+                raise (_DRAINING if context.why_cancelled == "draining" else _STOPPED) from None
         except YinqiError as error:
             failure = status_of(error)
             _log.debug("call refused", method=method.path, code=failure.code, reason=error.reason)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import stat
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from yinqi.crypto import (
     sm3,
 )
 from yinqi.kernel.errors import FailedPrecondition
+from yinqi.runtime.durable_files import write_durably
 
 _log = structlog.get_logger(__name__)
 _KEY_ID_BYTES = 8
@@ -75,11 +75,7 @@ def _make(file: Path, algorithm: str, password: str) -> None:
     else:
         made = SigningKey.generate() if algorithm == SM2 else GeneralSigningKey.generate(algorithm)
         content = _pem("PRIVATE KEY", made.to_pkcs8())
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
+    write_durably(file, content, 0o600, replaces=False)
 
 
 def _leave_public_key(file: Path, public_key: bytes) -> None:
