@@ -29,7 +29,6 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -333,14 +332,15 @@ class SqlArchive:
             select(ABSENCES)
             .join(MESSAGES, MESSAGES.c.archive_id == ABSENCES.c.archive_id)
             .where(
-                tuple_(ABSENCES.c.instruction_id, ABSENCES.c.archive_id).in_(keys),
+                among(ABSENCES.c.instruction_id, {instruction_id for instruction_id, _ in keys}),
                 MESSAGES.c.is_verified.is_(True),
                 MESSAGES.c.direction == Direction.RECEIVED,
                 MESSAGES.c.failure == "",
             )
         )
-        rows = self._connection.execute(query).mappings()
-        return {(row["instruction_id"], row["archive_id"]): _absence(row) for row in rows}
+        wanted = set(keys)
+        found = ((row["instruction_id"], row["archive_id"], row) for row in self._connection.execute(query).mappings())
+        return {(payment, proof): _absence(row) for payment, proof, row in found if (payment, proof) in wanted}
 
     def messages_of(self, instruction_id: str) -> list[ArchivedMessage]:
         submitted = select(ATTEMPTS.c.exchange_id).where(ATTEMPTS.c.instruction_id == instruction_id)

@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     # machines, the better.
     journal_checkpoint_dirs: str = "{var_dir}/journal"
     journal_seal_interval_s: float = Field(1.0, gt=0, le=60)
-    journal_seal_rows_max: int = Field(1_000, ge=1, le=10_000)
+    journal_seal_rows_max: int = Field(2_000, ge=1, le=10_000)
 
     dev_identity_enabled: bool = True
 
