@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from yinqi.gateway.adapters.cdc.accounts import ENTRIES
 from yinqi.gateway.model import ArchivedMessage
 from yinqi.gateway.profile import Profile, Profiles
 from yinqi.gateway.repository import ABSENCES, ATTEMPTS, MESSAGE_EVENTS, NOTICE_EVENTS, RELEASES, SqlStore
@@ -13,6 +14,7 @@ from yinqi.orders.policy_file import PolicyFiles, policy_item
 from yinqi.runtime.evidence import Collect, Found, Item, Subject, content_of, journal_rows, missing, plain, records
 
 _SERVICE = "gateway"
+_STATEMENTS = {"cdc": ENTRIES}  # the function that reads statements, by dialect
 
 
 def collector(profiles: Profiles, policy: PolicyFiles | None) -> Collect:
@@ -29,7 +31,7 @@ def collector(profiles: Profiles, policy: PolicyFiles | None) -> Collect:
 
 
 def _items(connection: Connection, key: str, profiles: Profiles, policy: PolicyFiles | None) -> list[Item]:
-    messages = SqlStore(connection).archive.messages_of(key)
+    messages = _messages(connection, key, profiles)
     archive_ids = [message.archive_id for message in messages]
     used = {message.profile for message in messages}
     events, notices = MESSAGE_EVENTS, NOTICE_EVENTS
@@ -40,9 +42,21 @@ def _items(connection: Connection, key: str, profiles: Profiles, policy: PolicyF
         *records(connection, ABSENCES, ABSENCES.c.instruction_id == key),
         *(_bank(profile) for profile in profiles if profile.name in used),
         *(map(_message, messages) if messages else [missing("MESSAGES")]),
+        *([] if any(message.function in _STATEMENTS.values() for message in messages) else [missing("STATEMENT_PAGE")]),
         *journal_rows(connection, _SERVICE, events, events.c.archive_id.in_(archive_ids)),
         *journal_rows(connection, _SERVICE, notices, notices.c.instruction_id == key),
     ]
+
+
+def _messages(connection: Connection, key: str, profiles: Profiles) -> list[ArchivedMessage]:
+    """Return what was sent and received for the payment, and the first page of a statement that has it."""
+    archive = SqlStore(connection).archive
+    messages = archive.messages_of(key)
+    pages: list[ArchivedMessage] = []
+    if messages:
+        function = _STATEMENTS[profiles.profile(messages[0].profile).dialect]
+        pages = archive.exchange_telling_of(key.encode("ascii"), function, messages[0].archive_id)
+    return [*messages, *pages]
 
 
 def _message(message: ArchivedMessage) -> Item:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from yinqi.crypto import sm3
 from yinqi.verify import keys
-from yinqi.verify.claims import Broken
+from yinqi.verify.claims import Broken, reading
 from yinqi.verify.forms import canonical, from_hex, listed, read_canonical, text
 
 VERSION = 1
@@ -77,14 +79,16 @@ def read_bundle(content: bytes) -> Bundle:
     lines = content.split(b"\n")
     head = _line(1, lines[0])
     _is(1, set(head) == _HEAD and (head.get("bundle"), head.get("version")) == ("yinqi-evidence", VERSION), *_NO_HEAD)
+    wanted = _payment_of(lines)
+    _is(1, head["instruction_id"] == wanted, "names another payment than the parts", "所列付款与各分册不符")
     at, parts = 2, dict[str, Part]()
     for service in SERVICES:
-        part = _part(service, at, lines)
+        part = _part(service, at, wanted, lines)
         at = part.line + len(part.items) + 1
         parts[service] = part
     _end(at, lines)
-    _same_payment(head, parts, lines)
-    return Bundle(text(head["instruction_id"]), text(head["end_to_end_id"]), parts)
+    _check_caller_id(head, parts["payment"])
+    return Bundle(wanted, text(head["end_to_end_id"]), parts)
 
 
 _NO_HEAD = ("is not the head of an evidence bundle of version 1", "不是第 1 版证据包的首行")
@@ -106,7 +110,17 @@ def _at(lines: Sequence[bytes], number: int) -> bytes:
     return lines[number - 1]
 
 
-def _part(service: str, number: int, lines: Sequence[bytes]) -> Part:
+def _payment_of(lines: Sequence[bytes]) -> str:
+    """Return the payment that most parts name, so that it is the odd one out that is called broken."""
+    ids = Counter[str]()
+    for line in lines:
+        if b'"kind":"part"' in line:
+            with suppress(ValueError, KeyError):
+                ids[text(read_canonical(line)["instruction_id"])] += 1
+    return max(ids, key=ids.__getitem__, default="")
+
+
+def _part(service: str, number: int, wanted: str, lines: Sequence[bytes]) -> Part:
     head = _line(number, _at(lines, number))
     _is(
         number,
@@ -128,6 +142,8 @@ def _part(service: str, number: int, lines: Sequence[bytes]) -> Part:
         f"carries a signature of {service} that does not hold: the line was changed",
         f"{service} 的签名无效，本行已被改动",
     )
+    words = (f"is the part of {service} about another payment", f"{service} 分册属于另一笔付款")
+    _is(number, head["instruction_id"] == wanted, *words)
     items = tuple(_items(service, number, digests, lines))
     return Part(service, number, made_at, key, items)
 
@@ -153,19 +169,13 @@ def _end(number: int, lines: Sequence[bytes]) -> None:
         raise Broken(line, "does not belong to the bundle: it ends before, with a line feed", "不属于证据包")
 
 
-def _same_payment(head: dict[str, Any], parts: dict[str, Part], lines: Sequence[bytes]) -> None:
-    wanted = head["instruction_id"]
-    ids = {service: read_canonical(lines[part.line - 1])["instruction_id"] for service, part in parts.items()}
-    if wanted not in ids.values():
-        raise Broken(1, "names another payment than the parts", "所列付款与各分册不符")
-    for service, instruction_id in ids.items():
-        words = (f"is the part of {service} about another payment", f"{service} 分册属于另一笔付款")
-        _is(parts[service].line, instruction_id == wanted, *words)
-    for item in parts["payment"].rows("payments"):
-        if item.value["row"].get("end_to_end_id") != head["end_to_end_id"]:
-            raise Broken(1, "names another end_to_end_id than the payment has", "业务参考号与付款不符")
+def _check_caller_id(head: dict[str, Any], payment: Part) -> None:
+    for item in payment.rows("payments"):
+        with reading(item.line):
+            is_his = item.value["row"]["end_to_end_id"] == head["end_to_end_id"]
+        _is(1, is_his, "names another end_to_end_id than the payment has", "业务参考号与付款不符")
         return
-    raise Broken(parts["payment"].line, "gives no payment", "未包含付款")
+    raise Broken(payment.line, "gives no payment", "未包含付款")
 
 
 def _is(line: int, holds: bool, words: str, words_zh: str) -> None:

@@ -9,6 +9,7 @@ from yinqi.crypto import sm3
 from yinqi.verify.bundle import Bundle, Item
 from yinqi.verify.claims import Broken, Claim, missing, proved, reading, said
 from yinqi.verify.forms import from_base64, from_hex, text
+from yinqi.verify.messages import signed_entries
 from yinqi.verify.orders import Line
 
 _MISSING = {
@@ -21,6 +22,7 @@ _MISSING = {
     "SCREENING": ("a screening result", "付款前筛查结果"),
     "MESSAGES": ("messages to or from a bank: nothing was sent", "银行报文：尚未发送"),
     "POSTINGS": ("bookings in the ledger", "账务记录"),
+    "STATEMENT_PAGE": ("a page of a statement that the bank signed", "有银行签名的对账单页"),
     "STATEMENT_ENTRY": ("an entry of the bank's statement", "银行对账单明细"),
     "RECEIPT": ("the bank's receipt: none is kept for this payment", "电子回单：本付款没有留存"),
     "MATCH": ("a match of booking and statement entry", "对账结果"),
@@ -98,6 +100,7 @@ def _release(bundle: Bundle, line: Line) -> Iterator[Claim]:
 
 
 def _entries(bundle: Bundle, line: Line) -> Iterator[Claim]:
+    signed = signed_entries(bundle, line)
     for item in bundle.parts["account"].rows("account.statement_entries"):
         with reading(item.line):
             row = item.value["row"]
@@ -107,12 +110,19 @@ def _entries(bundle: Bundle, line: Line) -> Iterator[Claim]:
             fits = (row["minor_units"], row["account"]) == (line.amount, line.debtor_account)
             direction, day = text(row["credit_debit_indicator"]), text(row["booking_date"])
             reference = text(row["account_servicer_reference"])
+            page = signed.get((reference, row["minor_units"]))
         agrees = "same amount and account" if fits else "but another amount or account"
         agrees_zh = "金额与账号一致" if fits else "但金额或账号不同"
-        yield said(
+        tell = said if page is None else proved
+        by, by_zh = (
+            ("", "")
+            if page is None
+            else (f"; the bank signed that page (line {page})", f"；该页有银行签名（第 {page} 行）")
+        )
+        yield tell(
             item.line,
-            f"the bank's statement has it on {day}, {direction}, reference {reference}: {agrees}",
-            f"银行对账单 {day} {direction} 流水号 {reference}：{agrees_zh}",
+            f"the bank's statement has it on {day}, {direction}, reference {reference}: {agrees}{by}",
+            f"银行对账单 {day} {direction} 流水号 {reference}：{agrees_zh}{by_zh}",
         )
 
 

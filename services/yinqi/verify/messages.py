@@ -23,8 +23,16 @@ _PLACEHOLDER = "__signature_sigdat__"
 _EVENT_FACTS = (
     "archive_id direction digest exchange_id failure function is_verified message_id profile size_bytes".split()
 )
-_DIALECT = "cdc"
+_DIALECT, _STATEMENT = "cdc", "trsQryByBreakPoint"
 _IDENTITY_BYTES = 16
+_ENDS = {
+    "S": ("settled", "已结算"),
+    "F": ("failed", "失败"),
+    "B": ("returned", "退汇"),
+    "R": ("refused", "被拒绝"),
+    "D": ("expired", "过期"),
+    "C": ("cancelled", "撤销"),
+}
 
 
 def check_messages(bundle: Bundle, line: Line, trust: Trust) -> Iterator[Claim]:
@@ -75,15 +83,18 @@ def _unusable(item: Item) -> Claim:
 
 
 def _signed(item: Item, bank: Item, bundle: Bundle, line: Line, trust: Trust) -> Iterator[Claim]:
-    message = json.loads(content_of(item.value["content"]))
+    content = content_of(item.value["content"])
+    message = json.loads(content)
     is_sent = item.value["direction"] == "SENT"
     _check_signature(item, message, bank, trust, is_sent=is_sent)
     function, at = text(item.value["function"]), text(item.value["recorded_at"])
-    said_of = [one for one in _objects(message) if one.get("yurRef") == bundle.instruction_id]
+    said_of = _about(content, bundle.instruction_id)
     if is_sent:
         if not function.startswith("BB1PAY") or "QR" in function:
             yield proved(
-                item.line, f"at {at} we asked the bank about it ({function}), signed", f"{at} 已签名查询（{function}）"
+                item.line,
+                f"at {at} the company asked the bank ({function}), signed",
+                f"{at} 公司签名查询（{function}）",
             )
             return
         if len(said_of) != 1:
@@ -91,15 +102,18 @@ def _signed(item: Item, bank: Item, bundle: Bundle, line: Line, trust: Trust) ->
         _check_line(item, message, said_of[0], line)
         yield proved(
             item.line,
-            f"at {at} the company signed {function} with just this payment in it: amount and both accounts as ordered",
-            f"{at} 公司签名发送 {function}，金额与收付账号均与付款单一致",
+            f"at {at} the company signed {function} with this payment in it: amount and both accounts are those of its line (line {line.line})",
+            f"{at} 公司签名发送 {function}，金额与收付账号均与付款明细一致",
         )
     else:
         word = ", ".join(sorted({_word(one) for one in said_of} - {""})) or _head_word(message)
+        ends = {_ENDS[end] for one in said_of if one.get("reqSts") == "FIN" and (end := one.get("rtnFlg")) in _ENDS}
+        plainly = "".join(f", which means {words}" for words, _ in sorted(ends))
+        plainly_zh = "".join(f"，即{words_zh}" for _, words_zh in sorted(ends))
         yield proved(
             item.line,
-            f"at {at} the bank answered {function}, signed with its key: {word}",
-            f"{at} 银行对 {function} 的签名应答：{word}",
+            f"at {at} the bank answered {function}, signed with its key: {word}{plainly}",
+            f"{at} 银行对 {function} 的签名应答：{word}{plainly_zh}",
         )
 
 
@@ -139,7 +153,26 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
             yield from _objects(one)
 
 
+def _about(content: bytes, instruction_id: str) -> list[dict[str, Any]]:
+    """Return what a message says of the payment, numbers as they were written."""
+    message = json.loads(content, parse_float=str, parse_int=str)
+    return [one for one in _objects(message) if one.get("yurRef") == instruction_id]
+
+
+def signed_entries(bundle: Bundle, line: Line) -> dict[tuple[str, int], int]:
+    """Return the statement entries of the payment in messages of the bank: (bank's reference, minor units) → line."""
+    found = dict[tuple[str, int], int]()
+    for item in bundle.parts["gateway"].of_kind("message"):
+        with reading(item.line):
+            if item.value["function"] == _STATEMENT and item.value["is_verified"]:
+                for one in _about(content_of(item.value["content"]), bundle.instruction_id):
+                    found[one["trxSeq"].strip(), abs(minor_units(one["trsAmt"], line.currency))] = item.line
+    return found
+
+
 def _word(one: Mapping[str, Any]) -> str:
+    if "trxDir" in one:
+        return " ".join(str(one[name]).strip() for name in ("trxDat", "trxDir", "trsAmt", "trxSeq") if one.get(name))
     return " ".join(str(one[name]).strip() for name in ("errCod", "reqSts", "rtnFlg") if one.get(name))
 
 

@@ -130,6 +130,10 @@ def _confirmations(bundle: Bundle, trust: Trust, *, has_policy: bool) -> Iterato
 
 def _limits() -> Iterator[Claim]:
     yield limit("that a service told all it had", "各服务是否已给出其全部记录")
+    yield limit(
+        "that a journal row was there before its seal was made and handed outside",
+        "日志行在封存并留存库外之前是否已被改动",
+    )
     yield limit("that a service's own word (·) was true when it was written", "各服务自述（·）在写入时是否属实")
     yield limit("whose hands held the keys", "密钥当时实际由谁掌握")
 
