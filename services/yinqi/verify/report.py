@@ -72,13 +72,14 @@ def verify(content: bytes, trust: Trust = NO_TRUST) -> Report:
 
 def _claims(bundle: Bundle, trust: Trust) -> Iterator[Claim]:
     yield from _parts(bundle, trust)
+    journals = list(check_journals(bundle, trust))  # First: others compare with rows.
     line = line_of(bundle)
     found = list(policies(bundle, trust))
     yield from (claim for _, claim in found)
     yield from check_order(bundle, line, [policy for policy, _ in found])
     yield from check_messages(bundle, line, trust)
     yield from check_facts(bundle, line)
-    yield from check_journals(bundle, trust)
+    yield from journals
     yield from _confirmations(bundle, trust, has_policy=bool(found))
     yield from _limits()
 
