@@ -123,7 +123,7 @@ def _rows(part: Part, sealed: list[_Sealed]) -> Iterator[Claim]:
     for stream, count in counts.items():
         yield proved(
             last,
-            f"{count} rows of {stream} are as they were sealed, at their places in the chain",
+            f"{count} {'row' if count == 1 else 'rows'} of {stream} as sealed, at the same places of the chain",
             f"{stream} 的 {count} 行与封存时一致，位置无误",
         )
 

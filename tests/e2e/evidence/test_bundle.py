@@ -50,7 +50,7 @@ def test_a_payment_under_a_policy_is_proved_from_the_order_to_the_statement(bund
         "the bank answered BB1PAYQR, signed with its key: SUC0000 FIN S, which means settled",
         "is SETTLED; so ends its journal of 7 rows",
         "same amount and account; the bank signed that page",
-        "4 rows of account.ledger_postings are as they were sealed",
+        "4 rows of account.ledger_postings as sealed",
     ):
         assert part in proved
     assert "screening at" in words(claims(bundles.a, Standing.SAID))
