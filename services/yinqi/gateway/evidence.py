@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -14,6 +17,7 @@ from yinqi.orders.policy_file import PolicyFiles, policy_item
 from yinqi.runtime.evidence import Collect, Found, Item, Subject, content_of, journal_rows, missing, plain, records
 
 _SERVICE = "gateway"
+CONTENT_BYTES_MAX = 8 * 1024 * 1024  # half of what a call's answer may hold; a large batch may be asked for very often
 _STATEMENTS = {"cdc": ENTRIES}  # the function that reads statements, by dialect
 
 
@@ -31,7 +35,8 @@ def collector(profiles: Profiles, policy: PolicyFiles | None) -> Collect:
 
 
 def _items(connection: Connection, key: str, profiles: Profiles, policy: PolicyFiles | None) -> list[Item]:
-    messages = _messages(connection, key, profiles)
+    found = _messages(connection, key, profiles)
+    messages = bounded(found, CONTENT_BYTES_MAX)
     archive_ids = [message.archive_id for message in messages]
     used = {message.profile for message in messages}
     events, notices = MESSAGE_EVENTS, NOTICE_EVENTS
@@ -42,6 +47,7 @@ def _items(connection: Connection, key: str, profiles: Profiles, policy: PolicyF
         *records(connection, ABSENCES, ABSENCES.c.instruction_id == key),
         *(_bank(profile) for profile in profiles if profile.name in used),
         *(map(_message, messages) if messages else [missing("MESSAGES")]),
+        *([] if len(messages) == len(found) else [missing("SOME_MESSAGES")]),
         *([] if any(message.function in _STATEMENTS.values() for message in messages) else [missing("STATEMENT_PAGE")]),
         *journal_rows(connection, _SERVICE, events, events.c.archive_id.in_(archive_ids)),
         *journal_rows(connection, _SERVICE, notices, notices.c.instruction_id == key),
@@ -57,6 +63,19 @@ def _messages(connection: Connection, key: str, profiles: Profiles) -> list[Arch
         function = _STATEMENTS[profiles.profile(messages[0].profile).dialect]
         pages = archive.exchange_telling_of(key.encode("ascii"), function, messages[0].archive_id)
     return [*messages, *pages]
+
+
+def bounded(messages: Sequence[ArchivedMessage], bytes_max: int) -> list[ArchivedMessage]:
+    """Return messages from both ends, in order, as many as fit: the submission and the last word matter most."""
+    left, kept = deque(enumerate(messages)), dict[int, ArchivedMessage]()
+    take = itertools.cycle((left.popleft, left.pop))
+    while left:
+        place, message = next(take)()
+        bytes_max -= len(message.content)
+        if bytes_max < 0:
+            break
+        kept[place] = message
+    return [kept[place] for place in sorted(kept)]
 
 
 def _message(message: ArchivedMessage) -> Item:

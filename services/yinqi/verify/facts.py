@@ -22,6 +22,7 @@ _MISSING = {
     "SCREENING": ("a screening result", "付款前筛查结果"),
     "MESSAGES": ("messages to or from a bank: nothing was sent", "银行报文：尚未发送"),
     "POSTINGS": ("bookings in the ledger", "账务记录"),
+    "SOME_MESSAGES": ("messages in the middle: all of them would be too much for a bundle", "部分中间报文：数量过大"),
     "STATEMENT_PAGE": ("a page of a statement that the bank signed", "有银行签名的对账单页"),
     "STATEMENT_ENTRY": ("an entry of the bank's statement", "银行对账单明细"),
     "RECEIPT": ("the bank's receipt: none is kept for this payment", "电子回单：本付款没有留存"),

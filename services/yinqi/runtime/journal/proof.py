@@ -40,7 +40,7 @@ def prove_rows(connection: Connection, stream: str, table: Table, sequences: Seq
 
 def _sealed(connection: Connection, table: Table, seal: Seal, sequences: Sequence[int]) -> Iterator[Item]:
     places = {sequence: seal.first_position + index for index, (sequence, _) in enumerate(seal.rows())}
-    # A row among sealed ones that the seal does not know is told without a place; the check says so.
+    # A row among sealed ones that the seal does not know is told with place 0, which no seal covers: the check says so.
     first = min((places[one] for one in sequences if one in places), default=seal.first_position)
     before = Head(seal.first_position - 1, None, seal.previous_hash)
     for sequence, digest in seal.rows():
@@ -57,7 +57,7 @@ def _sealed(connection: Connection, table: Table, seal: Seal, sequences: Sequenc
     }
     names = tuple(name for name in seal.columns if name in table.c)
     for sequence in sequences:
-        yield _row(connection, seal.stream, table, names, sequence, places.get(sequence))
+        yield _row(connection, seal.stream, table, names, sequence, places.get(sequence, 0))
 
 
 def _row(
