@@ -92,7 +92,7 @@ def read_bundle(content: bytes) -> Bundle:
 
 
 _NO_HEAD = ("is not the head of an evidence bundle of version 1", "不是第 1 版证据包的首行")
-_CUT = ("is missing: the bundle was cut", "缺失：证据包被截断")
+_CUT = ("is missing or has no end: the bundle was cut", "缺失或不完整：证据包被截断")
 
 
 def _line(number: int, line: bytes) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _line(number: int, line: bytes) -> dict[str, Any]:
 
 
 def _at(lines: Sequence[bytes], number: int) -> bytes:
-    if number > len(lines) or (number == len(lines) and not lines[number - 1]):
+    if number >= len(lines):  # What stands behind the last line feed is no line.
         raise Broken(number, *_CUT)
     return lines[number - 1]
 
@@ -165,8 +165,7 @@ def _end(number: int, lines: Sequence[bytes]) -> None:
     is_end = end == {"kind": "end", "lines": number} and type(end["lines"]) is int
     _is(number, is_end, f"is not the last line, which says that there are {number} lines", "不是末行，或所列行数不符")
     if lines[number:] != [b""]:
-        line = number if len(lines) == number else number + 1
-        raise Broken(line, "does not belong to the bundle: it ends before, with a line feed", "不属于证据包")
+        raise Broken(number + 1, "does not belong to the bundle: it ends before, with a line feed", "不属于证据包")
 
 
 def _check_caller_id(head: dict[str, Any], payment: Part) -> None:
