@@ -13,7 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from yinqi.api.common.v1 import access_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("payment", "account", "reconciliation", "monitoring", "gateway")
+SERVICES = ("payment", "account", "reconciliation", "monitoring", "gateway", "evidence")
 KNOWN_ROLES = {
     "payment_initiator",
     "payment_resolver",
@@ -24,6 +24,7 @@ KNOWN_ROLES = {
     "reconciler",
     "alert_viewer",
     "alert_handler",
+    "auditor",
     "service",
 }
 

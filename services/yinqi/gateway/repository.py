@@ -57,6 +57,7 @@ from yinqi.runtime.statements import among, prepared
 
 METADATA = MetaData()
 _MESSAGES_MAX = 1_000
+_ANSWERS_OPENED_MAX, _ANSWERS_AT_ONCE = 5_000, 50
 # Level 1: an archive row is written before the first byte leaves, so it must be quick; JSON shrinks enough with it.
 _COMPRESSION = 1
 
@@ -352,6 +353,25 @@ class SqlArchive:
             .limit(_MESSAGES_MAX)
         )
         return [_message(row) for row in self._connection.execute(query).mappings()]
+
+    def exchange_telling_of(self, text: bytes, function: str, after: str) -> list[ArchivedMessage]:
+        """Return the first exchange of a function whose verified answer holds a text, oldest message first.
+
+        For auditors: it opens what it passes over, and gives up after a while.
+
+        Args:
+            after: an archive_id; ids ascend with time.
+        """
+        c = MESSAGES.c
+        is_answer = and_(c.function == function, c.direction == Direction.RECEIVED, c.is_verified.is_(True))
+        query = select(c.exchange_id, c.content).where(c.archive_id > after, is_answer)
+        found = self._connection.execute(query.order_by(c.archive_id).limit(_ANSWERS_OPENED_MAX))
+        for row in found.yield_per(_ANSWERS_AT_ONCE):
+            if text in zlib.decompress(row.content):
+                found.close()
+                its = select(MESSAGES).where(c.exchange_id == row.exchange_id).order_by(c.recorded_at, c.archive_id)
+                return [_message(one) for one in self._connection.execute(its).mappings()]
+        return []
 
 
 class SqlNotices:

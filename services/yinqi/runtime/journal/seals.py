@@ -108,6 +108,13 @@ def seals_from(connection: Connection, stream: str, position: int, limit: int) -
     return [_seal(row) for row in rows]
 
 
+def seal_over(connection: Connection, stream: str, sequence: int) -> Seal | None:
+    """Return the seal among whose rows a sequence belongs; None while nothing was sealed so far."""
+    query = select(_seals).where(_seals.c.stream == stream, _seals.c.sequence >= sequence)
+    row = connection.execute(query.order_by(_seals.c.first_position).limit(1)).first()
+    return None if row is None else _seal(row)
+
+
 def last_seal(connection: Connection, stream: str) -> Seal | None:
     """Return a chain's newest seal."""
     query = select(_seals).where(_seals.c.stream == stream).order_by(_NEWEST_FIRST).limit(1)
