@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from yinqi.crypto import InvalidSignature, sm4_cbc_decrypt, sm4_cbc_encrypt
-from yinqi.gateway.ports import AnswerUnusable, NotSent, WireAnswer
+from yinqi.gateway.ports import AnswerUnusable, MayLeave, NotSent, WireAnswer
 from yinqi.sandbox_bank.bank import Bank
 from yinqi.sandbox_bank.clock import china_time
 from yinqi.sandbox_bank.config import Account, BankConfig
@@ -153,7 +153,9 @@ class SimulatedLine:
         self._tell = tell
         self._is_alive = is_alive
 
-    async def post(self, body: bytes, *, timeout_ms: int, send_before: float, traceparent: str) -> WireAnswer:
+    async def post(
+        self, body: bytes, *, timeout_ms: int, send_before: float, traceparent: str, may_leave: MayLeave | None = None
+    ) -> WireAnswer:
         if not self._is_alive():
             raise asyncio.CancelledError
         loop = asyncio.get_running_loop()

@@ -33,6 +33,7 @@ from yinqi.gateway.profile import Profile, Profiles, load_profile
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
 from yinqi.gateway.servicer import GatewayServicer
+from yinqi.gateway.stop_desk import StopDesk
 from yinqi.gateway.submitting import Submitter
 from yinqi.kernel.ids import TimeOrderedIds
 from yinqi.monitoring.rules_file import load_rules
@@ -230,7 +231,12 @@ def _gateway(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf,
         made(banks, profiles, database, caller, clock) for made in (Submitter, Querier, AccountReader)
     )
     servicer = GatewayServicer(
-        cast("Submitter", submitter), cast("Querier", querier), cast("AccountReader", reader), profiles, database
+        cast("Submitter", submitter),
+        cast("Querier", querier),
+        cast("AccountReader", reader),
+        StopDesk(profiles, database, clock, ids),
+        profiles,
+        database,
     )
     _slow_down(servicer._notices, _NOTICES_GATHER_S)
     if owner is not None:
