@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from yinqi.api.gateway.v1 import gateway_pb2
+from yinqi.api.gateway.v1 import gateway_pb2, stop_pb2
 from yinqi.api.gateway.v1 import gateway_service_pb2 as pb
 from yinqi.api.payment.v1 import order_pb2, payment_pb2
 from yinqi.api.payment.v1 import payment_service_pb2 as payment_pb
@@ -23,6 +23,7 @@ from yinqi.orders.keys import Signed
 from yinqi.orders.line_tree import joined
 from yinqi.orders.order import sign_decision
 from yinqi.orders.policy_file import PolicyInvalid
+from yinqi.runtime import attributes
 from yinqi.runtime.settings import Settings
 
 TESTS = Path(__file__).parents[2]
@@ -117,6 +118,26 @@ async def test_a_signed_and_approved_line_goes_and_nothing_else(door: Door) -> N
     assert await door.send(lines[1:], evidence(new, li)) == ["SENT", "APPROVALS_MISSING"]
     assert await door.send(lines[2:], evidence(new, li, wang)) == ["SENT"]
     assert len(door.bank.lines()) == 3
+
+
+def as_person(person: str, role: str) -> tuple[tuple[str, str], ...]:
+    return ((attributes.IDENTITY_KEY, person), (attributes.ROLES_KEY, role))
+
+
+async def test_what_is_signed_and_approved_waits_behind_a_stop_whoever_asks(door: Door) -> None:
+    new = door.order(SMALL, MIDDLE)
+    lines, proof = [door.submission(new, number) for number in (1, 2)], evidence(new, door.approval(new, "li"))
+    stub, stops = door.gateway.stub, []
+    for kind, name in ((stop_pb2.STOP_SCOPE_KIND_HOUSE, ""), (stop_pb2.STOP_SCOPE_KIND_ACCOUNT, CNY)):
+        pulling = stop_pb2.PullStopRequest(scope=stop_pb2.StopScope(kind=kind, name=name), reason="suspected")
+        stops.append((await stub.PullStop(pulling, timeout=60, metadata=as_person("li", "stop_puller"))).stop)
+    assert await door.send(lines, proof) == ["STOPPED", "STOPPED"]
+    for stop in stops:
+        assert door.bank.lines() == []
+        for person in ("li", "wang"):
+            request = stop_pb2.LiftStopRequest(stop_id=stop.stop_id, reason="cleared")
+            await stub.LiftStop(request, timeout=60, metadata=as_person(person, "stop_lifter"))
+    assert await door.send(lines, proof) == ["SENT", "SENT"]
 
 
 async def test_changed_bytes_keep_the_door_shut(door: Door) -> None:
