@@ -20,7 +20,7 @@ from yinqi.runtime.listening import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 NAMES = ("payment", "account", "reconciliation", "monitoring", "gateway", "sandbox_bank", "console")
-ACCOUNT, OTHER_ACCOUNT = "755915678910001", "755915678910002"
+ACCOUNT = "755915678910001"
 
 
 class Terminal:
@@ -137,44 +137,6 @@ def test_the_day_is_fetched_reconciled_and_adds_up(terminal: Terminal) -> None:
     assert "390 matched" in reconciled.stdout
     assert terminal.run("breaks", "list").returncode == 0
     assert terminal.run("alerts", "list", "--all").returncode == 0
-
-
-def test_one_person_stops_two_lift_and_what_waited_goes_out_by_itself(terminal: Terminal, tmp_path: Path) -> None:
-    header, first, *_ = (DATA / "suppliers-2026-11.csv").read_text("utf-8-sig").splitlines()
-    lines = [
-        first.replace(ACCOUNT, OTHER_ACCOUNT).replace("SUP-202611-A-0001", name)
-        for name in ("STOP-1", "STOP-2", "STOP-3")
-    ]
-    file = tmp_path / "held.csv"
-    file.write_text("\n".join([header, *lines]), "utf-8")
-    both = terminal.run("stop", "pull", "--everything", "--account", ACCOUNT, "--reason", "x", "--person", "li.si")
-    assert both.returncode == 2
-    pulled = terminal.run("stop", "pull", "--account", OTHER_ACCOUNT, "--reason", "疑似被盗", "--person", "li.si")
-    assert pulled.returncode == 0, pulled.stderr
-    assert OTHER_ACCOUNT not in pulled.stdout
-    stop_id = re.search(r"ST[0-9A-F]{24}", pulled.stdout)
-    assert stop_id is not None
-    terminal.run("pay", str(file))
-
-    def waits_for(status: str, name: str) -> str:
-        deadline = time.monotonic() + 120
-        while status not in (shown := terminal.run("payments", "show", name).stdout):
-            assert time.monotonic() < deadline, shown
-        return shown
-
-    assert "li.si" in waits_for("STOPPED", "STOP-1")
-    assert terminal.run("payments", "cancel", "STOP-2").returncode == 0
-    assert "疑似被盗" in terminal.run("stop", "list").stdout
-    for person, says in (("li.si", "second person"), ("li.si", "second person"), ("wang.wu", "已解除")):
-        lifted = terminal.run("stop", "lift", stop_id[0], "--reason", "查清", "--person", person)
-        assert lifted.returncode == 0, lifted.stderr
-        assert says in lifted.stdout
-    waits_for("payment.settled", "STOP-1")
-    waits_for("payment.settled", "STOP-3")
-    assert "CANCELLED" in terminal.run("payments", "show", "STOP-2").stdout
-    alerts = terminal.run("alerts", "list", "--all").stdout
-    assert "stop_pulled" in alerts or "li.si stopped" in alerts
-    assert stop_id[0] in terminal.run("stop", "list", "--all").stdout
 
 
 def test_a_camt_file_is_imported_once(terminal: Terminal) -> None:
