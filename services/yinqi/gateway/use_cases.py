@@ -274,7 +274,8 @@ def lift_stop(stop_id: str, word: Word, store: Store) -> StopChange:
     Raises:
         NotFound: there is no such stop.
     """
-    stop = store.stops.find([stop_id], lock=True).get(stop_id)
+    # PostgreSQL takes no NUL for text; an id of ours has letters and digits only.
+    stop = store.stops.find([stop_id], lock=True).get(stop_id) if stop_id.isalnum() else None
     if stop is None:
         raise NotFound(
             "STOP_NOT_FOUND",

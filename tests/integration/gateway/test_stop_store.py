@@ -103,5 +103,6 @@ async def test_many_pulls_at_once_make_one_stop_and_many_lifts_one_lifting(store
 
 
 async def test_a_stop_that_is_not_there_cannot_be_lifted(store: Database) -> None:
-    with pytest.raises(NotFound, match="nothing was lifted"):
-        await lifted(store, "ST404", "li.si")
+    for stop_id in ("ST404", "", "ST\x00", "S" * 10_000):
+        with pytest.raises(NotFound, match="nothing was lifted"):
+            await lifted(store, stop_id, "li.si")
