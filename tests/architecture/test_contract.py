@@ -17,6 +17,8 @@ SERVICES = ("payment", "account", "reconciliation", "monitoring", "gateway", "ev
 KNOWN_ROLES = {
     "payment_initiator",
     "payment_resolver",
+    "stop_puller",
+    "stop_lifter",
     "payment_approver",
     "payment_viewer",
     "account_viewer",

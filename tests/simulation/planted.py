@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from yinqi.gateway.adapters.cdc.dialect import CdcDialect
 from yinqi.gateway.exchange import BankCaller
 from yinqi.payment import resend, status
 from yinqi.payment import use_cases as payment_use_cases
-from yinqi.payment.model import AlreadyRecorded, BankWord
+from yinqi.payment.model import AlreadyRecorded, BankWord, Pacing
+from yinqi.payment.repository import SqlPaymentStore
 from yinqi.payment.status import PaymentStatus, StatusEvent
 from yinqi.payment.worker import PaymentWorker
 from yinqi.runtime import feed, pending_events
@@ -102,6 +104,28 @@ def what_was_called_not_sent_may_still_be_sent(patch: Patch) -> None:
     original = gateway_use_cases.blocks
     patch.setattr(gateway_use_cases, "blocks", lambda earlier, attempt, _release: original(earlier, attempt))
     patch.setattr(gateway_use_cases, "void_submissions", lambda *_: frozenset())
+
+
+@planted
+def a_stop_is_looked_at_on_intake_only(patch: Patch) -> None:
+    patch.setattr(gateway_use_cases, "require_running", lambda *_: None)
+
+
+@planted
+def one_person_lifts_a_stop(patch: Patch) -> None:
+    original = gateway_use_cases.lift
+
+    def alone(stop: Any, word: Any) -> Any:
+        change = original(stop, word)
+        return original(change.stop, replace(word, person="nobody")) if change.stop.is_active else change
+
+    patch.setattr(gateway_use_cases, "lift", alone)
+
+
+@planted
+def what_a_stop_held_is_forgotten(patch: Patch) -> None:
+    patch.setattr(SqlPaymentStore, "wake_stopped", lambda *_: None)
+    patch.setattr(Pacing, "submission_delay", lambda *_: timedelta(days=1))
 
 
 # --- believing ------------------------------------------------------------------------------------------------------

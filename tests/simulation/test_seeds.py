@@ -19,7 +19,7 @@ HAPPENS_OFTEN = {
     "disk", "network: break answer", "network: delay", "network: duplicate", "network: forge", "network: lose answer",
     "network: lose request", "process: died", "step: blind", "step: close bank", "step: cut", "step: skew",
     "payment: not sent", "payment: unknown", "payment: returned", "payment: rejected after it was accepted",
-    "payment: sent again under a permit",
+    "payment: sent again under a permit", "payment: held by a stop", "step: pull", "step: lift",
 }  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,6 +61,7 @@ def test_a_story_holds_what_it_promises() -> None:
     stories = [story_of(seed) for seed in range(1, 201)]
     assert {step.verb for story in stories for step in story.steps} == {
         "pay", "repeat", "alter", "cancel", "crash", "commit", "message", "cut", "close_bank", "blind", "skew", "night",
+        "pull", "lift",
     }  # fmt: skip
     assert all(len({order.minor_units for order in story.orders}) == len(story.orders) for story in stories)
     assert sum(len(story.orders) for story in stories) > 4 * len(stories)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from yinqi.cli import _before_grpc as _before_grpc  # first: see there
-from yinqi.cli import alerts, approve, audit, bank, doubts, payments, policy, reconciliation, statement
+from yinqi.cli import alerts, approve, audit, bank, doubts, payments, policy, reconciliation, statement, stop
 from yinqi.cli.doctor import doctor
 from yinqi.cli.evidence import evidence
 from yinqi.cli.pay import pay
@@ -38,6 +38,7 @@ app.command("reconcile")(reconciliation.reconcile)
 app.add_typer(reconciliation.app, name="breaks")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(bank.app, name="bank")
+app.add_typer(stop.app, name="stop")
 app.add_typer(audit.app, name="audit")
 app.command("evidence")(evidence)
 app.command("doctor")(doctor)

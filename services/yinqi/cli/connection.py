@@ -49,11 +49,16 @@ def settings() -> Settings:
 
 def call(service: str, action: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
     """Run one conversation with a service and end the command with words if it fails."""
+    return call_as(_identity(), COMPANY_ROLES, service, action)
+
+
+def call_as(person: str, roles: str, service: str, action: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
+    """Do what `call` does, in a person's name."""
     current = settings()
 
     async def converse() -> T:
         async with open_channel(
-            current.address_of(service), service_name=_identity(), settings=current, roles=COMPANY_ROLES
+            current.address_of(service), service_name=person, settings=current, roles=roles
         ) as channel:
             return await action(channel)
 

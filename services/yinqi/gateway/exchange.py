@@ -33,6 +33,7 @@ from yinqi.gateway.profile import Profile
 from yinqi.gateway.repository import SqlStore
 from yinqi.gateway.routing import Route, route
 from yinqi.kernel.clock import Clock, epoch_ns
+from yinqi.kernel.errors import YinqiError
 from yinqi.kernel.ids import IdSource
 from yinqi.runtime import attributes
 from yinqi.runtime.database import Database
@@ -48,6 +49,7 @@ from yinqi.runtime.telemetry import (
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _LINKS_MAX = 128
+_FRESH_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ class BankCaller:
         record: Callable[[ArchivedMessage, Store], None],
         read: Callable[[Answer], T],
         traceparents: Sequence[str] = (),
+        may_leave: Callable[[Store], None] | None = None,
     ) -> Exchange[T]:
         """Record a message, commit, send it once and read the answer.
 
@@ -150,6 +153,7 @@ class BankCaller:
             record: stores the outgoing message with whatever belongs to it, in one transaction before the sending.
             read: reads a verified answer; may raise AnswerUnusable or BankRefused.
             traceparents: of the payments concerned.
+            may_leave: asked again right before the first byte leaves, if that is late; its error means NotSent.
         Raises:
             Whatever `record` raises, and errors of the store: nothing was sent.
         """
@@ -160,7 +164,7 @@ class BankCaller:
         own_step = self._own_step(traceparents)
         with self._span(bank, outgoing, own_step, traceparents) as (span, traceparent):
             value, failure, received = await self._send_and_read(
-                bank, outgoing, call_class, read, begun, traceparent, sent
+                bank, outgoing, call_class, read, begun, traceparent, sent, may_leave
             )
             if failure is not None:
                 span.set_status(Status(StatusCode.ERROR, failure.reason))
@@ -201,6 +205,7 @@ class BankCaller:
         begun: float,
         traceparent: str,
         sent: ArchivedMessage,
+        may_leave: Callable[[Store], None] | None,
     ) -> tuple[T | None, Failure | None, ArchivedMessage]:
         profile = bank.profile
         wire = WireAnswer(0, b"")
@@ -210,6 +215,7 @@ class BankCaller:
                 timeout_ms=profile.timeout_ms(call_class),
                 send_before=begun + profile.timeouts.connect_ms / 1000,
                 traceparent=traceparent,
+                may_leave=None if may_leave is None else partial(self._look_again, may_leave, begun),
             )
             answer = _guarded(partial(bank.dialect.open, outgoing, wire), outgoing)
         except NotSent as error:
@@ -230,6 +236,18 @@ class BankCaller:
         except BankRefused as error:
             # The message is usable: it says no. So no failure in the archive.
             return None, Failure("BANK_REFUSED", error.code, error.text, is_refusal=True), received
+
+    async def _look_again(self, may_leave: Callable[[Store], None], begun: float) -> None:
+        """Return if a message may still leave: what its record was decided on must not be older than _FRESH_S.
+
+        Connecting may take seconds, and a stop holds within one.
+        """
+        if time.monotonic() - begun < _FRESH_S:
+            return
+        try:
+            await self._database.read(lambda connection: may_leave(SqlStore(connection)))
+        except YinqiError as error:  # What cannot be looked up may not leave either.
+            raise NotSent(error.reason, error.message) from error
 
     def _sent(self, bank: Bank, outgoing: Outgoing) -> ArchivedMessage:
         exchange_id, archive_id = self._ids.new_ids("EX", 1)[0], self._ids.new_ids("AR", 1)[0]

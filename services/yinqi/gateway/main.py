@@ -17,13 +17,14 @@ from yinqi.gateway.exchange import Bank, BankCaller
 from yinqi.gateway.keystore import open_keys
 from yinqi.gateway.last_door import Door, open_door
 from yinqi.gateway.limits import CLASSES, Limits
+from yinqi.gateway.metadata import METADATA
 from yinqi.gateway.notice_server import NoticeTaker, open_notice_door
 from yinqi.gateway.profile import Profile, Profiles, load_profiles
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
-from yinqi.gateway.repository import METADATA
 from yinqi.gateway.servicer import GatewayServicer
 from yinqi.gateway.settings import GatewaySettings
+from yinqi.gateway.stop_desk import StopDesk
 from yinqi.gateway.submitting import Submitter
 from yinqi.gateway.transport import HttpLine
 from yinqi.kernel.clock import Clock, SystemClock
@@ -142,7 +143,8 @@ def _connect(
     submitter = Submitter(banks, profiles, database, caller, clock, door)
     querier = Querier(banks, profiles, database, caller, clock)
     reader = AccountReader(banks, profiles, database, caller, clock)
-    return GatewayServicer(submitter, querier, reader, profiles, database), submitter
+    stops = StopDesk(profiles, database, clock, ids)
+    return GatewayServicer(submitter, querier, reader, stops, profiles, database), submitter
 
 
 def run() -> int:

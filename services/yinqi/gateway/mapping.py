@@ -27,6 +27,7 @@ from yinqi.gateway.model import (
     StatusReport,
     Submission,
 )
+from yinqi.gateway.stop_mapping import stop_to
 from yinqi.kernel.errors import FieldViolation, InvalidRequest
 from yinqi.kernel.money import Money
 
@@ -154,6 +155,7 @@ def notice_event_to(event: NoticeEvent) -> gateway_pb2.NoticeEvent:
         notice_type=event.type,
         refusal=event.refusal,
         report=None if event.report is None else report_to(event.report),
+        stop=None if event.stop is None else stop_to(event.stop),
     )
 
 

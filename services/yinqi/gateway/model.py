@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass, field
 from datetime import date, datetime
 
 from yinqi.gateway.status import BankStatus
+from yinqi.gateway.stops import Stop
 from yinqi.kernel.errors import FieldViolation, InvalidRequest
 from yinqi.kernel.money import Money
 
@@ -378,6 +379,7 @@ class NoticeEvent:
     Attributes:
         number, type: empty unless the notice was verified: an attacker's words are not passed on.
         refusal: why it was not believed; empty with a report.
+        stop: of an event of type STOP: the stop as it is now; such an event comes from no bank.
     """
 
     profile: str
@@ -388,6 +390,7 @@ class NoticeEvent:
     refusal: str = ""
     report: StatusReport | None = None
     sequence: int = 0
+    stop: Stop | None = None
 
 
 @dataclass(frozen=True, slots=True)

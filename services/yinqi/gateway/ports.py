@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ from yinqi.gateway.model import (
     SendState,
     Submission,
 )
+from yinqi.gateway.stops import Scope, Stop, StopChange, Word
 
 
 class NotSent(Exception):
@@ -212,15 +213,21 @@ class BankDialect(Protocol):
         ...
 
 
+MayLeave = Callable[[], Awaitable[None]]
+
+
 class BankLine(Protocol):
     """The line to one bank."""
 
-    async def post(self, body: bytes, *, timeout_ms: int, send_before: float, traceparent: str) -> WireAnswer:
+    async def post(
+        self, body: bytes, *, timeout_ms: int, send_before: float, traceparent: str, may_leave: MayLeave | None = None
+    ) -> WireAnswer:
         """Send one request; never a second time.
 
         Args:
             timeout_ms: for the whole exchange.
             send_before: monotonic time; later than this nothing is sent any more.
+            may_leave: asked once the connection stands, right before the first byte; raises `NotSent` if it may not.
         Raises:
             NotSent: no byte left.
             AnswerUnusable: NO_ANSWER; the bank may have processed it.
@@ -315,6 +322,33 @@ class Notices(Protocol):
         ...
 
 
+class Stops(Protocol):
+    """What is held back, by whose word."""
+
+    def active(self) -> list[Stop]:
+        """Return the stops in force, oldest first."""
+        ...
+
+    def find(self, stop_ids: Collection[str], *, lock: bool = False) -> dict[str, Stop]:
+        """Return stops by id; `lock` keeps other replicas from changing them until the commit."""
+        ...
+
+    def lock_active(self, scope: Scope) -> Stop | None:
+        """Return the stop in force for this very scope, locked until the commit."""
+        ...
+
+    def newest(self, limit: int) -> list[Stop]:
+        """Return stops, also lifted ones, the last pulled first."""
+        ...
+
+    def save(self, change: StopChange, word: Word) -> None:
+        """Keep a changed stop and write it in the journal with the word that changed it.
+
+        Raises an integrity error if another caller pulled the same scope: the whole transaction is undone.
+        """
+        ...
+
+
 class Store(Protocol):
     """One transaction's view of the gateway's database."""
 
@@ -331,4 +365,9 @@ class Store(Protocol):
     @property
     def notices(self) -> Notices:
         """Notices."""
+        ...
+
+    @property
+    def stops(self) -> Stops:
+        """Stops."""
         ...

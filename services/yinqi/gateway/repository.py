@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -17,7 +17,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     RowMapping,
     String,
     Table,
@@ -33,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from yinqi.gateway.metadata import METADATA
 from yinqi.gateway.model import (
     Absence,
     ArchivedMessage,
@@ -48,6 +48,8 @@ from yinqi.gateway.model import (
 )
 from yinqi.gateway.slots import Slot
 from yinqi.gateway.status import BankStatus
+from yinqi.gateway.stop_store import SqlStops
+from yinqi.gateway.stops import STOP_NOTICE
 from yinqi.kernel.clock import BANK_ZONE
 from yinqi.kernel.money import Money
 from yinqi.runtime.bulk_insert import insert_rows
@@ -55,7 +57,6 @@ from yinqi.runtime.columns import UtcTimestamp
 from yinqi.runtime.feed import append, event_table, flush
 from yinqi.runtime.statements import among, prepared
 
-METADATA = MetaData()
 _MESSAGES_MAX = 1_000
 _ANSWERS_OPENED_MAX, _ANSWERS_AT_ONCE = 5_000, 50
 # Level 1: an archive row is written before the first byte leaves, so it must be quick; JSON shrinks enough with it.
@@ -212,6 +213,7 @@ class SqlStore:
         self.registry = SqlRegistry(connection)
         self.archive = SqlArchive(connection)
         self.notices = SqlNotices(connection)
+        self.stops = SqlStops(connection)
 
 
 class SqlRegistry:
@@ -448,7 +450,9 @@ _EVENTS_AFTER = prepared(
 def read_notice_events(connection: Connection, after: int, limit: int) -> list[NoticeEvent]:
     """Return up to `limit` events after a sequence, ascending."""
     rows = connection.execute(_EVENTS_AFTER, {"after": after, "limit": limit}).mappings()
-    return [_notice_event(row) for row in rows]
+    events = [_notice_event(row) for row in rows]
+    stops = SqlStops(connection).find([event.number for event in events if event.type == STOP_NOTICE])
+    return [replace(event, stop=stops.get(event.number)) for event in events] if stops else events
 
 
 class SqlSlots:

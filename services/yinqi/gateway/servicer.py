@@ -8,30 +8,40 @@ from typing import Any, TypeVar
 import grpc
 
 from yinqi.api.gateway.v1 import gateway_service_pb2 as pb
-from yinqi.api.gateway.v1 import gateway_service_pb2_grpc
-from yinqi.gateway import mapping
+from yinqi.api.gateway.v1 import gateway_service_pb2_grpc, stop_pb2
+from yinqi.gateway import mapping, stop_mapping
 from yinqi.gateway.model import CALL_LINES_MAX
 from yinqi.gateway.profile import Profiles
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
 from yinqi.gateway.repository import SqlStore, read_notice_events
+from yinqi.gateway.stop_desk import StopDesk
 from yinqi.gateway.submitting import Submitter
 from yinqi.kernel.errors import InvalidRequest
 from yinqi.orders.evidence import evidence_from
 from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Feed
+from yinqi.runtime.identity import current_principal
 
 Context = grpc.aio.ServicerContext[Any, Any]
 M = TypeVar("M")
 T = TypeVar("T")
+_STOPS_MAX, _STOPS_DEFAULT = 1_000, 100
 
 
 class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
     """Serves GatewayService."""
 
     def __init__(
-        self, submitter: Submitter, querier: Querier, reader: AccountReader, profiles: Profiles, database: Database
+        self,
+        submitter: Submitter,
+        querier: Querier,
+        reader: AccountReader,
+        stops: StopDesk,
+        profiles: Profiles,
+        database: Database,
     ) -> None:
+        self._stops = stops
         self._submitter = submitter
         self._querier = querier
         self._reader = reader
@@ -82,6 +92,23 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
     ) -> AsyncIterator[pb.FollowNoticesResponse]:
         async for batch in self._notices.follow(request.after_sequence):
             yield pb.FollowNoticesResponse(events=[mapping.notice_event_to(event) for event in batch])
+
+    async def PullStop(self, request: stop_pb2.PullStopRequest, _context: Context) -> stop_pb2.PullStopResponse:
+        scope, person = stop_mapping.scope_from(request.scope), current_principal().name
+        change = await self._stops.pull(scope, person, request.reason)
+        return stop_pb2.PullStopResponse(stop=stop_mapping.stop_to(change.stop), is_news=change.type is not None)
+
+    async def LiftStop(self, request: stop_pb2.LiftStopRequest, _context: Context) -> stop_pb2.LiftStopResponse:
+        change = await self._stops.lift(request.stop_id, current_principal().name, request.reason)
+        return stop_pb2.LiftStopResponse(stop=stop_mapping.stop_to(change.stop), is_lifted=not change.stop.is_active)
+
+    async def ListStops(self, request: stop_pb2.ListStopsRequest, _context: Context) -> stop_pb2.ListStopsResponse:
+        if not 0 <= request.page_size <= _STOPS_MAX:
+            allowed = f"1 to {_STOPS_MAX:,}, or 0 for {_STOPS_DEFAULT}"
+            raise mapping.invalid_field("page_size", "PAGE_SIZE_INVALID", allowed, f"须为 1 至 {_STOPS_MAX}")
+        limit = request.page_size or _STOPS_DEFAULT
+        stops = await self._stops.listed(include_lifted=request.include_lifted, limit=limit)
+        return stop_pb2.ListStopsResponse(stops=[stop_mapping.stop_to(stop) for stop in stops])
 
 
 def _each(field: str, messages: Sequence[M], read: Callable[[M], T]) -> list[T]:

@@ -33,6 +33,7 @@ from yinqi.gateway.profile import Profiles
 from yinqi.gateway.repository import SqlStore
 from yinqi.gateway.routing import Obstacle
 from yinqi.gateway.status import BankStatus
+from yinqi.gateway.stops import STOPPED, Stop, held_words, stop_of
 from yinqi.kernel.clock import Clock
 from yinqi.kernel.errors import InvalidRequest, Overloaded, YinqiError
 from yinqi.orders.evidence import Evidence
@@ -115,7 +116,7 @@ class Submitter:
             )
             unsent = [one for one in submissions if one.instruction_id not in standing.blocked]
             reports: Reports = await self._door.admit(unsent, orders) if self._door is not None and unsent else {}
-            trains = self._trains(self._sendable(submissions, standing.blocked, reports))
+            trains = self._trains(self._sendable(submissions, standing, reports))
             tickets = await self._reserve(trains)
         except (ResendRefused, Overloaded) as error:
             reports = self._unsent(submissions, error)
@@ -175,19 +176,21 @@ class Submitter:
         )
 
     def _sendable(
-        self, submissions: Sequence[Submission], blocked: frozenset[str], reports: Reports
+        self, submissions: Sequence[Submission], standing: use_cases.Standing, reports: Reports
     ) -> list[tuple[Submission, BankAccount]]:
         """Return what can be sent; the rest gets its report at once."""
         sendable: dict[str, tuple[Submission, BankAccount]] = {}
         for submission in submissions:
             instruction_id = submission.instruction_id
             account = self._profiles.account(submission.instruction.debtor_account)
-            if instruction_id in blocked:
+            if instruction_id in standing.blocked:
                 reports[instruction_id] = self._already(instruction_id)
             elif instruction_id in sendable or instruction_id in reports:
                 continue  # twice in one call; `_in_order` reports the second
             elif account is None:
                 reports[instruction_id] = self._unreachable(instruction_id)
+            elif (stop := stop_of(account, standing.stops)) is not None:
+                reports[instruction_id] = self._held(instruction_id, stop)
             elif refusal := self._banks[account.profile].dialect.refusal(submission, account):
                 reports[instruction_id] = self._refused(instruction_id, refusal)
             else:
@@ -248,15 +251,23 @@ class Submitter:
         What was answered is known, that one's lines are in doubt, and the rest was not sent.
         """
         reports: Reports = {}
-        is_broken = False
+        broken: Reports = {}
         for batch in train:
-            if is_broken:
-                reports |= self._all(batch, BankStatus.NOT_SENT, "BATCH_INTERRUPTED")
+            if broken:
+                reports |= self._interrupted(batch, broken)
                 continue
             its = await self._send_now(batch, counts)
             reports |= its
-            is_broken = not any(one.status in (BankStatus.PROCESSING, BankStatus.REJECTED) for one in its.values())
+            if not any(one.status in (BankStatus.PROCESSING, BankStatus.REJECTED) for one in its.values()):
+                broken = its
         return reports
+
+    def _interrupted(self, batch: _Batch, broken: Reports) -> Reports:
+        """Return what is said of a message that was not sent because of one before it; of a stop, that it is one."""
+        first = next(iter(broken.values()))
+        if first.reason_code == STOPPED:
+            return self._all(batch, BankStatus.NOT_SENT, STOPPED, text=first.reason_text)
+        return self._all(batch, BankStatus.NOT_SENT, "BATCH_INTERRUPTED")
 
     async def _send_now(self, batch: _Batch, counts: Mapping[str, int]) -> Reports:
         reports: Reports = {}
@@ -290,6 +301,7 @@ class Submitter:
             partial(_claim, batch, counts),
             lambda answer: bank.dialect.read_submission(answer, lines, outgoing),
             [line.traceparent for line in lines],
+            may_leave=partial(use_cases.require_running, batch.account),
         )
         reports = await self._record(batch, exchange)
         self._caller.tell("bank.submit", bank, exchange.story, [_step(line, reports) for line in lines])
@@ -367,6 +379,11 @@ class Submitter:
         text = "sent before; query it 此前已提交，请查询"
         return StatusReport(instruction_id, BankStatus.UNKNOWN, self._clock.now(), ALREADY_SUBMITTED, reason_text=text)
 
+    def _held(self, instruction_id: str, stop: Stop) -> StatusReport:
+        return StatusReport(
+            instruction_id, BankStatus.NOT_SENT, self._clock.now(), STOPPED, reason_text=held_words(stop)
+        )
+
     def _unreachable(self, instruction_id: str) -> StatusReport:
         # Not a refusal: an operator can add the account to a profile, and then the payment goes out.
         text = "no bank profile reaches the debtor account; add it to one 付款账户未配置银行，请在银行配置中添加"
@@ -414,6 +431,7 @@ def _claim(batch: _Batch, counts: Mapping[str, int], message: ArchivedMessage, s
         )
         for line in batch.lines
     ]
+    use_cases.require_running(batch.account, store)
     use_cases.claim_submissions(attempts, counts, message, store)
 
 

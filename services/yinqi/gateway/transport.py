@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
+from typing import Any
 
 import httpx
 
-from yinqi.gateway.ports import AnswerUnusable, NotSent, WireAnswer
+from yinqi.gateway.ports import AnswerUnusable, MayLeave, NotSent, WireAnswer
 
 _MEBIBYTE = 1024 * 1024
 # Shorter than any server's own limit (5 s and more are usual): a connection that the bank has just closed would cost
@@ -40,13 +42,16 @@ class HttpLine:
             headers={"Content-Type": "application/x-www-form-urlencoded", "Accept-Encoding": "identity"},
         )
 
-    async def post(self, body: bytes, *, timeout_ms: int, send_before: float, traceparent: str) -> WireAnswer:
+    async def post(
+        self, body: bytes, *, timeout_ms: int, send_before: float, traceparent: str, may_leave: MayLeave | None = None
+    ) -> WireAnswer:
         if time.monotonic() > send_before:
             raise NotSent("SEND_WINDOW_PASSED", "the process was held up; sending now would be too late")
         step, whole = self._step_s, timeout_ms / 1000
         try:
             async with asyncio.timeout(whole):
-                return await self._post(body, httpx.Timeout(whole, connect=step, write=step, pool=step), traceparent)
+                limits = httpx.Timeout(whole, connect=step, write=step, pool=step)
+                return await self._post(body, limits, traceparent, may_leave)
         except _BEFORE_THE_FIRST_BYTE as error:
             raise NotSent("BANK_UNREACHABLE", f"no connection to the bank ({type(error).__name__})") from error
         except TimeoutError:
@@ -54,9 +59,14 @@ class HttpLine:
         except httpx.HTTPError as error:
             raise AnswerUnusable("NO_ANSWER", f"the connection broke ({type(error).__name__})") from error
 
-    async def _post(self, body: bytes, timeout: httpx.Timeout, traceparent: str) -> WireAnswer:
+    async def _post(
+        self, body: bytes, timeout: httpx.Timeout, traceparent: str, may_leave: MayLeave | None
+    ) -> WireAnswer:
         headers = {"traceparent": traceparent} if traceparent else {}
-        async with self._client.stream("POST", self._url, content=body, headers=headers, timeout=timeout) as response:
+        extensions = {} if may_leave is None else {"trace": partial(_ask_before_the_first_byte, may_leave)}
+        async with self._client.stream(
+            "POST", self._url, content=body, headers=headers, timeout=timeout, extensions=extensions
+        ) as response:
             received = bytearray()
             async for chunk in response.aiter_bytes():
                 received += chunk
@@ -67,3 +77,9 @@ class HttpLine:
     async def close(self) -> None:
         """Close idle connections."""
         await self._client.aclose()
+
+
+async def _ask_before_the_first_byte(may_leave: MayLeave, event: str, _facts: dict[str, Any]) -> None:
+    """Ask when the connection stands and nothing was written yet. Source: httpcore's `trace` extension."""
+    if event == "http11.send_request_headers.started":
+        await may_leave()

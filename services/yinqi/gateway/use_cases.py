@@ -11,6 +11,7 @@ from yinqi.gateway.model import (
     Absence,
     ArchivedMessage,
     Attempt,
+    BankAccount,
     LineAnswer,
     Notice,
     NoticeEvent,
@@ -21,6 +22,21 @@ from yinqi.gateway.model import (
 from yinqi.gateway.ports import Store
 from yinqi.gateway.profile import Profiles
 from yinqi.gateway.status import BankStatus
+from yinqi.gateway.stops import (
+    STOP_NOTICE,
+    STOPPED,
+    Scope,
+    ScopeKind,
+    Stop,
+    StopChange,
+    StopEventType,
+    Word,
+    held_words,
+    lift,
+    pull,
+    stop_of,
+)
+from yinqi.kernel.errors import FailedPrecondition, NotFound
 
 
 class ClaimLost(Exception):
@@ -31,6 +47,13 @@ class ClaimLost(Exception):
         self.instruction_ids = instruction_ids
 
 
+class Stopped(FailedPrecondition):
+    """A stop holds these payments back; nothing was recorded and nothing was sent."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(STOPPED, held_words(stop))
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How submissions stand before anything is sent.
@@ -38,10 +61,12 @@ class Standing:
     Attributes:
         blocked: payments that must not be sent: this attempt, or a later one, may already have left.
         counts: attempts on record per payment, so that a claim can see whether one came in between.
+        stops: in force at that moment; a claim looks again.
     """
 
     blocked: frozenset[str]
     counts: Mapping[str, int]
+    stops: Sequence[Stop] = ()
 
 
 def examine_submissions(submissions: Sequence[Submission], profiles: Profiles, store: Store) -> Standing:
@@ -73,7 +98,8 @@ def examine_submissions(submissions: Sequence[Submission], profiles: Profiles, s
             timedelta(milliseconds=profile.last_byte_ms),
             may_reuse=profile.in_doubt.reference_reuse != "never",
         )
-    return Standing(blocked, {instruction_id: len(its) for instruction_id, its in earlier.items()})
+    counts = {instruction_id: len(its) for instruction_id, its in earlier.items()}
+    return Standing(blocked, counts, store.stops.active())
 
 
 def claim_submissions(
@@ -97,6 +123,16 @@ def claim_submissions(
         raise ClaimLost(lost)
     store.registry.claim(attempts)
     store.archive.add(message)
+
+
+def require_running(account: BankAccount, store: Store) -> None:
+    """Return if no stop holds payments from the account back. Called in the transaction that claims their attempts.
+
+    Raises:
+        Stopped: one does.
+    """
+    if (stop := stop_of(account, store.stops.active())) is not None:
+        raise Stopped(stop)
 
 
 def void_submissions(attempts: Sequence[Attempt], store: Store) -> frozenset[str]:
@@ -221,3 +257,43 @@ def _record_notice(notice: Notice, message: ArchivedMessage, store: Store) -> No
             events += [replace(event, report=report)] if report is not None else []
     store.notices.set_newest(list(changed.values()))
     store.notices.append(events)
+
+
+# --- stops ----------------------------------------------------------------------------------------------------------
+
+
+def pull_stop(scope: Scope, word: Word, stop_id: str, store: Store) -> StopChange:
+    """Stop a scope by one person's word; in force with the commit. Repeating it is harmless (see `stops.pull`)."""
+    change = pull(store.stops.lock_active(scope), scope, word, stop_id)
+    return _changed(change, word, store)
+
+
+def lift_stop(stop_id: str, word: Word, store: Store) -> StopChange:
+    """Write down a person's word for lifting a stop; the second person's lifts it (see `stops.lift`).
+
+    Raises:
+        NotFound: there is no such stop.
+    """
+    # PostgreSQL takes no NUL for text; an id of ours has letters and digits only.
+    stop = store.stops.find([stop_id], lock=True).get(stop_id) if stop_id.isalnum() else None
+    if stop is None:
+        raise NotFound(
+            "STOP_NOT_FOUND",
+            "There is no stop with that id; nothing was lifted. See `yinqi stop list`.",
+            "没有该编号的止付，未解除任何止付，请查看 `yinqi stop list`。",
+        )
+    return _changed(lift(stop, word), word, store)
+
+
+_TOLD = {StopEventType.PULLED: "STOP_PULLED", StopEventType.LIFTED: "STOP_LIFTED"}
+
+
+def _changed(change: StopChange, word: Word, store: Store) -> StopChange:
+    """Keep the change, and tell those who follow the notices: monitoring raises alerts, payment sends what was held."""
+    store.stops.save(change, word)
+    if change.type in _TOLD:
+        scope = change.stop.scope
+        profile = scope.name if scope.kind is ScopeKind.BANK else "-"
+        told = NoticeEvent(profile, "", word.at, change.stop.stop_id, STOP_NOTICE, _TOLD[change.type])
+        store.notices.append([told])
+    return change

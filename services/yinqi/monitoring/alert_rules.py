@@ -20,6 +20,7 @@ from yinqi.monitoring.model import (
     ScreeningSubject,
     Severity,
     StatementChecked,
+    StopSeen,
     UnknownPayment,
 )
 from yinqi.monitoring.rules import Finding
@@ -39,6 +40,8 @@ STATEMENT_INCOMPLETE = "statement_incomplete"
 ENTRY_REVERSED = "entry_reversed"
 NOTICE_REFUSED = "notice_refused"
 LAST_DOOR_SHUT = "last_door_shut"
+STOP_PULLED = "stop_pulled"
+STOP_LIFTED = "stop_lifted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +240,50 @@ def cause_of_finding(subject: ScreeningSubject, finding: Finding) -> AlertCause:
 _NOTICES_AT_ODDS = frozenset({"CONTENT_DIFFERS", "PAYMENT_UNKNOWN", "RECORD_MALFORMED", "RECORD_MISMATCH"})
 
 
-def effects_of_notices(notices: Iterable[NoticeRefused]) -> Effects:
-    """Raise on every refused notice, once an hour per bank and reason: a flood is one alert."""
-    return Effects(raised=[_notice_cause(notice) for notice in notices])
+def effects_of_notices(notices: Iterable[NoticeRefused | StopSeen]) -> Effects:
+    """Raise on every refused notice, once an hour per bank and reason: a flood is one alert; and on every stop."""
+    effects = Effects()
+    for notice in notices:
+        if isinstance(notice, NoticeRefused):
+            effects.raised.append(_notice_cause(notice))
+            continue
+        effects.raised.append(_stop_cause(notice))
+        if notice.lifted_by:
+            effects.closed.append((STOP_PULLED, notice.stop_id))
+    return effects
+
+
+_SCOPES = {
+    "HOUSE": ("all payments", "全部付款"),
+    "BANK": ("payments through bank {}", "银行 {} 的付款"),
+    "COMPANY": ("payments of {}", "{} 的付款"),
+    "ACCOUNT": ("payments from account {}", "账户 {} 的付款"),
+}
+
+
+def _stop_cause(stop: StopSeen) -> AlertCause:
+    name = mask_account(stop.name) if stop.kind == "ACCOUNT" else stop.name
+    what, what_zh = (words.format(name) for words in _SCOPES[stop.kind])
+    if stop.lifted_by:
+        people, people_zh = " and ".join(stop.lifted_by), "、".join(stop.lifted_by)
+        return AlertCause(
+            STOP_LIFTED,
+            Severity.WARNING,
+            stop.stop_id,
+            f"The stop of {what} was lifted by {people}; what waited goes out by itself.",
+            f"{what_zh}的止付已由 {people_zh} 解除，等待中的付款将自动继续。",
+            "",
+        )
+    return AlertCause(
+        STOP_PULLED,
+        Severity.CRITICAL,
+        stop.stop_id,
+        f"{stop.pulled_by} stopped {what}: {stop.reason}. What was not sent waits; what is at the bank is followed to its "
+        f"end. Two people lift it: `yinqi stop lift {stop.stop_id}`.",
+        f"{stop.pulled_by} 已止付{what_zh}：{stop.reason}。未发送的付款等待，已到银行的继续跟踪；"
+        f"须由两人解除：`yinqi stop lift {stop.stop_id}`。",
+        "",
+    )
 
 
 def _notice_cause(notice: NoticeRefused) -> AlertCause:

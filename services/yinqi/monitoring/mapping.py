@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from yinqi.api.account.v1 import account_pb2
 from yinqi.api.common.v1 import money_pb2
-from yinqi.api.gateway.v1 import gateway_pb2
+from yinqi.api.gateway.v1 import gateway_pb2, stop_pb2
 from yinqi.api.monitoring.v1 import monitoring_pb2 as pb
 from yinqi.api.payment.v1 import payment_pb2
 from yinqi.api.reconciliation.v1 import reconciliation_pb2
@@ -29,6 +29,7 @@ from yinqi.monitoring.model import (
     Screening,
     ScreeningSubject,
     StatementChecked,
+    StopSeen,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -174,13 +175,31 @@ def entries_from(messages: Iterable[account_pb2.StatementEntry]) -> list[EntrySe
     ]
 
 
-def notices_from(messages: Iterable[gateway_pb2.NoticeEvent]) -> list[NoticeRefused]:
-    """Return the notices that were refused; the others are reports for payments."""
+def notices_from(messages: Iterable[gateway_pb2.NoticeEvent]) -> list[NoticeRefused | StopSeen]:
+    """Return the notices that were refused, and the stops; the others are reports for payments."""
     return [
-        NoticeRefused(event.bank_profile, event.refusal, event.archive_id, event.occurred_at.ToDatetime(tzinfo=UTC))
+        _stop_from(event)
+        if event.HasField("stop")
+        else NoticeRefused(
+            event.bank_profile, event.refusal, event.archive_id, event.occurred_at.ToDatetime(tzinfo=UTC)
+        )
         for event in messages
         if event.refusal
     ]
+
+
+def _stop_from(event: gateway_pb2.NoticeEvent) -> StopSeen:
+    """Read what happened to a stop: the event says which of its words is meant."""
+    stop = event.stop
+    is_lifted = event.refusal == "STOP_LIFTED"
+    return StopSeen(
+        stop.stop_id,
+        stop_pb2.StopScopeKind.Name(stop.scope.kind).removeprefix("STOP_SCOPE_KIND_"),
+        stop.scope.name,
+        stop.pulled.person,
+        stop.pulled.reason,
+        (stop.lift_asked.person, stop.lifted.person) if is_lifted else (),
+    )
 
 
 def timestamp_to(instant: datetime | None) -> Timestamp | None:

@@ -246,3 +246,20 @@ class NoticeRefused:
     reason: str
     archive_id: str
     occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StopSeen:
+    """People stopped payments, or let them go again.
+
+    Attributes:
+        kind: HOUSE, BANK, COMPANY or ACCOUNT. name: of the bank, the company, or the account's number.
+        pulled_by, reason: who stopped it and why. lifted_by: the two who lifted it; empty while it is in force.
+    """
+
+    stop_id: str
+    kind: str
+    name: str
+    pulled_by: str
+    reason: str
+    lifted_by: tuple[str, ...] = ()

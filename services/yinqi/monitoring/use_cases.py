@@ -27,6 +27,7 @@ from yinqi.monitoring.model import (
     ReconciliationChange,
     Screening,
     ScreeningSubject,
+    StopSeen,
     StoredScreening,
     Verdict,
 )
@@ -205,7 +206,7 @@ def take_entries(entries: Sequence[EntrySeen], store: Store, ids: IdSource, now:
     _take_effect(alert_rules.effects_of_entries(entries), store.alerts, ids, now)
 
 
-def take_notices(notices: Sequence[NoticeRefused], store: Store, ids: IdSource, now: datetime) -> None:
+def take_notices(notices: Sequence[NoticeRefused | StopSeen], store: Store, ids: IdSource, now: datetime) -> None:
     """Let a batch of the gateway's feed take effect."""
     _take_effect(alert_rules.effects_of_notices(notices), store.alerts, ids, now)
 

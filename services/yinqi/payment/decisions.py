@@ -81,7 +81,8 @@ def _not_sent(payment: Payment, report: StatusReport, now: datetime, pacing: Pac
         advance(payment.status, event),
         now,
         reason=report.reason.bounded(),
-        next_action_at=now + (pacing.submission_delay(tries) if is_first else pacing.query_interval),
+        next_action_at=now
+        + (pacing.submission_delay(tries, report.reason.code) if is_first else pacing.query_interval),
         step_tries=tries,
         # The attempt came to nothing, so it does not count: more than 1 means a resend permit was used.
         submission_attempts=payment.submission_attempts - 1,

@@ -18,6 +18,7 @@ REASON_CODE_MAX = 35
 REASON_TEXT_MAX = 500
 REFERENCE_MAX = 64
 CANCEL_REASON_MAX = 140
+STOPPED = "STOPPED"  # the gateway's reason for what people have stopped
 
 
 class PaymentInstruction(NamedTuple):
@@ -457,6 +458,7 @@ class Pacing:
         retry_delay: before a step that came to nothing is tried again; doubled each time.
         screening_retry_max: the longest such pause while monitoring is away.
         submission_retry_max: the same while a bank is away; each try is written in the journal, so it is longer.
+        stopped_retry_max: the same while people have stopped payments; the lifting of a stop makes them due at once.
         resends_max: how many resends a payment may have before a person must look.
         permit_lifetime: how long an empty answer may make a resend permit, from the question on.
         doubt_queries, doubt_after: after so many questions, or so long after it was sent, a payment that is still
@@ -473,6 +475,7 @@ class Pacing:
     retry_delay: timedelta = timedelta(seconds=1)
     screening_retry_max: timedelta = timedelta(seconds=5)
     submission_retry_max: timedelta = timedelta(minutes=5)
+    stopped_retry_max: timedelta = timedelta(minutes=15)
     resends_max: int = 3
     permit_lifetime: timedelta = timedelta(minutes=15)
     doubt_queries: int = 10
@@ -488,9 +491,10 @@ class Pacing:
         """Return the pause after the n-th screening that came to nothing."""
         return _doubled(self.retry_delay, tries, self.screening_retry_max)
 
-    def submission_delay(self, tries: int) -> timedelta:
-        """Return the pause after the n-th submission that never left."""
-        return _doubled(self.retry_delay, tries, self.submission_retry_max)
+    def submission_delay(self, tries: int, reason: str = "") -> timedelta:
+        """Return the pause after the n-th submission that never left, and why it did not."""
+        longest = self.stopped_retry_max if reason == STOPPED else self.submission_retry_max
+        return _doubled(self.retry_delay, tries, longest)
 
 
 def _doubled(base: timedelta, times: int, longest: timedelta) -> timedelta:

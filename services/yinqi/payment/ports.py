@@ -102,6 +102,10 @@ class PaymentStore(Protocol):
         """
         ...
 
+    def wake_stopped(self, now: datetime) -> None:
+        """Make due what was not sent because of a stop: one was lifted. What another stop holds is refused again."""
+        ...
+
     def save(self, moves: Sequence[Move]) -> None:
         """Write the moves, in order: each payment's last state, and a journal line per move."""
         ...

@@ -31,6 +31,7 @@ from sqlalchemy import (
 from yinqi.payment.doubt_tables import doubt_of, doubt_row, permit_rows, permits_from
 from yinqi.payment.doubts import Doubt
 from yinqi.payment.model import (
+    STOPPED,
     FeedEvent,
     JournalEntry,
     Move,
@@ -134,6 +135,9 @@ class SqlPaymentStore:
     def free_claims(self, now: datetime, until: datetime) -> None:
         self._connection.execute(_FREE_SCREENING, {"now": now})
         self._connection.execute(_FREE_ASKED, {"until": until})
+
+    def wake_stopped(self, now: datetime) -> None:
+        self._connection.execute(_WAKE_STOPPED, {"now": now})
 
     def save(self, moves: Sequence[Move]) -> None:
         if not moves:
@@ -264,6 +268,15 @@ _EVENTS_AFTER = prepared(
 
 
 next_at = payments.c.next_action_at
+_WAKE_STOPPED = prepared(
+    update(payments)
+    .where(
+        payments.c.status == literal(PaymentStatus.SCHEDULED, StatusColumn),
+        payments.c.reason_code == literal(STOPPED),
+        next_at > bindparam("now"),
+    )
+    .values(next_action_at=bindparam("now", type_=next_at.type))
+)
 _FREE_SCREENING = prepared(
     update(payments)
     .where(payments.c.status == PaymentStatus.RECEIVED, next_at > bindparam("now"), payments.c.step_tries > 0)

@@ -35,6 +35,7 @@ from yinqi.runtime.worker import every
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _RECOVERY_LIMIT = 1_000
+_STOP_LIFTED = "STOP_LIFTED"  # the gateway's word
 _CALLS_PER_ACCOUNT_MAX = 2
 _RETURN_ACCOUNTS_MAX = 1_000
 _RETURN_DAYS_BACK = 5
@@ -402,11 +403,12 @@ class NoticeEffects:
         self._pacing = pacing
 
     def take(self, connection: Connection, events: Sequence[gateway_pb2.NoticeEvent]) -> None:
-        """Write down what verified notices say. Refused ones carry no report and change nothing."""
+        """Write down what verified notices say; send what a lifted stop held. Refused ones change nothing."""
         reports = [mapping.report_from(event.report, 0) for event in events if event.HasField("report")]
+        store, now = SqlPaymentStore(connection), self._clock.now()
+        if any(event.refusal == _STOP_LIFTED for event in events):
+            store.wake_stopped(now)
         if reports:
-            store = SqlPaymentStore(connection)
-            now = self._clock.now()
             use_cases.record_status_reports(reports, store, now=now, pacing=self._pacing, actor="payment.notice")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from yinqi.crypto import InvalidSignature, sm4_cbc_decrypt, sm4_cbc_encrypt
-from yinqi.gateway.ports import AnswerUnusable, NotSent, WireAnswer
+from yinqi.gateway.ports import AnswerUnusable, MayLeave, NotSent, WireAnswer
 from yinqi.sandbox_bank.bank import Bank
 from yinqi.sandbox_bank.clock import china_time
 from yinqi.sandbox_bank.config import Account, BankConfig
@@ -75,20 +75,21 @@ class BankSide:
     """The bank as the line meets it: closed or open, executing by its own clock.
 
     Args:
-        on_submitted: told the references of every submission that reaches the bank, before the bank looks at it.
+        on_submitted: told the references of every submission that reaches the bank, before the bank looks at it, and when
+            it left us.
     """
 
-    def __init__(self, bank: Bank, on_submitted: Callable[[list[str]], None]) -> None:
+    def __init__(self, bank: Bank, on_submitted: Callable[[list[str], float], None]) -> None:
         self.bank = bank
         self.closed_until = 0.0
         self.door: Door | None = None
         self._on_submitted = on_submitted
         self._timer: asyncio.TimerHandle | None = None
 
-    def receive(self, message: Message, *, is_repeat: bool = False) -> Effects:
+    def receive(self, message: Message, left_at: float, *, is_repeat: bool = False) -> Effects:
         """Let the bank answer a message that arrived."""
         if message.function in SUBMITS and not is_repeat:
-            self._on_submitted(references_of(message.body))
+            self._on_submitted(references_of(message.body), left_at)
         effects = self.bank.handle(message)
         self._tick_when_due()
         return effects
@@ -153,7 +154,9 @@ class SimulatedLine:
         self._tell = tell
         self._is_alive = is_alive
 
-    async def post(self, body: bytes, *, timeout_ms: int, send_before: float, traceparent: str) -> WireAnswer:
+    async def post(
+        self, body: bytes, *, timeout_ms: int, send_before: float, traceparent: str, may_leave: MayLeave | None = None
+    ) -> WireAnswer:
         if not self._is_alive():
             raise asyncio.CancelledError
         loop = asyncio.get_running_loop()
@@ -167,9 +170,9 @@ class SimulatedLine:
         answered: asyncio.Future[Effects] = loop.create_future()
         # The bytes have left: what happens to them does not depend on the sender any more.
         if fault.kind != "lose_request":
-            loop.call_later(arrival_s, self._arrive, message, answered, False)
+            loop.call_later(arrival_s, self._arrive, message, loop.time(), answered, False)
         if fault.kind == "duplicate":
-            loop.call_later(arrival_s + 1.0, self._arrive, message, None, True)
+            loop.call_later(arrival_s + 1.0, self._arrive, message, loop.time(), None, True)
         try:
             async with asyncio.timeout(timeout_ms / 1000):
                 effects = await answered
@@ -187,8 +190,10 @@ class SimulatedLine:
         signer = "forger" if fault.kind == "forge" or effects.spoil_signature else "bank"
         return WireAnswer(200, seal("response", response, message.user_id, effects.signed_at_ms, signer))
 
-    def _arrive(self, message: Message, answered: asyncio.Future[Effects] | None, is_repeat: bool) -> None:
-        effects = self._side.receive(message, is_repeat=is_repeat)
+    def _arrive(
+        self, message: Message, left_at: float, answered: asyncio.Future[Effects] | None, is_repeat: bool
+    ) -> None:
+        effects = self._side.receive(message, left_at, is_repeat=is_repeat)
         if answered is not None and not answered.done():
             answered.set_result(effects)
 

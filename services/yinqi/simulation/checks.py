@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from math import inf
 from typing import Any
 
 from yinqi.account.ledger import available, held
@@ -30,19 +31,34 @@ class Violation:
     text: str
 
 
+_STOP_S = 1.0  # so long after its pull a stop must hold
+
+
+@dataclass(slots=True)
+class HeldScope:
+    """A stop as people know it: the accounts it holds, since when they heard so, and when they began to lift it."""
+
+    accounts: frozenset[str]
+    since_s: float
+    until_s: float = inf
+
+
 @dataclass(slots=True)
 class Notebook:
     """What the world saw from outside: answers to operators, and bytes that left for the bank.
 
     Attributes:
         accepted: end_to_end_id to the instruction_id that was acknowledged.
-        left: submissions that left for the bank, by reference.
+        left: submissions that left for the bank, by reference. left_at_s: when the last of them did.
+        stops: by id.
         broken: violations seen on the spot.
     """
 
     accepted: dict[str, str] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
     left: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    left_at_s: dict[str, float] = field(default_factory=dict)
+    stops: dict[str, HeldScope] = field(default_factory=dict)
     broken: list[Violation] = field(default_factory=list)
 
 
@@ -75,6 +91,7 @@ class Owed:
 class AtBank:
     """A reference as the bank's own book has it; `is_live`: received and not finally failed."""
 
+    account: str = ""
     records: int = 0
     is_live: bool = False
     is_returned: bool = False
@@ -120,8 +137,10 @@ def take_picture(
 def take_bank(book: sqlite3.Connection) -> dict[str, AtBank]:
     """Return what the bank's own book says of each reference."""
     found: defaultdict[str, AtBank] = defaultdict(AtBank)
-    for reference, status, flag in book.execute("SELECT reference, status, return_flag FROM payments"):
+    query = "SELECT reference, status, return_flag, debtor_account FROM payments"
+    for reference, status, flag, account in book.execute(query):
         at_bank = found[reference]
+        at_bank.account = account
         at_bank.records += 1
         at_bank.is_live |= not (status == "FIN" and flag in _FAILED_FLAGS)
         at_bank.is_open |= status != "FIN"
@@ -175,6 +194,17 @@ def _no_resend_without_permit(picture: Picture) -> Iterator[str]:
     for reference, times in picture.notebook.left.items():
         if times > 1 + permits[reference]:
             yield f"{reference} left {times} times with {permits[reference]} permits"
+
+
+def _nothing_leaves_for_a_stopped_scope(picture: Picture) -> Iterator[str]:
+    """What is in the bank's book did not leave us while its account was stopped, longer than a second."""
+    for stop_id, stop in picture.notebook.stops.items():
+        for reference, left_s in picture.notebook.left_at_s.items():
+            at_bank = picture.bank.get(reference)
+            if at_bank is None or at_bank.account not in stop.accounts:
+                continue
+            if stop.since_s + _STOP_S < left_s < stop.until_s:
+                yield f"{reference} left {left_s - stop.since_s:.1f} s after people heard that {stop_id} stops its account"
 
 
 def _nothing_accepted_is_lost(picture: Picture) -> Iterator[str]:
@@ -281,6 +311,7 @@ def _the_ledger_balances(picture: Picture) -> Iterator[str]:
 _ALWAYS: tuple[Callable[[Picture], Iterator[str]], ...] = (
     _no_double_debit,
     _no_resend_without_permit,
+    _nothing_leaves_for_a_stopped_scope,
     _nothing_accepted_is_lost,
     _the_journal_chains,
     _the_status_is_true,

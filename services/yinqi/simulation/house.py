@@ -33,6 +33,7 @@ from yinqi.gateway.profile import Profile, Profiles, load_profile
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
 from yinqi.gateway.servicer import GatewayServicer
+from yinqi.gateway.stop_desk import StopDesk
 from yinqi.gateway.submitting import Submitter
 from yinqi.kernel.ids import TimeOrderedIds
 from yinqi.monitoring.rules_file import load_rules
@@ -70,6 +71,7 @@ PACING = Pacing(
     query_interval=timedelta(seconds=8),
     query_interval_max=timedelta(seconds=40),
     submission_retry_max=timedelta(seconds=30),
+    stopped_retry_max=timedelta(seconds=400),
 )
 Work = Coroutine[Any, Any, Any]
 
@@ -147,8 +149,9 @@ class Surroundings:
 
     restart_s = 3.0
 
-    def __init__(self, seed: int, time: WorldTime, network: Network, side: BankSide) -> None:
+    def __init__(self, seed: int, time: WorldTime, network: Network, side: BankSide, profile: Profile) -> None:
         self.seed = seed
+        self.profile = profile
         self.time = time
         self.network = network
         self.side = side
@@ -211,7 +214,7 @@ def _payment(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf,
 
 def _gateway(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf, list[Work]]:
     world, clock, ids, owner = process.world, process.clock, process.ids, process.owner
-    profiles = Profiles([demo_profile()])
+    profiles = Profiles([world.profile])
     link = world.network.link("gateway>bank")
     line = SimulatedLine(world.side, link, world.network.tell, lambda: owner is not None and owner.is_alive)
     holder = ids.new_ids("GW", 1)[0]
@@ -230,11 +233,16 @@ def _gateway(process: Process, database: SimulatedDatabase) -> tuple[HandlersOf,
         made(banks, profiles, database, caller, clock) for made in (Submitter, Querier, AccountReader)
     )
     servicer = GatewayServicer(
-        cast("Submitter", submitter), cast("Querier", querier), cast("AccountReader", reader), profiles, database
+        cast("Submitter", submitter),
+        cast("Querier", querier),
+        cast("AccountReader", reader),
+        StopDesk(profiles, database, clock, ids),
+        profiles,
+        database,
     )
     _slow_down(servicer._notices, _NOTICES_GATHER_S)
     if owner is not None:
-        world.side.door = _door(owner, NoticeTaker(database, clock, ids), banks[demo_profile().name])
+        world.side.door = _door(owner, NoticeTaker(database, clock, ids), banks[world.profile.name])
     handlers = HandlersOf()
     gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, cast("Any", handlers))
     return handlers, []
@@ -311,6 +319,13 @@ def demo_profile() -> Profile:
     # A bank that is asked every half second makes many steps and no story.
     in_doubt = profile.in_doubt.model_copy(update={"first_query_delay_ms": 2_000})
     return profile.model_copy(update={"accounts": profile.accounts[:2], "in_doubt": in_doubt})
+
+
+@cache
+def narrow_profile() -> Profile:
+    """Return the same with one call at a time to the bank: payments wait for their turn."""
+    profile = demo_profile()
+    return profile.model_copy(update={"concurrency": profile.concurrency.model_copy(update={"submit": 1})})
 
 
 def accounts_of_the_company() -> list[str]:

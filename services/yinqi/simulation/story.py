@@ -15,6 +15,8 @@ PAYMENTS_MAX = 30
 _SIZES, _SIZE_WEIGHTS = (6, 10, 24), (6, 3, 1)
 _DAY_MIN_S, _DAY_PER_STEP_S = 20.0, 2.5
 _NIGHT_CHANCE = 0.4
+_STOPS_CHANCE = 0.06
+_SCOPES = ("HOUSE", "BANK", "COMPANY", "ACCOUNT 0", "ACCOUNT 1")
 _SERVICES = ("payment", "gateway", "account", "reconciliation", "monitoring")
 _CALLS = ("erp>payment", "payment>monitoring", "payment>gateway", "account>gateway")
 _STREAMS = ("account>payment", "reconciliation>payment", "reconciliation>account")
@@ -48,7 +50,8 @@ class Step:
 
     Attributes:
         at_s: seconds since the story began.
-        verb: pay, repeat, alter, cancel, crash, commit, message, cut, close_bank, blind, skew, night.
+        verb: pay, repeat, alter, cancel, crash, commit, message, cut, close_bank, blind, skew, night; pull and lift a
+            stop, whose target is its scope.
     """
 
     number: int
@@ -68,6 +71,11 @@ class Story:
     seed: int
     steps_max: int
     steps: tuple[Step, ...]
+
+    @property
+    def has_stops(self) -> bool:
+        """Whether somebody stops payments."""
+        return any(step.verb == "pull" for step in self.steps)
 
     def only(self, numbers: Collection[int]) -> Story:
         """Return the story with these steps alone; all that depends on chance stays as it was."""
@@ -103,7 +111,34 @@ def story_of(seed: int, steps_max: int = STEPS_DEFAULT) -> Story:
         verb = draft.chance.choices(list(_MAKERS), list(_WEIGHTS))[0]
         _MAKERS[verb](draft, draft.chance.uniform(1.0, ends_s))
     ordered = sorted(draft.steps, key=lambda step: (step.at_s, step.verb))
-    return Story(seed, steps_max, tuple(_numbered(step, number) for number, step in enumerate(ordered, 1)))
+    steps = [_numbered(step, number) for number, step in enumerate(ordered, 1)]
+    steps += _stops(seed, draft.orders, len(steps), day_s)
+    return Story(seed, steps_max, tuple(sorted(steps, key=lambda step: (step.at_s, step.number))))
+
+
+def _stops(seed: int, orders: list[Order], last: int, day_s: float) -> list[Step]:
+    """Return what some stories have besides: people stop payments and let them go again.
+
+    Drawn apart from the rest and numbered after it, so that a story is otherwise what it was without them.
+    """
+    chance = random.Random(f"stops/{seed}")  # noqa: S311 (chance, not secrecy)
+    if chance.random() >= _STOPS_CHANCE:
+        return []
+    draft = _Draft(chance, orders=orders)
+    for _ in range(chance.choice((1, 1, 2))):
+        at_s, scope = chance.uniform(1.0, day_s), chance.choice(_SCOPES)
+        if chance.random() < 0.5:
+            # A call hangs at the bank, others wait for their turn, and then somebody pulls.
+            kind = chance.choice(("delay", "lose_answer"))
+            draft.add("message", at_s - 0.6, target=_BANK, kind=kind, seconds=round(chance.uniform(5.0, 20.0), 1))
+            _pay(draft, at_s - 0.5)
+            _pay(draft, at_s - 0.4)
+        draft.add("pull", at_s + chance.uniform(0.0, 3.0), target=scope)
+        _pay(draft, at_s + chance.uniform(3.0, 10.0))
+        if chance.random() < 0.3:
+            draft.add("lift", at_s + chance.uniform(3.0, 20.0), target=scope, kind="alone")
+        draft.add("lift", at_s + chance.uniform(10.0, 50.0), target=scope)
+    return [_numbered(step, number) for number, step in enumerate(draft.steps, last + 1)]
 
 
 def _numbered(step: Step, number: int) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
@@ -15,16 +15,26 @@ import grpc
 import structlog
 
 from yinqi.api.account.v1 import account_service_pb2, account_service_pb2_grpc
+from yinqi.api.gateway.v1 import gateway_service_pb2_grpc, stop_pb2
 from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2, payment_service_pb2_grpc
 from yinqi.api.reconciliation.v1 import reconciliation_service_pb2, reconciliation_service_pb2_grpc
+from yinqi.gateway.profile import Profiles
 from yinqi.kernel.clock import BANK_ZONE
 from yinqi.runtime.errors import error_reason
 from yinqi.sandbox_bank.config import Account as BankAccount
 from yinqi.simulation import checks
 from yinqi.simulation.bank import BankSide, NoticePost, open_bank, raw_book
-from yinqi.simulation.checks import Notebook, Picture, Violation
+from yinqi.simulation.checks import HeldScope, Notebook, Picture, Violation
 from yinqi.simulation.clock import BEGIN, WorldTime
-from yinqi.simulation.house import Process, Surroundings, accounts_of_the_company, alive, build_house
+from yinqi.simulation.house import (
+    Process,
+    Surroundings,
+    accounts_of_the_company,
+    alive,
+    build_house,
+    demo_profile,
+    narrow_profile,
+)
 from yinqi.simulation.loop import NothingLeft, Owner, VirtualLoop, spawn
 from yinqi.simulation.network import MessageFault, Network
 from yinqi.simulation.store import DiskFault
@@ -38,6 +48,7 @@ _SKEW_LASTS_S = 25.0
 _LOOK_S = 5.0
 _PEACE_S = 900.0  # by then everything must have come to its end
 _CALL_S = 20.0
+_PULLER, _LIFTERS = "li.si", ("li.si", "wang.wu")  # who stops may be one of the two who lift
 _FATES: dict[str, dict[str, Any]] = {
     "return": {"return": {"after_days": 1}},
     "refuse": {"refuse": {"at": "receipt"}},
@@ -139,7 +150,10 @@ class World:
         self.tally: Counter[str] = Counter()
         self._network = Network(str(story.seed), self._tell, self.tally)
         self._side = BankSide(self.bank, self._look_at_submission)
-        self._house: dict[str, Process] = build_house(Surroundings(story.seed, self.time, self._network, self._side))
+        # Where people stop payments, some must be waiting for their turn.
+        profile = narrow_profile() if story.has_stops else demo_profile()
+        world = Surroundings(story.seed, self.time, self._network, self._side, profile)
+        self._house: dict[str, Process] = build_house(world)
         self._people = Owner("people")
         self._bank_people = Owner("bank")
         self._payments = payment_service_pb2_grpc.PaymentServiceStub(
@@ -159,6 +173,8 @@ class World:
         for event in picture.events:
             if event.reason == "RESEND_PERMIT":
                 self.tally["payment: sent again under a permit"] += 1
+            elif event.reason == "STOPPED":
+                self.tally["payment: held by a stop"] += 1
             elif event.type in ("payment.unknown", "payment.not_sent", "payment.returned", "payment.contradicted"):
                 self.tally[event.type.replace(".", ": ").replace("_", " ")] += 1
             elif event.type == "payment.rejected" and event.from_status == "PROCESSING":
@@ -301,13 +317,79 @@ class World:
         except grpc.aio.AioRpcError as error:
             self._tell("operator", "hears {}", error_reason(error).reason or error.code().name)
 
+    # --- stops ---
+
+    def _do_pull(self, step: Step) -> None:
+        self._tell(_PULLER, "stops {}", step.target)
+        self._let(self._pull(step.target))
+
+    async def _pull(self, target: str) -> None:
+        scope, accounts = self._scope(target)
+        request = stop_pb2.PullStopRequest(scope=scope, reason="suspected")
+        response = await self._patiently(_PULLER, lambda stub: stub.PullStop(request, timeout=_CALL_S))
+        if response is not None:
+            self.notebook.stops.setdefault(response.stop.stop_id, HeldScope(accounts, self.time.seconds()))
+            self._tell(_PULLER, "hears that {} is stopped by {}", target, response.stop.stop_id)
+
+    def _do_lift(self, step: Step) -> None:
+        _, accounts = self._scope(step.target)
+        its = [stop_id for stop_id, stop in self.notebook.stops.items() if stop.accounts == accounts]
+        people = _LIFTERS[:1] if step.kind == "alone" else _LIFTERS
+        self._tell("operator", "{} would lift {}", " and ".join(people), ", ".join(its) or "nothing")
+        self._let(self._lift(its, people))
+
+    async def _lift(self, stop_ids: Sequence[str], people: Sequence[str]) -> None:
+        """Let people say one after another that stops may be lifted: one alone lifts nothing."""
+        for stop_id in stop_ids:
+            request = stop_pb2.LiftStopRequest(stop_id=stop_id, reason="cleared")
+            if len(people) > 1 and stop_id in self.notebook.stops:
+                stop = self.notebook.stops[stop_id]
+                stop.until_s = min(stop.until_s, self.time.seconds())
+            for person in people:
+                await self._patiently(person, lambda stub, its=request: stub.LiftStop(its, timeout=_CALL_S))  # type: ignore[misc]
+
+    async def _end_stops(self) -> None:
+        """Lift whatever is stopped, once nobody pulls or lifts any more."""
+        others = set(self._people.tasks) - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others)
+        for stop in self.notebook.stops.values():
+            stop.until_s = min(stop.until_s, self.time.seconds())
+        request = stop_pb2.ListStopsRequest()
+        response = await self._patiently(_PULLER, lambda stub: stub.ListStops(request, timeout=_CALL_S))
+        if response is not None:
+            await self._lift([stop.stop_id for stop in response.stops], _LIFTERS)
+
+    async def _patiently(self, person: str, call: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Say something of a stop to the gateway, again until it answers; None if it never does."""
+        stub = gateway_service_pb2_grpc.GatewayServiceStub(cast("Any", self._network.channel(person, "gateway")))
+        for _ in range(_TRIES_MAX):
+            try:
+                return await call(stub)
+            except grpc.aio.AioRpcError as error:
+                self._tell(person, "hears {} and says it again", error.code().name)
+                await asyncio.sleep(5.0)
+        return None
+
+    def _scope(self, target: str) -> tuple[stop_pb2.StopScope, frozenset[str]]:
+        """Return a scope as the gateway knows it, and the accounts it holds."""
+        kind, _, index = target.partition(" ")
+        accounts = accounts_of_the_company()
+        account = accounts[int(index or 0)]
+        its = next(one for one in Profiles([demo_profile()]).accounts() if one.identification == account)
+        names = {"HOUSE": "", "BANK": its.profile, "COMPANY": its.company, "ACCOUNT": account}
+        number = stop_pb2.StopScopeKind.Value(f"STOP_SCOPE_KIND_{kind}")
+        held = frozenset([account] if kind == "ACCOUNT" else accounts)
+        return stop_pb2.StopScope(kind=number, name=names[kind]), held
+
     # --- looking ---
 
-    def _look_at_submission(self, references: list[str]) -> None:
+    def _look_at_submission(self, references: list[str], left_at_s: float) -> None:
         """Judge a submission at the bank's door: whoever is sent again must not be there already."""
         there = checks.take_bank(self._book)
         for reference in references:
             self.notebook.left[reference] += 1
+            self.notebook.left_at_s[reference] = left_at_s
             if reference in there and there[reference].is_live:
                 self._broken("no resend of what the bank has", f"{reference} was sent again, and the bank has it")
 
@@ -350,6 +432,8 @@ class World:
         for process in self._house.values():
             process.disk.faults.clear()
             process.clock.skew = timedelta(0)
+        if self._story.has_stops:
+            self._let(self._end_stops())
         violation = await self._until(checks.is_quiet)
         if violation is None:
             self._fall_asleep()

@@ -18,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from yinqi.api.account.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
 from yinqi.api.common.v1 import money_pb2, party_pb2
-from yinqi.api.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc
+from yinqi.api.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc, stop_pb2
 from yinqi.api.payment.v1 import doubt_pb2, payment_pb2, payment_service_pb2, payment_service_pb2_grpc
 from yinqi.api.reconciliation.v1 import (
     reconciliation_pb2,
@@ -77,6 +77,7 @@ class Books:
     events: list[payment_pb2.PaymentEvent] = field(default_factory=list)
     breaks: list[reconciliation_pb2.Break] = field(default_factory=list)
     resolved_by: list[tuple[str, str]] = field(default_factory=list)
+    stops: list[stop_pb2.Stop] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def payment_of(self, end_to_end_id: str) -> payment_pb2.Payment:
@@ -460,6 +461,10 @@ class GatewayWithAnArchive(gateway_service_pb2_grpc.GatewayServiceServicer):
 
     def __init__(self, books: Books) -> None:
         self._books = books
+
+    async def ListStops(self, request: Any, context: Any) -> Any:
+        wanted = [one for one in self._books.stops if request.include_lifted or not one.HasField("lifted")]
+        return stop_pb2.ListStopsResponse(stops=wanted)
 
     async def FollowNotices(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """This bank never calls."""

@@ -10,6 +10,8 @@ from playwright.sync_api import expect
 from tests.e2e.console.conftest import Look, ServedConsole
 from tests.e2e.console.fake_sisters import MAIN_ACCOUNT, TRACE_ID
 
+from yinqi.api.gateway.v1 import stop_pb2
+
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=40_000)  # A busy machine is not a broken page.
 PATHS = ("/", "/payments", "/doubts", "/accounts", "/reconciliation", "/alerts")
@@ -156,6 +158,31 @@ def test_what_waits_for_people_shows_what_is_missing_and_what_each_decision_need
     expect(page.locator("[data-refused=ALLOW_RESEND]")).to_contain_text("无法证明查询权限有效")
     expect(page.locator("[data-panel='story.messages']")).to_contain_text("BB1PAYQR")
     seen.shot("doubt")
+
+
+def test_a_stop_is_a_banner_on_every_page_and_a_line_with_its_reason(
+    look: Callable[..., Look], console: ServedConsole
+) -> None:
+    page = look("/payments").page
+    expect(page.locator("tbody tr").first).to_be_visible()
+    expect(page.locator("[data-banner=stops]")).to_have_count(0)
+    stop = stop_pb2.Stop(stop_id="ST1", pulled=stop_pb2.StopWord(person="li.si", reason="账户疑似被盗"))
+    stop.scope.kind, stop.scope.name = stop_pb2.STOP_SCOPE_KIND_ACCOUNT, MAIN_ACCOUNT
+    stop.lift_asked.person = "wang.wu"
+    console.sisters.books.stops.append(stop)
+    try:
+        expect(page.locator("[data-banner=stops]")).to_contain_text("已止付：账户 7559****0101")
+        page.click("[data-banner=stops] a")
+        expect(page).to_have_url(re.compile("/stops$"))
+        row = page.locator("tbody tr")
+        expect(row).to_contain_text("账户疑似被盗")
+        expect(row).to_contain_text("wang.wu 申请解除，须由第二人确认")
+        assert MAIN_ACCOUNT not in page.content()
+        stop.lifted.person = "zhao.liu"
+        expect(page.locator("[data-banner=stops]")).to_have_count(0)
+        expect(row).to_contain_text("wang.wu, zhao.liu")
+    finally:
+        console.sisters.books.stops.clear()
 
 
 def test_the_language_is_switched_and_remembered(look: Callable[..., Look]) -> None:

@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 from urllib.parse import urlencode
 
-from yinqi.gateway.ports import AnswerUnusable, NotSent, WireAnswer
+from yinqi.gateway.ports import AnswerUnusable, MayLeave, NotSent, WireAnswer
 from yinqi.kernel.clock import SystemClock
 from yinqi.sandbox_bank.bank import Bank
 from yinqi.sandbox_bank.book import Book
@@ -141,7 +141,9 @@ class LineBeside:
     def __init__(self, address: str) -> None:
         self._address = address
 
-    async def post(self, body: bytes, *, timeout_ms: int, send_before: float, traceparent: str) -> WireAnswer:
+    async def post(
+        self, body: bytes, *, timeout_ms: int, send_before: float, traceparent: str, may_leave: MayLeave | None = None
+    ) -> WireAnswer:
         try:
             async with asyncio.timeout(timeout_ms / 1000):
                 return WireAnswer(200, await self.ask(POST, body))

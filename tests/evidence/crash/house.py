@@ -29,6 +29,7 @@ from yinqi.gateway.profile import Profile, Profiles
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
 from yinqi.gateway.servicer import GatewayServicer
+from yinqi.gateway.stop_desk import StopDesk
 from yinqi.gateway.submitting import Submitter
 from yinqi.kernel.clock import SystemClock
 from yinqi.kernel.ids import TimeOrderedIds
@@ -111,7 +112,9 @@ class House:
         submitter = Submitter(banks, profiles, database, caller, clock)
         querier = Querier(banks, profiles, database, caller, clock)
         reader = AccountReader(banks, profiles, database, caller, clock)
-        servicer = GatewayServicer(submitter, querier, reader, profiles, database)
+        servicer = GatewayServicer(
+            submitter, querier, reader, StopDesk(profiles, database, clock, ids), profiles, database
+        )
         handlers = HandlersOf()
         gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, cast("Any", handlers))
         return DirectChannel(handlers)

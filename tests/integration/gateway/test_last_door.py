@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from yinqi.api.gateway.v1 import gateway_pb2
+from yinqi.api.gateway.v1 import gateway_pb2, stop_pb2
 from yinqi.api.gateway.v1 import gateway_service_pb2 as pb
 from yinqi.api.payment.v1 import order_pb2, payment_pb2
 from yinqi.api.payment.v1 import payment_service_pb2 as payment_pb
@@ -23,6 +23,7 @@ from yinqi.orders.keys import Signed
 from yinqi.orders.line_tree import joined
 from yinqi.orders.order import sign_decision
 from yinqi.orders.policy_file import PolicyInvalid
+from yinqi.runtime import attributes
 from yinqi.runtime.settings import Settings
 
 TESTS = Path(__file__).parents[2]
@@ -117,6 +118,35 @@ async def test_a_signed_and_approved_line_goes_and_nothing_else(door: Door) -> N
     assert await door.send(lines[1:], evidence(new, li)) == ["SENT", "APPROVALS_MISSING"]
     assert await door.send(lines[2:], evidence(new, li, wang)) == ["SENT"]
     assert len(door.bank.lines()) == 3
+
+
+def as_person(person: str, role: str) -> tuple[tuple[str, str], ...]:
+    return ((attributes.IDENTITY_KEY, person), (attributes.ROLES_KEY, role))
+
+
+async def pulled(
+    door: Door, kind: stop_pb2.StopScopeKind.ValueType = stop_pb2.STOP_SCOPE_KIND_HOUSE, name: str = ""
+) -> stop_pb2.Stop:
+    request = stop_pb2.PullStopRequest(scope=stop_pb2.StopScope(kind=kind, name=name), reason="suspected")
+    response = await door.gateway.stub.PullStop(request, timeout=60, metadata=as_person("li", "stop_puller"))
+    return response.stop
+
+
+async def lifted(door: Door, stop: stop_pb2.Stop) -> None:
+    request = stop_pb2.LiftStopRequest(stop_id=stop.stop_id, reason="cleared")
+    for person in ("li", "wang"):
+        await door.gateway.stub.LiftStop(request, timeout=60, metadata=as_person(person, "stop_lifter"))
+
+
+async def test_what_is_signed_and_approved_waits_behind_a_stop_whoever_asks(door: Door) -> None:
+    new = door.order(SMALL, MIDDLE)
+    lines, proof = [door.submission(new, number) for number in (1, 2)], evidence(new, door.approval(new, "li"))
+    stops = [await pulled(door), await pulled(door, stop_pb2.STOP_SCOPE_KIND_ACCOUNT, CNY)]
+    assert await door.send(lines, proof) == ["STOPPED", "STOPPED"]
+    for stop in stops:
+        assert door.bank.lines() == []
+        await lifted(door, stop)
+    assert await door.send(lines, proof) == ["SENT", "SENT"]
 
 
 async def test_changed_bytes_keep_the_door_shut(door: Door) -> None:
@@ -256,6 +286,31 @@ async def test_raw_sql_in_the_payment_database_moves_no_money(
                 return reason in door.alerts()[seen:]
 
             await until(alerted, f"the alert after {attack}")
+        assert len(door.bank.lines()) == 1
+
+
+async def test_a_held_payment_may_be_cancelled_and_goes_by_itself_once_the_stop_is_lifted(
+    door: Door, sqlite_url: str, settings: Settings
+) -> None:
+    changes = {
+        "with_gateway": False,
+        "gateway_address": f"127.0.0.1:{door.gateway.port}",
+        "payment_policy_dir": str(door.company.folder),
+        "payment_retry_delay_s": 600.0,  # so that only the lifting itself can send it
+    }
+    async with run_house(sqlite_url, settings, **changes) as house:
+        stop = await pulled(door)
+        for order_id in ("HELD", "UNWANTED"):
+            await hand_in(house, new := door.order(MIDDLE, order_id=order_id))
+            await approve(house, door, new)
+            held = await house.reaches(f"{order_id}-1", "SCHEDULED")
+            assert held.payment.status_reason.code == "STOPPED"
+            assert "suspected" in held.payment.status_reason.text
+        await house.stub.CancelPayment(payment_pb.CancelPaymentRequest(end_to_end_id="UNWANTED-1"), timeout=60)
+        assert door.bank.lines() == []
+        await lifted(door, stop)
+        await until_sent(door, 1)
+        assert await house.status("UNWANTED-1") == "CANCELLED"
         assert len(door.bank.lines()) == 1
 
 

@@ -11,8 +11,9 @@ from contextlib import AsyncExitStack
 import pytest
 
 from yinqi.gateway.limits import Limits, run_all
+from yinqi.gateway.metadata import METADATA
 from yinqi.gateway.profile import Concurrency
-from yinqi.gateway.repository import METADATA, SqlSlots
+from yinqi.gateway.repository import SqlSlots
 from yinqi.gateway.slots import Slot, next_turns, split
 from yinqi.kernel.clock import FixedClock, SystemClock
 from yinqi.kernel.errors import Overloaded

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import inspect
 
+from yinqi.gateway.metadata import METADATA
 from yinqi.gateway.model import Absence, ArchivedMessage, Attempt, Direction, SendState
-from yinqi.gateway.repository import METADATA, SqlStore
+from yinqi.gateway.repository import SqlStore
 from yinqi.gateway.use_cases import ClaimLost, claim_submissions
 from yinqi.kernel.money import Money
 from yinqi.runtime.database import Database

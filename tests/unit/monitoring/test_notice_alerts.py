@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from yinqi.api.gateway.v1 import gateway_pb2
+from yinqi.api.gateway.v1 import gateway_pb2, stop_pb2
 from yinqi.monitoring import mapping
 from yinqi.monitoring.alert_rules import effects_of_notices
 from yinqi.monitoring.model import Severity
@@ -38,3 +38,17 @@ def test_the_shut_last_door_is_an_alert_of_its_own() -> None:
     assert (cause.rule, cause.severity) == ("last_door_shut", Severity.CRITICAL)
     assert "ORDER_SIGNATURE_INVALID" in cause.summary
     assert "均未发送" in cause.summary_zh
+
+
+def test_a_pulled_stop_is_an_alert_and_its_lifting_ends_it_with_another() -> None:
+    stop = stop_pb2.Stop(stop_id="ST1", pulled=stop_pb2.StopWord(person="li.si", reason="账户疑似被盗"))
+    stop.scope.kind, stop.scope.name = stop_pb2.STOP_SCOPE_KIND_ACCOUNT, "755915678910001"
+    fields = {"notice_type": "STOP", "notice_number": "ST1"}
+    (pulled,) = effects_of_notices(mapping.notices_from([event(0, refusal="STOP_PULLED", stop=stop, **fields)])).raised
+    assert (pulled.rule, pulled.severity, pulled.subject) == ("stop_pulled", Severity.CRITICAL, "ST1")
+    assert "li.si stopped payments from account 7559****0001: 账户疑似被盗" in pulled.summary
+    stop.lift_asked.person, stop.lifted.person = "li.si", "wang.wu"
+    effects = effects_of_notices(mapping.notices_from([event(1, refusal="STOP_LIFTED", stop=stop, **fields)]))
+    assert [(cause.rule, cause.severity) for cause in effects.raised] == [("stop_lifted", Severity.WARNING)]
+    assert "li.si、wang.wu" in effects.raised[0].summary_zh
+    assert effects.closed == [("stop_pulled", "ST1")]

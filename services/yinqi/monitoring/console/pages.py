@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from nicegui import ui
@@ -23,6 +24,7 @@ from yinqi.monitoring.console import (
     view_overview,
     view_payments,
     view_reconciliation,
+    view_stops,
     view_story,
 )
 from yinqi.monitoring.console.frame import Live, Reader, act, ask_person, frame, on_action
@@ -80,6 +82,10 @@ def add_pages(console: Console) -> None:
     async def doubt(request: Request, instruction_id: str) -> None:
         await _doubt(console, request, Reader.of(request), instruction_id)
 
+    @ui.page("/stops", response_timeout=15)
+    async def stops(request: Request) -> None:
+        await _stops(console, request, Reader.of(request))
+
     @ui.page("/accounts", response_timeout=15)
     async def accounts(request: Request) -> None:
         await _accounts(console, request, Reader.of(request))
@@ -99,6 +105,21 @@ def add_pages(console: Console) -> None:
     @ui.page("/alerts", response_timeout=15)
     async def alerts(request: Request) -> None:
         await _alerts(console, request, Reader.of(request))
+
+
+@contextmanager
+def _page(console: Console, request: Request, reader: Reader, name: str, live: Live) -> Iterator[None]:
+    """Build what every page has: the frame, and a banner while something is stopped."""
+
+    async def banner() -> Safe:
+        try:
+            return view_stops.banner(await console.sisters.list_stops(), reader.words)
+        except SisterAway:  # Without the gateway nothing leaves anyway; the parts that need it say that it is away.
+            return Safe("")
+
+    with frame(request, reader, name, console.assets_version):
+        live.part(banner)
+        yield
 
 
 # --- overview ---------------------------------------------------------------------------------------------------------
@@ -134,7 +155,7 @@ async def _overview(console: Console, request: Request, reader: Reader) -> None:
         body = view_reconciliation.runs_table(latest, await _account_names(sisters), words)
         return view_overview.section("overview.reconciliation", "/reconciliation", body, words)
 
-    with frame(request, reader, "overview", console.assets_version):
+    with _page(console, request, reader, "overview", live):
         _title("nav.overview", words)
         live.part(cards)
         with ui.element("div").classes("yq-two"):
@@ -256,7 +277,7 @@ async def _payments(console: Console, request: Request, reader: Reader) -> None:
         if action == "page" and pager.move(1 if step == "next" else -1):
             await live.refresh()
 
-    with frame(request, reader, "payments", console.assets_version):
+    with _page(console, request, reader, "payments", live):
         _title("nav.payments", words)
         _search_form(sisters, search, words)
         live.part(totals)
@@ -344,7 +365,7 @@ async def _story(console: Console, request: Request, reader: Reader, instruction
         )
         return view_story.alerts_of_payment(found, words)
 
-    with frame(request, reader, "payments", console.assets_version):
+    with _page(console, request, reader, "payments", live):
         ui.html(
             join(
                 (
@@ -411,7 +432,7 @@ async def _doubts(console: Console, request: Request, reader: Reader) -> None:
         if action == "page" and pager.move(1 if step == "next" else -1):
             await live.refresh()
 
-    with frame(request, reader, "doubts", console.assets_version):
+    with _page(console, request, reader, "doubts", live):
         _title("doubts.title", words)
         with ui.element("section").classes("yq-panel yq-panel-flush"):
             live.part(listed)
@@ -441,7 +462,7 @@ async def _doubt(console: Console, request: Request, reader: Reader, instruction
     async def messages() -> Safe:
         return view_story.messages_table(await sisters.list_messages(instruction_id), words)
 
-    with frame(request, reader, "doubts", console.assets_version):
+    with _page(console, request, reader, "doubts", live):
         ui.html(link("/doubts", "← ", words("nav.doubts"), cls="yq-link yq-back"), sanitize=False)
         _title("doubts.title", words)
         with ui.element("section").classes("yq-panel"):
@@ -457,6 +478,24 @@ async def _doubt(console: Console, request: Request, reader: Reader, instruction
         await live.start()
 
 
+# --- stops ------------------------------------------------------------------------------------------------------------
+
+
+async def _stops(console: Console, request: Request, reader: Reader) -> None:
+    sisters, words = console.sisters, reader.words
+    live = Live(words)
+
+    async def listed() -> Safe:
+        return view_stops.stops_table(await sisters.list_stops(include_lifted=True), words)
+
+    with _page(console, request, reader, "stops", live):
+        _title("stops.title", words)
+        ui.html(div(words("stops.how"), cls="yq-muted yq-small"), sanitize=False)
+        with ui.element("section").classes("yq-panel yq-panel-flush"):
+            live.part(listed)
+        await live.start()
+
+
 # --- accounts ---------------------------------------------------------------------------------------------------------
 
 
@@ -468,7 +507,7 @@ async def _accounts(console: Console, request: Request, reader: Reader) -> None:
         balances, known = await asyncio.gather(sisters.get_balances(), sisters.list_accounts())
         return view_accounts.accounts_table(balances, known, words)
 
-    with frame(request, reader, "accounts", console.assets_version):
+    with _page(console, request, reader, "accounts", live):
         _title("nav.accounts", words)
         with ui.element("section").classes("yq-panel yq-panel-flush"):
             live.part(listed)
@@ -504,7 +543,7 @@ async def _account(console: Console, request: Request, reader: Reader, key: str)
         if action == "page" and pager.move(1 if step == "next" else -1):
             await live.refresh()
 
-    with frame(request, reader, "accounts", console.assets_version):
+    with _page(console, request, reader, "accounts", live):
         ui.html(link("/accounts", "← ", words("nav.accounts"), cls="yq-link yq-back"), sanitize=False)
         with ui.element("section").classes("yq-panel yq-panel-flush"):
             live.part(head)
@@ -549,7 +588,7 @@ async def _reconciliations(console: Console, request: Request, reader: Reader) -
             await _resolve(console, reader, subject)
             await live.refresh()
 
-    with frame(request, reader, "reconciliation", console.assets_version):
+    with _page(console, request, reader, "reconciliation", live):
         _title("nav.reconciliation", words)
         with ui.element("section").classes("yq-panel yq-panel-flush"):
             live.part(runs)
@@ -631,7 +670,7 @@ async def _reconciliation_day(console: Console, request: Request, reader: Reader
             await _resolve(console, reader, subject)
             await live.refresh()
 
-    with frame(request, reader, "reconciliation", console.assets_version):
+    with _page(console, request, reader, "reconciliation", live):
         ui.html(link("/reconciliation", "← ", words("nav.reconciliation"), cls="yq-link yq-back"), sanitize=False)
         live.part(summary)
         _panel(live, "reconciliation.table", adjustment, words)
@@ -661,7 +700,7 @@ async def _alerts(console: Console, request: Request, reader: Reader) -> None:
             await _acknowledge(console, reader, subject)
             await live.refresh()
 
-    with frame(request, reader, "alerts", console.assets_version):
+    with _page(console, request, reader, "alerts", live):
         _title("nav.alerts", words)
         ui.html(view_alerts.tabs(state, words), sanitize=False)
         with ui.element("section").classes("yq-panel yq-panel-flush"):

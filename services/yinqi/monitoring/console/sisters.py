@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import grpc
 
 from yinqi.api.account.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
-from yinqi.api.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc
+from yinqi.api.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc, stop_pb2
 from yinqi.api.monitoring.v1 import monitoring_pb2, monitoring_service_pb2, monitoring_service_pb2_grpc
 from yinqi.api.payment.v1 import doubt_pb2, payment_pb2, payment_service_pb2, payment_service_pb2_grpc
 from yinqi.api.reconciliation.v1 import (
@@ -115,6 +115,11 @@ class Sisters:
         """Return what was said to the bank about a payment, and what it answered."""
         request = gateway_service_pb2.ListMessagesRequest(instruction_id=instruction_id)
         return list((await self._read(self._live, "gateway", self._gateway.ListMessages, request)).messages)
+
+    async def list_stops(self, *, include_lifted: bool = False) -> Sequence[stop_pb2.Stop]:
+        """Return the stops in force, oldest first; then, if wanted, those that were lifted."""
+        request = stop_pb2.ListStopsRequest(include_lifted=include_lifted)
+        return list((await self._read(self._live, "gateway", self._gateway.ListStops, request)).stops)
 
     async def list_postings(self, instruction_id: str) -> Sequence[account_pb2.LedgerPosting]:
         """Return the ledger's postings of a payment."""

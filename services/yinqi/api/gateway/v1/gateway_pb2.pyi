@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from yinqi.api.account.v1 import account_pb2 as _account_pb2
 from yinqi.api.common.v1 import money_pb2 as _money_pb2
+from yinqi.api.gateway.v1 import stop_pb2 as _stop_pb2
 from yinqi.api.payment.v1 import payment_pb2 as _payment_pb2
 import builtins as _builtins
 import sys
@@ -286,6 +287,7 @@ class NoticeEvent(_message.Message):
     NOTICE_TYPE_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the feed."""
     bank_profile: _builtins.str
@@ -302,6 +304,7 @@ class NoticeEvent(_message.Message):
     PAYMENT_UNKNOWN, RECORD_MALFORMED or RECORD_MISMATCH. Each is worth an alert. Empty with a report.
     With notice_type LAST_DOOR no bank told anything: a sister wanted the payment notice_number sent, and it lacked what
     the policy asks; the reason is as in SubmitPayments.
+    With notice_type STOP no bank told anything either: a stop was pulled (STOP_PULLED) or lifted (STOP_LIFTED).
     """
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
@@ -310,6 +313,10 @@ class NoticeEvent(_message.Message):
     @_builtins.property
     def report(self) -> Global___PaymentStatusReport:
         """What the verified notice says of one of our payments. Reports may come late, repeated or out of order."""
+
+    @_builtins.property
+    def stop(self) -> _stop_pb2.Stop:
+        """With notice_type STOP: the stop as it is now."""
 
     def __init__(
         self,
@@ -322,10 +329,11 @@ class NoticeEvent(_message.Message):
         notice_type: _builtins.str = ...,
         refusal: _builtins.str = ...,
         report: Global___PaymentStatusReport | None = ...,
+        stop: _stop_pb2.Stop | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at", "report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at", "report", b"report", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_id", b"archive_id", "bank_profile", b"bank_profile", "notice_number", b"notice_number", "notice_type", b"notice_type", "occurred_at", b"occurred_at", "refusal", b"refusal", "report", b"report", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_id", b"archive_id", "bank_profile", b"bank_profile", "notice_number", b"notice_number", "notice_type", b"notice_type", "occurred_at", b"occurred_at", "refusal", b"refusal", "report", b"report", "sequence", b"sequence", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from yinqi.api.gateway.v1 import gateway_service_pb2 as yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2
+from yinqi.api.gateway.v1 import stop_pb2 as yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -27,7 +28,7 @@ if _version_not_supported:
 
 class GatewayServiceStub:
     """The only door to the banks: speaks their dialects, holds their keys, keeps their limits, archives every byte.
-    Only sister services call it. It never decides what to pay and never resends by itself.
+    Sister services call it, and people for stops and the archive. It never decides what to pay and never resends by itself.
 
     Every RPC may also fail with UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
     """
@@ -78,11 +79,26 @@ class GatewayServiceStub:
                 request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListMessagesRequest.SerializeToString,
                 response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListMessagesResponse.FromString,
                 _registered_method=True)
+        self.PullStop = channel.unary_unary(
+                '/yinqi.api.gateway.v1.GatewayService/PullStop',
+                request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.PullStopRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.PullStopResponse.FromString,
+                _registered_method=True)
+        self.LiftStop = channel.unary_unary(
+                '/yinqi.api.gateway.v1.GatewayService/LiftStop',
+                request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.LiftStopRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.LiftStopResponse.FromString,
+                _registered_method=True)
+        self.ListStops = channel.unary_unary(
+                '/yinqi.api.gateway.v1.GatewayService/ListStops',
+                request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.ListStopsRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.ListStopsResponse.FromString,
+                _registered_method=True)
 
 
 class GatewayServiceServicer:
     """The only door to the banks: speaks their dialects, holds their keys, keeps their limits, archives every byte.
-    Only sister services call it. It never decides what to pay and never resends by itself.
+    Sister services call it, and people for stops and the archive. It never decides what to pay and never resends by itself.
 
     Every RPC may also fail with UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
     """
@@ -95,6 +111,7 @@ class GatewayServiceServicer:
         Where a policy is in force, a submission without a valid order signature and its quorum is NOT_SENT, an alert is
         raised, and the reason is LAST_DOOR_ with what lacks: ORDER_MISSING, ORDER_SIGNATURE_INVALID, LINE_NOT_SIGNED,
         LINE_DIFFERS, LINE_RELEASED_BEFORE, APPROVALS_MISSING, REFUSED_BY_APPROVER, LIMIT_EXCEEDED and others.
+        While a stop is in force for its bank, account or company, or for all, a submission is NOT_SENT, reason STOPPED.
         Per submission: NOT_SENT, PROCESSING, REJECTED or UNKNOWN. INVALID_ARGUMENT: no submission, or over 1,000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -154,6 +171,35 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PullStop(self, request, context):
+        """Stops all payments of a scope (止付), by one person's word. In force when it returns: from then on no payment of the
+        scope is released to a bank by any replica; a message decided on just before may still leave within a second.
+        Queries, statements and notices go on, and what is at the bank is followed to its end. What was not sent waits,
+        with the reason, may be cancelled, and goes on by itself after the lifting.
+        Idempotent: a scope that is stopped stays so under its first reason; only, another person's or another reason's
+        pull takes back an asking to lift. INVALID_ARGUMENT: no scope, or no reason. NOT_FOUND: SCOPE_UNKNOWN, no bank
+        profile knows such a bank, company or account; nothing was stopped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LiftStop(self, request, context):
+        """Records a person's word for lifting a stop (解除止付). The first person's waits; a second person's lifts it. Who pulled
+        it may be one of the two. Idempotent: the same person's word again, and any word once it is lifted, change nothing.
+        INVALID_ARGUMENT: no reason. NOT_FOUND: STOP_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStops(self, request, context):
+        """Lists the stops in force (止付列表), and lifted ones if wanted. INVALID_ARGUMENT: the page size is wrong.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GatewayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -197,6 +243,21 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListMessagesRequest.FromString,
                     response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListMessagesResponse.SerializeToString,
             ),
+            'PullStop': grpc.unary_unary_rpc_method_handler(
+                    servicer.PullStop,
+                    request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.PullStopRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.PullStopResponse.SerializeToString,
+            ),
+            'LiftStop': grpc.unary_unary_rpc_method_handler(
+                    servicer.LiftStop,
+                    request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.LiftStopRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.LiftStopResponse.SerializeToString,
+            ),
+            'ListStops': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStops,
+                    request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.ListStopsRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.ListStopsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'yinqi.api.gateway.v1.GatewayService', rpc_method_handlers)
@@ -207,7 +268,7 @@ def add_GatewayServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class GatewayService:
     """The only door to the banks: speaks their dialects, holds their keys, keeps their limits, archives every byte.
-    Only sister services call it. It never decides what to pay and never resends by itself.
+    Sister services call it, and people for stops and the archive. It never decides what to pay and never resends by itself.
 
     Every RPC may also fail with UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
     """
@@ -418,6 +479,87 @@ class GatewayService:
             '/yinqi.api.gateway.v1.GatewayService/ListMessages',
             yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListMessagesRequest.SerializeToString,
             yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PullStop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.gateway.v1.GatewayService/PullStop',
+            yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.PullStopRequest.SerializeToString,
+            yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.PullStopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LiftStop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.gateway.v1.GatewayService/LiftStop',
+            yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.LiftStopRequest.SerializeToString,
+            yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.LiftStopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStops(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.gateway.v1.GatewayService/ListStops',
+            yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.ListStopsRequest.SerializeToString,
+            yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.ListStopsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ The gateway service (前置机服务)."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from yinqi.api.gateway.v1 import gateway_service_pb2 as _gateway_service_pb2
+from yinqi.api.gateway.v1 import stop_pb2 as _stop_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -28,7 +29,7 @@ GRPC_VERSION: str
 
 class GatewayServiceStub:
     """The only door to the banks: speaks their dialects, holds their keys, keeps their limits, archives every byte.
-    Only sister services call it. It never decides what to pay and never resends by itself.
+    Sister services call it, and people for stops and the archive. It never decides what to pay and never resends by itself.
 
     Every RPC may also fail with UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
     """
@@ -45,6 +46,7 @@ class GatewayServiceStub:
     Where a policy is in force, a submission without a valid order signature and its quorum is NOT_SENT, an alert is
     raised, and the reason is LAST_DOOR_ with what lacks: ORDER_MISSING, ORDER_SIGNATURE_INVALID, LINE_NOT_SIGNED,
     LINE_DIFFERS, LINE_RELEASED_BEFORE, APPROVALS_MISSING, REFUSED_BY_APPROVER, LIMIT_EXCEEDED and others.
+    While a stop is in force for its bank, account or company, or for all, a submission is NOT_SENT, reason STOPPED.
     Per submission: NOT_SENT, PROCESSING, REJECTED or UNKNOWN. INVALID_ARGUMENT: no submission, or over 1,000.
     """
     QueryPayments: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.QueryPaymentsRequest, _gateway_service_pb2.QueryPaymentsResponse]
@@ -69,11 +71,27 @@ class GatewayServiceStub:
     """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListMessagesRequest, _gateway_service_pb2.ListMessagesResponse]
     """Lists archived messages of one payment, without secrets (报文存档)."""
+    PullStop: _grpc.UnaryUnaryMultiCallable[_stop_pb2.PullStopRequest, _stop_pb2.PullStopResponse]
+    """Stops all payments of a scope (止付), by one person's word. In force when it returns: from then on no payment of the
+    scope is released to a bank by any replica; a message decided on just before may still leave within a second.
+    Queries, statements and notices go on, and what is at the bank is followed to its end. What was not sent waits,
+    with the reason, may be cancelled, and goes on by itself after the lifting.
+    Idempotent: a scope that is stopped stays so under its first reason; only, another person's or another reason's
+    pull takes back an asking to lift. INVALID_ARGUMENT: no scope, or no reason. NOT_FOUND: SCOPE_UNKNOWN, no bank
+    profile knows such a bank, company or account; nothing was stopped.
+    """
+    LiftStop: _grpc.UnaryUnaryMultiCallable[_stop_pb2.LiftStopRequest, _stop_pb2.LiftStopResponse]
+    """Records a person's word for lifting a stop (解除止付). The first person's waits; a second person's lifts it. Who pulled
+    it may be one of the two. Idempotent: the same person's word again, and any word once it is lifted, change nothing.
+    INVALID_ARGUMENT: no reason. NOT_FOUND: STOP_NOT_FOUND.
+    """
+    ListStops: _grpc.UnaryUnaryMultiCallable[_stop_pb2.ListStopsRequest, _stop_pb2.ListStopsResponse]
+    """Lists the stops in force (止付列表), and lifted ones if wanted. INVALID_ARGUMENT: the page size is wrong."""
 
 @_typing.type_check_only
 class GatewayServiceAsyncStub(GatewayServiceStub):
     """The only door to the banks: speaks their dialects, holds their keys, keeps their limits, archives every byte.
-    Only sister services call it. It never decides what to pay and never resends by itself.
+    Sister services call it, and people for stops and the archive. It never decides what to pay and never resends by itself.
 
     Every RPC may also fail with UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
     """
@@ -87,6 +105,7 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     Where a policy is in force, a submission without a valid order signature and its quorum is NOT_SENT, an alert is
     raised, and the reason is LAST_DOOR_ with what lacks: ORDER_MISSING, ORDER_SIGNATURE_INVALID, LINE_NOT_SIGNED,
     LINE_DIFFERS, LINE_RELEASED_BEFORE, APPROVALS_MISSING, REFUSED_BY_APPROVER, LIMIT_EXCEEDED and others.
+    While a stop is in force for its bank, account or company, or for all, a submission is NOT_SENT, reason STOPPED.
     Per submission: NOT_SENT, PROCESSING, REJECTED or UNKNOWN. INVALID_ARGUMENT: no submission, or over 1,000.
     """
     QueryPayments: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.QueryPaymentsRequest, _gateway_service_pb2.QueryPaymentsResponse]  # type: ignore[assignment]
@@ -111,10 +130,26 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     ListMessages: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListMessagesRequest, _gateway_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists archived messages of one payment, without secrets (报文存档)."""
+    PullStop: _aio.UnaryUnaryMultiCallable[_stop_pb2.PullStopRequest, _stop_pb2.PullStopResponse]  # type: ignore[assignment]
+    """Stops all payments of a scope (止付), by one person's word. In force when it returns: from then on no payment of the
+    scope is released to a bank by any replica; a message decided on just before may still leave within a second.
+    Queries, statements and notices go on, and what is at the bank is followed to its end. What was not sent waits,
+    with the reason, may be cancelled, and goes on by itself after the lifting.
+    Idempotent: a scope that is stopped stays so under its first reason; only, another person's or another reason's
+    pull takes back an asking to lift. INVALID_ARGUMENT: no scope, or no reason. NOT_FOUND: SCOPE_UNKNOWN, no bank
+    profile knows such a bank, company or account; nothing was stopped.
+    """
+    LiftStop: _aio.UnaryUnaryMultiCallable[_stop_pb2.LiftStopRequest, _stop_pb2.LiftStopResponse]  # type: ignore[assignment]
+    """Records a person's word for lifting a stop (解除止付). The first person's waits; a second person's lifts it. Who pulled
+    it may be one of the two. Idempotent: the same person's word again, and any word once it is lifted, change nothing.
+    INVALID_ARGUMENT: no reason. NOT_FOUND: STOP_NOT_FOUND.
+    """
+    ListStops: _aio.UnaryUnaryMultiCallable[_stop_pb2.ListStopsRequest, _stop_pb2.ListStopsResponse]  # type: ignore[assignment]
+    """Lists the stops in force (止付列表), and lifted ones if wanted. INVALID_ARGUMENT: the page size is wrong."""
 
 class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     """The only door to the banks: speaks their dialects, holds their keys, keeps their limits, archives every byte.
-    Only sister services call it. It never decides what to pay and never resends by itself.
+    Sister services call it, and people for stops and the archive. It never decides what to pay and never resends by itself.
 
     Every RPC may also fail with UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
     """
@@ -132,6 +167,7 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         Where a policy is in force, a submission without a valid order signature and its quorum is NOT_SENT, an alert is
         raised, and the reason is LAST_DOOR_ with what lacks: ORDER_MISSING, ORDER_SIGNATURE_INVALID, LINE_NOT_SIGNED,
         LINE_DIFFERS, LINE_RELEASED_BEFORE, APPROVALS_MISSING, REFUSED_BY_APPROVER, LIMIT_EXCEEDED and others.
+        While a stop is in force for its bank, account or company, or for all, a submission is NOT_SENT, reason STOPPED.
         Per submission: NOT_SENT, PROCESSING, REJECTED or UNKNOWN. INVALID_ARGUMENT: no submission, or over 1,000.
         """
 
@@ -198,5 +234,39 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.ListMessagesResponse, _abc.Awaitable[_gateway_service_pb2.ListMessagesResponse]]:
         """Lists archived messages of one payment, without secrets (报文存档)."""
+
+    @_abc_1.abstractmethod
+    def PullStop(
+        self,
+        request: _stop_pb2.PullStopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_stop_pb2.PullStopResponse, _abc.Awaitable[_stop_pb2.PullStopResponse]]:
+        """Stops all payments of a scope (止付), by one person's word. In force when it returns: from then on no payment of the
+        scope is released to a bank by any replica; a message decided on just before may still leave within a second.
+        Queries, statements and notices go on, and what is at the bank is followed to its end. What was not sent waits,
+        with the reason, may be cancelled, and goes on by itself after the lifting.
+        Idempotent: a scope that is stopped stays so under its first reason; only, another person's or another reason's
+        pull takes back an asking to lift. INVALID_ARGUMENT: no scope, or no reason. NOT_FOUND: SCOPE_UNKNOWN, no bank
+        profile knows such a bank, company or account; nothing was stopped.
+        """
+
+    @_abc_1.abstractmethod
+    def LiftStop(
+        self,
+        request: _stop_pb2.LiftStopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_stop_pb2.LiftStopResponse, _abc.Awaitable[_stop_pb2.LiftStopResponse]]:
+        """Records a person's word for lifting a stop (解除止付). The first person's waits; a second person's lifts it. Who pulled
+        it may be one of the two. Idempotent: the same person's word again, and any word once it is lifted, change nothing.
+        INVALID_ARGUMENT: no reason. NOT_FOUND: STOP_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ListStops(
+        self,
+        request: _stop_pb2.ListStopsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_stop_pb2.ListStopsResponse, _abc.Awaitable[_stop_pb2.ListStopsResponse]]:
+        """Lists the stops in force (止付列表), and lifted ones if wanted. INVALID_ARGUMENT: the page size is wrong."""
 
 def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
