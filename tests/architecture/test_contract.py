@@ -24,6 +24,7 @@ KNOWN_ROLES = {
     "reconciler",
     "alert_viewer",
     "alert_handler",
+    "key_officer",
     "service",
 }
 

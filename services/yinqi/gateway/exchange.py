@@ -222,7 +222,12 @@ class BankCaller:
             _log.error("a bank call failed in an unforeseen way", function=outgoing.function, exc_info=error)
             failure = Failure("NO_ANSWER", "", f"the call failed ({type(error).__name__})")
             return None, failure, self._received(sent, wire, b"", failure)
-        received = replace(self._received(sent, wire, answer.plain, None), is_verified=True)
+        received = replace(
+            self._received(sent, wire, answer.plain, None),
+            is_verified=True,
+            key_id=answer.key_id,
+            cipher_key_id=answer.cipher_key_id,
+        )
         try:
             return _guarded(partial(read, answer), outgoing), None, received
         except AnswerUnusable as error:
@@ -244,6 +249,8 @@ class BankCaller:
             size_bytes=len(outgoing.wire),
             digest=sm3(outgoing.wire).hex(),
             content=outgoing.plain,
+            key_id=outgoing.key_id,
+            cipher_key_id=outgoing.cipher_key_id,
         )
 
     def _received(
@@ -258,6 +265,8 @@ class BankCaller:
             digest=sm3(wire.body).hex(),
             content=plain or wire.body,
             failure="" if failure is None else failure.reason,
+            key_id="",
+            cipher_key_id="",
         )
 
     def _own_step(self, traceparents: Sequence[str]) -> str:

@@ -12,7 +12,8 @@ from yinqi.api.gateway.v1 import gateway_service_pb2_grpc
 from yinqi.gateway.adapters.cdc.dialect import CdcDialect
 from yinqi.gateway.calendar import load_calendar
 from yinqi.gateway.exchange import Bank, BankCaller
-from yinqi.gateway.keystore import open_keys
+from yinqi.gateway.key_ring import KeyRing
+from yinqi.gateway.keystore import BankKeys, KeyFolder
 from yinqi.gateway.last_door import Door, open_door
 from yinqi.gateway.limits import CLASSES, Limits
 from yinqi.gateway.notice_server import NoticeTaker, open_notice_door
@@ -31,6 +32,7 @@ from yinqi.runtime.grpc_server import GrpcServer, run_with_settings
 from yinqi.runtime.journal.sealer import open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
+from yinqi.runtime.worker import every
 
 SERVICE = "gateway"
 
@@ -69,12 +71,17 @@ async def main(
         stack.push_async_callback(sealer.finish)
         stack.callback(asyncio.create_task(sealer.run(stop), name="journal-seals").cancel)
         holder = ids.new_ids("GW", 1)[0]
+        rings = {profile.name: await _open_ring(profile, settings, database, clock) for profile in profiles}
+        for name, ring in rings.items():
+            keeping = every(settings.gateway_key_check_s, ring.refresh, stop=stop, name=f"keys-{name}")
+            stack.callback(asyncio.create_task(keeping, name=f"keys-{name}").cancel)
         banks = {
-            profile.name: _open_bank(profile, settings, database, clock, ids, holder, stack) for profile in profiles
+            profile.name: _open_bank(profile, rings[profile.name].keys, settings, database, clock, ids, holder, stack)
+            for profile in profiles
         }
         policy_dir, version_file = settings.policy_paths()
         door = open_door(policy_dir, version_file, profiles, database, clock)
-        servicer, submitter = _connect(banks, profiles, database, clock, ids, telemetry, door)
+        servicer, submitter = _connect(banks, profiles, database, clock, ids, telemetry, door, rings)
         add = gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server
         server = GrpcServer(
             SERVICE, settings.listen_address(SERVICE), [(add, servicer)], settings=settings, telemetry=telemetry
@@ -94,8 +101,15 @@ async def main(
         await stop.wait()
 
 
+async def _open_ring(profile: Profile, settings: GatewaySettings, database: Database, clock: Clock) -> KeyRing:
+    ring = KeyRing(profile, KeyFolder(profile, password_file=settings.key_password_file()), database, clock)
+    await ring.open()
+    return ring
+
+
 def _open_bank(
     profile: Profile,
+    keys: BankKeys,
     settings: GatewaySettings,
     database: Database,
     clock: Clock,
@@ -104,7 +118,6 @@ def _open_bank(
     stack: AsyncExitStack,
 ) -> Bank:
     country = load_calendar(settings.gateway_calendars_dir, profile.calendar.name)
-    keys = open_keys(profile, password=settings.gateway_key_password.get_secret_value())
     line = HttpLine(
         profile.url,
         connections_max=sum(getattr(profile.concurrency, name) for name in CLASSES),
@@ -133,12 +146,13 @@ def _connect(
     ids: IdSource,
     telemetry: Telemetry,
     door: Door | None,
+    rings: dict[str, KeyRing],
 ) -> tuple[GatewayServicer, Submitter]:
     caller = BankCaller(database, clock, ids, telemetry)
     submitter = Submitter(banks, profiles, database, caller, clock, door)
     querier = Querier(banks, profiles, database, caller, clock)
     reader = AccountReader(banks, profiles, database, caller, clock)
-    return GatewayServicer(submitter, querier, reader, profiles, database), submitter
+    return GatewayServicer(submitter, querier, reader, profiles, database, rings), submitter
 
 
 def run() -> int:

@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import grpc
 
 from yinqi.api.gateway.v1 import gateway_service_pb2 as pb
-from yinqi.api.gateway.v1 import gateway_service_pb2_grpc
-from yinqi.gateway import mapping
+from yinqi.api.gateway.v1 import gateway_service_pb2_grpc, key_pb2
+from yinqi.gateway import key_mapping, mapping
+from yinqi.gateway.key_ring import KeyRing
 from yinqi.gateway.model import CALL_LINES_MAX
 from yinqi.gateway.profile import Profiles
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
 from yinqi.gateway.repository import SqlStore, read_notice_events
 from yinqi.gateway.submitting import Submitter
-from yinqi.kernel.errors import InvalidRequest
+from yinqi.kernel.errors import InvalidRequest, NotFound
 from yinqi.orders.evidence import evidence_from
 from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Feed
+from yinqi.runtime.identity import current_principal
 
 Context = grpc.aio.ServicerContext[Any, Any]
 M = TypeVar("M")
 T = TypeVar("T")
+_SECONDS_MAX = 2**31  # more than any overlap that is taken
+_NO_RINGS: Mapping[str, KeyRing] = MappingProxyType({})
 
 
 class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
     """Serves GatewayService."""
 
     def __init__(
-        self, submitter: Submitter, querier: Querier, reader: AccountReader, profiles: Profiles, database: Database
+        self,
+        submitter: Submitter,
+        querier: Querier,
+        reader: AccountReader,
+        profiles: Profiles,
+        database: Database,
+        rings: Mapping[str, KeyRing] = _NO_RINGS,
     ) -> None:
+        self._rings = rings
         self._submitter = submitter
         self._querier = querier
         self._reader = reader
@@ -82,6 +95,44 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
     ) -> AsyncIterator[pb.FollowNoticesResponse]:
         async for batch in self._notices.follow(request.after_sequence):
             yield pb.FollowNoticesResponse(events=[mapping.notice_event_to(event) for event in batch])
+
+    async def ListKeys(self, request: key_pb2.ListKeysRequest, _context: Context) -> key_pb2.ListKeysResponse:
+        rings = [self._ring(request.bank_profile)] if request.bank_profile else list(self._rings.values())
+        keys = [key_mapping.key_to(*one) for ring in rings for one in await ring.list()]
+        return key_pb2.ListKeysResponse(keys=keys)
+
+    async def StageKey(self, request: key_pb2.StageKeyRequest, _context: Context) -> key_pb2.StageKeyResponse:
+        ring, actor = self._ring(request.bank_profile), current_principal().name
+        staged = await ring.stage(key_mapping.new_key_from(request), actor)
+        return key_pb2.StageKeyResponse(key=key_mapping.key_to(*staged))
+
+    async def AskKeyActivation(
+        self, request: key_pb2.AskKeyActivationRequest, _context: Context
+    ) -> key_pb2.AskKeyActivationResponse:
+        ring, actor = self._ring(request.bank_profile), current_principal().name
+        overlap = timedelta(seconds=max(-1, min(request.overlap_seconds, _SECONDS_MAX)))
+        found = await ring.ask(request.key_id, overlap, actor)
+        return key_pb2.AskKeyActivationResponse(key=key_mapping.key_to(*found))
+
+    async def ConfirmKeyActivation(
+        self, request: key_pb2.ConfirmKeyActivationRequest, _context: Context
+    ) -> key_pb2.ConfirmKeyActivationResponse:
+        ring, actor = self._ring(request.bank_profile), current_principal().name
+        return key_pb2.ConfirmKeyActivationResponse(key=key_mapping.key_to(*await ring.confirm(request.key_id, actor)))
+
+    async def RetireKey(self, request: key_pb2.RetireKeyRequest, _context: Context) -> key_pb2.RetireKeyResponse:
+        ring, actor = self._ring(request.bank_profile), current_principal().name
+        return key_pb2.RetireKeyResponse(key=key_mapping.key_to(*await ring.retire(request.key_id, actor)))
+
+    def _ring(self, profile: str) -> KeyRing:
+        ring = self._rings.get(profile)
+        if ring is None:
+            raise NotFound(
+                "PROFILE_UNKNOWN",
+                f"bank_profile: there is no profile {profile[:31]!r}; there are: {', '.join(sorted(self._rings))}.",
+                "没有该银行配置。",
+            )
+        return ring
 
 
 def _each(field: str, messages: Sequence[M], read: Callable[[M], T]) -> list[T]:

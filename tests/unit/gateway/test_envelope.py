@@ -156,7 +156,7 @@ def test_an_answer_signed_at_another_time_is_refused(
     wire = bank_side.answer(outgoing, {})
     now = datetime.fromisoformat("2026-11-22T06:05:01+00:00") + timedelta(hours=hours)
     with pytest.raises(AnswerUnusable, match="SIGTIM_OUTSIDE_WINDOW"):
-        open_answer(wire, outgoing, "U123456789", bank_side.keys, now)
+        open_answer(wire, outgoing, "U123456789", bank_side.keys.now(), now)
 
 
 @pytest.mark.parametrize("head", [{"reqid": "x"}, {"funcode": "NTQADINF"}, {"userid": "U1"}])
