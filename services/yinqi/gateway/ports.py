@@ -27,6 +27,8 @@ from yinqi.gateway.model import (
 )
 from yinqi.gateway.open_keys import CipherUse
 
+BANK_KEY_RETIRED = "BANK_KEY_RETIRED"
+
 
 class NotSent(Exception):
     """Certainly no byte of the request left (refused connection, name not resolved). Sending again is safe."""

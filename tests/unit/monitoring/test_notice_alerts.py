@@ -38,3 +38,12 @@ def test_the_shut_last_door_is_an_alert_of_its_own() -> None:
     assert (cause.rule, cause.severity) == ("last_door_shut", Severity.CRITICAL)
     assert "ORDER_SIGNATURE_INVALID" in cause.summary
     assert "均未发送" in cause.summary_zh
+
+
+def test_each_change_of_a_key_is_told_and_a_retired_key_of_the_bank_is_critical() -> None:
+    events = [event(n, refusal=refusal) for n, refusal in enumerate(["KEY_ACTIVATION_ASKED", "KEY_ACTIVATED"])]
+    causes = effects_of_notices(mapping.notices_from(events)).raised
+    assert [(cause.rule, cause.severity) for cause in causes] == [("bank_key_changed", Severity.WARNING)] * 2
+    assert "a second person must confirm" in causes[0].summary
+    (cause,) = effects_of_notices(mapping.notices_from([event(3, refusal="BANK_KEY_RETIRED")])).raised
+    assert (cause.rule, cause.severity) == ("bank_key_retired", Severity.CRITICAL)

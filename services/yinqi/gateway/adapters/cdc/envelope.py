@@ -12,12 +12,11 @@ from typing import Any, NamedTuple, NoReturn
 
 from yinqi.crypto import CryptoError, InvalidSignature, sign_then_seal, sm4_cbc_decrypt
 from yinqi.gateway.open_keys import CipherUse, OpenKeys, RetiredKeyUsed
-from yinqi.gateway.ports import Answer, AnswerUnusable, Outgoing, WireAnswer
+from yinqi.gateway.ports import BANK_KEY_RETIRED, Answer, AnswerUnusable, Outgoing, WireAnswer
 from yinqi.kernel.clock import BANK_ZONE
 
 PLACEHOLDER = "__signature_sigdat__"
 SIGNATURE_WINDOW = timedelta(hours=1)  # the bank's; a profile may set another
-BANK_KEY_RETIRED = "BANK_KEY_RETIRED"
 _GATEWAY_ERRORS = (b"CDCServer:", b"ErrMsg:")
 _TEXT_SHOWN_MAX = 200
 

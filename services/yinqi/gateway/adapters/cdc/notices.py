@@ -15,7 +15,6 @@ from typing import Any
 
 from yinqi.crypto import InvalidSignature
 from yinqi.gateway.adapters.cdc.envelope import (
-    BANK_KEY_RETIRED,
     Number,
     canonical,
     check_signing_time,
@@ -25,7 +24,7 @@ from yinqi.gateway.adapters.cdc.envelope import (
 from yinqi.gateway.adapters.cdc.queries import read_records
 from yinqi.gateway.model import Notice
 from yinqi.gateway.open_keys import OpenKeys, RetiredKeyUsed
-from yinqi.gateway.ports import AnswerUnusable, NoticeRefused
+from yinqi.gateway.ports import BANK_KEY_RETIRED, AnswerUnusable, NoticeRefused
 from yinqi.gateway.profile import Profile
 
 FUNCTION = "BBNOTICE"
