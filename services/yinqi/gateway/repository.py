@@ -633,4 +633,6 @@ def _message(row: RowMapping) -> ArchivedMessage:
         content=zlib.decompress(row["content"]),
         is_verified=row["is_verified"],
         failure=row["failure"],
+        key_id=row["key_id"],
+        cipher_key_id=row["cipher_key_id"],
     )
