@@ -79,7 +79,7 @@ class BankKeys:
         self._keys, self._fault = keys, None
 
     def stop(self, fault: YinqiError) -> None:
-        """Use none: `now` raises this until there are keys again."""
+        """Send nothing: `sending` raises this until there are keys again. What is on its way may still come home."""
         self._fault = fault
 
     def bank_key(self) -> VerifyKey:
@@ -91,15 +91,23 @@ class BankKeys:
 
         Raises:
             Unavailable: BANK_KEY_MISSING; the bank has not left it yet, or it is not a key. Nothing was sent.
-            FailedPrecondition: KEY_WEAK, KEY_EXPIRED …; nothing was sent.
+            FailedPrecondition: KEY_WEAK; nothing was sent.
         """
-        if self._fault is not None:
-            raise self._fault
         if not self._keys.bank:
             found = self.find_bank_key()
             keys = self._keys
             self._keys = OpenKeys(keys.signing, keys.ciphers, (found,), keys.retired)
         return self._keys
+
+    def sending(self) -> OpenKeys:
+        """Return the keys for a new message.
+
+        Raises:
+            Unavailable: as `now`; also KEY_EXPIRED. Nothing was sent.
+        """
+        if self._fault is not None:
+            raise self._fault
+        return self.now()
 
     def find_bank_key(self) -> BankUse:
         """Read the key that the bank left; see `now`."""

@@ -57,6 +57,9 @@ class TagKeys:
     def now(self) -> OpenKeys:
         return self._keys
 
+    def sending(self) -> OpenKeys:
+        return self._keys
+
 
 def open_bank(
     accounts: Iterable[Account], time: WorldTime, rules: Iterable[Mapping[str, Any]], *, sends_notices: bool

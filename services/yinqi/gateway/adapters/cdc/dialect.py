@@ -110,7 +110,7 @@ class CdcDialect:
         return notices.open_notice(content, self._profile, self._keys.now(), self._currencies, self._clock.now())
 
     def _seal(self, function: str, body: Mapping[str, Any], *, payments: int = 0, **facts: str) -> Outgoing:
-        keys = self._keys.now()  # Without the bank's no answer could be believed, so do not even ask.
+        keys = self._keys.sending()  # Without the bank's no answer could be believed, so do not even ask.
         now = self._clock.now()
         message_id = self._message_id(now)
         plain, wire = seal(function, message_id, body, self._profile.user_id, keys, now)
