@@ -17,9 +17,10 @@ from yinqi.api.gateway.v1 import key_pb2 as pb
 from yinqi.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from yinqi.cli.connection import call, console, fail
 from yinqi.crypto import CryptoError, VerifyKey
+from yinqi.gateway.key_set import KeyEventKind, KeyPurpose, statement
 from yinqi.kernel.clock import BANK_ZONE
 from yinqi.kernel.errors import InvalidRequest, NotFound, YinqiError
-from yinqi.orders.keys import Algorithm, PrivateKey
+from yinqi.orders.keys import KEY_CHANGE_CONTEXT, Algorithm, PrivateKey
 
 app = typer.Typer(help="Bank keys, and keys of people and systems 银行密钥、人员与系统密钥.", no_args_is_help=True)
 T = TypeVar("T")
@@ -135,9 +136,8 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", help="Write the PEM there 写入文件")] = None,
 ) -> None:
     """Print the public half of a key, PEM and hexadecimal, to hand to the bank 导出公钥."""
-    listed = _ask(lambda stub: stub.ListKeys(pb.ListKeysRequest(bank_profile=profile))).keys
-    key = next((one for one in listed if one.key_id == key_id), None)
-    if key is None or not key.public_key:
+    key = _find(profile, key_id)
+    if not key.public_key:
         fail(NotFound("KEY_UNKNOWN", f"no key {key_id} with a public half in {profile}", "没有此公钥"))
     public = VerifyKey.from_spki(key.public_key)
     if out is not None:
@@ -157,16 +157,36 @@ def rotate(
     overlap_hours: Annotated[
         int, typer.Option("--overlap-hours", min=0, help="How long the key before still verifies 旧密钥重叠期")
     ] = _OVERLAP_HOURS,
+    own_key: Annotated[
+        Path | None, typer.Option("--key", help="Your own key file, where a policy is in force 本人密钥文件")
+    ] = None,
+    own_key_id: Annotated[str, typer.Option("--key-id", help="Its name in the policy 密钥在策略中的名称")] = "",
+    password: Annotated[
+        str,
+        typer.Option("--password", envvar="YINQI_KEY_PASSWORD", help="Of your key 本人密钥口令", show_default=False),
+    ] = "",
 ) -> None:
     """Put a staged key in the place of the one in use: one person asks, another confirms 轮换密钥（双人）."""
+    found = _find(profile, key_id)
+    overlap_s = found.overlap_seconds if confirm else overlap_hours * 3600
     if confirm:
-        confirmation = pb.ConfirmKeyActivationRequest(bank_profile=profile, key_id=key_id)
+        console.print(
+            f"asked by 申请人 {found.asked_by or '-'}, overlap 重叠期 {overlap_s / 3600:g} h", highlight=False
+        )
+    signature = _signature(found, overlap_s, own_key, own_key_id, password, is_confirmation=confirm)
+    if confirm:
+        confirmation = pb.ConfirmKeyActivationRequest(
+            bank_profile=profile, key_id=key_id, signer=own_key_id, signature=signature
+        )
         key = _ask(lambda stub: stub.ConfirmKeyActivation(confirmation)).key
         console.print(
-            f"[green]active 已启用[/]: {key.key_id}, since 自 {_at(key.activated_at)}, asked by 申请人 {key.asked_by}"
+            f"[green]active 已启用[/]: {key.key_id}, since 自 {_at(key.activated_at)}, by {key.activated_by}",
+            highlight=False,
         )
         return
-    asking = pb.AskKeyActivationRequest(bank_profile=profile, key_id=key_id, overlap_seconds=overlap_hours * 3600)
+    asking = pb.AskKeyActivationRequest(
+        bank_profile=profile, key_id=key_id, overlap_seconds=overlap_s, signer=own_key_id, signature=signature
+    )
     key = _ask(lambda stub: stub.AskKeyActivation(asking)).key
     console.print(
         f"asked 已申请 by {key.asked_by}. Another person now runs 请另一人执行:\n"
@@ -175,11 +195,36 @@ def rotate(
     )
 
 
+def _signature(
+    key: pb.BankKey, overlap_s: int, file: Path | None, name: str, password: str, *, is_confirmation: bool
+) -> bytes:
+    """Sign the change with the person's own key; empty without one."""
+    if file is None:
+        return b""
+    kind = KeyEventKind.ACTIVATED if is_confirmation else KeyEventKind.ACTIVATION_ASKED
+    purpose = {number: KeyPurpose[word.name] for word, number in _PURPOSES.items()}[key.purpose]
+    point = VerifyKey.from_spki(key.public_key).to_bytes().hex() if key.public_key else ""
+    overlap = timedelta(seconds=overlap_s)
+    try:
+        content = statement(key.bank_profile, purpose, key.key_id, point, kind, overlap)
+        return PrivateKey.load(file, name, password).sign(KEY_CHANGE_CONTEXT, content).signature
+    except YinqiError as error:
+        fail(error)
+
+
 @app.command("retire")
 def retire(profile: _Profile, key_id: _KeyId) -> None:
     """End a staged or retiring key at once and for ever 停用密钥."""
     key = _ask(lambda stub: stub.RetireKey(pb.RetireKeyRequest(bank_profile=profile, key_id=key_id))).key
     console.print(f"retired 已停用: {key.key_id}")
+
+
+def _find(profile: str, key_id: str) -> pb.BankKey:
+    listed = _ask(lambda stub: stub.ListKeys(pb.ListKeysRequest(bank_profile=profile))).keys
+    key: pb.BankKey | None = next((one for one in listed if one.key_id == key_id), None)
+    if key is None:
+        fail(NotFound("KEY_UNKNOWN", f"no key {key_id} in {profile}; see `yinqi keys list`", "没有此密钥"))
+    return key
 
 
 def _stage(request: pb.StageKeyRequest, valid_until: str) -> None:

@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from yinqi.api.gateway.v1 import key_pb2
 from yinqi.crypto import VerifyKey
+from yinqi.gateway.key_officers import Word
 from yinqi.gateway.key_ring import NewKey
 from yinqi.gateway.key_set import BankKey, KeyPurpose, KeyState
 from yinqi.gateway.mapping import invalid_field
@@ -40,6 +41,11 @@ def new_key_from(message: key_pb2.StageKeyRequest) -> NewKey:
         valid_from=_instant(message.valid_from) if message.HasField("valid_from") else None,
         valid_until=_instant(message.valid_until) if message.HasField("valid_until") else None,
     )
+
+
+def word_from(message: key_pb2.AskKeyActivationRequest | key_pb2.ConfirmKeyActivationRequest, caller: str) -> Word:
+    """Read who says so."""
+    return Word(caller, message.signer, message.signature)
 
 
 def key_to(key: BankKey, state: KeyState) -> key_pb2.BankKey:

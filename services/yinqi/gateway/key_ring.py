@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from sqlalchemy import Connection
 from yinqi.crypto import CryptoError, VerifyKey
 from yinqi.gateway import key_set
 from yinqi.gateway.key_checks import public_key_id
+from yinqi.gateway.key_officers import KeyOfficers, Word
 from yinqi.gateway.key_set import BankKey, KeyEvent, KeyEventKind, KeyOrigin, KeyPurpose, KeySet, KeyState
 from yinqi.gateway.key_store import SqlKeys
 from yinqi.gateway.keystore import BankKeys, KeyFolder, KeysInvalid, OpenedKey, keys_of
@@ -54,7 +56,15 @@ class KeyRing:
     A message takes its keys when it is made, so one that is on its way is not touched by a change.
     """
 
-    def __init__(self, profile: Profile, folder: KeyFolder, database: Database, clock: Clock) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        folder: KeyFolder,
+        database: Database,
+        clock: Clock,
+        officers: KeyOfficers | None = None,
+    ) -> None:
+        self._officers = officers or KeyOfficers(None)
         self.profile = profile
         self.keys: BankKeys
         self._folder = folder
@@ -127,16 +137,32 @@ class KeyRing:
 
         return await self._decide(decide, opened.key_id)
 
-    async def ask(self, key_id: str, overlap: timedelta, actor: str) -> tuple[BankKey, KeyState]:
-        """Ask for a key's activation; see `key_set.asked`."""
-        return await self._decide(lambda known, now: key_set.asked(known, key_id, overlap, actor, now), key_id)
+    async def ask(self, key_id: str, overlap: timedelta, word: Word) -> tuple[BankKey, KeyState]:
+        """Ask for a key's activation; see `key_set.asked` and `KeyOfficers.person`."""
 
-    async def confirm(self, key_id: str, actor: str) -> tuple[BankKey, KeyState]:
-        """Activate a key that somebody else asked for; see `key_set.confirmed`. It is tried before it is relied on."""
+        def decide(known: KeySet, now: datetime) -> KeyEvent:
+            key = replace(known.require(key_id), overlap=overlap)
+            person = self._officers.person(word, key, KeyEventKind.ACTIVATION_ASKED, now)
+            event = key_set.asked(known, key_id, overlap, person, now)
+            return replace(event, signer=word.signer, signature=word.signature)
+
+        return await self._decide(decide, key_id)
+
+    async def confirm(self, key_id: str, word: Word) -> tuple[BankKey, KeyState]:
+        """Activate a key that somebody else asked for; see `key_set.confirmed` and `KeyOfficers.person`.
+
+        It is tried before it is relied on.
+        """
+
+        def decide(known: KeySet, now: datetime) -> KeyEvent:
+            person = self._officers.person(word, known.require(key_id), KeyEventKind.ACTIVATED, now)
+            event = key_set.confirmed(known, key_id, person, now)
+            return replace(event, signer=word.signer, signature=word.signature)
+
         known = await self._known()
-        key_set.confirmed(known, key_id, actor, self._clock.now())
+        decide(known, self._clock.now())
         await asyncio.to_thread(self._try, known.require(key_id))
-        return await self._decide(lambda keys, now: key_set.confirmed(keys, key_id, actor, now), key_id)
+        return await self._decide(decide, key_id)
 
     async def retire(self, key_id: str, actor: str) -> tuple[BankKey, KeyState]:
         """End a key at once; see `key_set.retired`."""

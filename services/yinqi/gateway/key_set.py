@@ -63,6 +63,8 @@ class KeyEvent:
         origin, public_key, file, valid_from, valid_until: of ADOPTED and STAGED.
         public_key: 04‖x‖y, hexadecimal; empty for a CIPHER key. file: in the key folder, or "device:<index>".
         overlap: of ACTIVATION_ASKED and ACTIVATED: how long the key before goes on verifying.
+        signer, signature: where a policy is in force, of ACTIVATION_ASKED and ACTIVATED: the person's key by its name, and
+            the signature over `statement`.
     """
 
     profile: str
@@ -77,6 +79,8 @@ class KeyEvent:
     valid_from: datetime | None = None
     valid_until: datetime | None = None
     overlap: timedelta = timedelta()
+    signer: str = ""
+    signature: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +213,19 @@ def _may_confirm(key: BankKey, actor: str, at: datetime) -> bool:
     return (
         bool(key.asked_by) and key.asked_by != actor and key.asked_at is not None and at - key.asked_at < ASK_LIFETIME
     )
+
+
+def statement(
+    profile: str, purpose: KeyPurpose, key_id: str, public_key: str, kind: KeyEventKind, overlap: timedelta
+) -> bytes:
+    """Return what a person signs who asks for an activation or confirms one.
+
+    Args:
+        public_key: 04‖x‖y, hexadecimal; empty for a CIPHER key. kind: ACTIVATION_ASKED or ACTIVATED.
+    """
+    seconds = overlap // timedelta(seconds=1)
+    lines = (kind, profile, purpose, key_id, public_key or "-", f"overlap_seconds={seconds}")
+    return "\n".join(lines).encode("utf-8")
 
 
 def check_new(keys: KeySet, event: KeyEvent) -> None:

@@ -55,6 +55,8 @@ def _row(event: KeyEvent) -> dict[str, Any]:
         "valid_from": event.valid_from,
         "valid_until": event.valid_until,
         "overlap_s": event.overlap // timedelta(seconds=1),
+        "signer": event.signer,
+        "signature": event.signature,
     }
 
 
@@ -72,4 +74,6 @@ def _event(row: RowMapping) -> KeyEvent:
         valid_from=row["valid_from"],
         valid_until=row["valid_until"],
         overlap=timedelta(seconds=row["overlap_s"]),
+        signer=row["signer"],
+        signature=bytes(row["signature"]),
     )

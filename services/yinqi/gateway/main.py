@@ -12,6 +12,7 @@ from yinqi.api.gateway.v1 import gateway_service_pb2_grpc
 from yinqi.gateway.adapters.cdc.dialect import CdcDialect
 from yinqi.gateway.calendar import load_calendar
 from yinqi.gateway.exchange import Bank, BankCaller
+from yinqi.gateway.key_officers import KeyOfficers
 from yinqi.gateway.key_ring import KeyRing
 from yinqi.gateway.keystore import BankKeys, KeyFolder
 from yinqi.gateway.last_door import Door, open_door
@@ -71,7 +72,10 @@ async def main(
         stack.push_async_callback(sealer.finish)
         stack.callback(asyncio.create_task(sealer.run(stop), name="journal-seals").cancel)
         holder = ids.new_ids("GW", 1)[0]
-        rings = {profile.name: await _open_ring(profile, settings, database, clock) for profile in profiles}
+        policy_dir, version_file = settings.policy_paths()
+        door = open_door(policy_dir, version_file, profiles, database, clock)
+        officers = KeyOfficers(None if door is None else door.signed)
+        rings = {profile.name: await _open_ring(profile, settings, database, clock, officers) for profile in profiles}
         for name, ring in rings.items():
             keeping = every(settings.gateway_key_check_s, ring.refresh, stop=stop, name=f"keys-{name}")
             stack.callback(asyncio.create_task(keeping, name=f"keys-{name}").cancel)
@@ -79,8 +83,6 @@ async def main(
             profile.name: _open_bank(profile, rings[profile.name].keys, settings, database, clock, ids, holder, stack)
             for profile in profiles
         }
-        policy_dir, version_file = settings.policy_paths()
-        door = open_door(policy_dir, version_file, profiles, database, clock)
         servicer, submitter = _connect(banks, profiles, database, clock, ids, telemetry, door, rings)
         add = gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server
         server = GrpcServer(
@@ -101,8 +103,10 @@ async def main(
         await stop.wait()
 
 
-async def _open_ring(profile: Profile, settings: GatewaySettings, database: Database, clock: Clock) -> KeyRing:
-    ring = KeyRing(profile, KeyFolder(profile, password_file=settings.key_password_file()), database, clock)
+async def _open_ring(
+    profile: Profile, settings: GatewaySettings, database: Database, clock: Clock, officers: KeyOfficers
+) -> KeyRing:
+    ring = KeyRing(profile, KeyFolder(profile, password_file=settings.key_password_file()), database, clock, officers)
     await ring.open()
     return ring
 

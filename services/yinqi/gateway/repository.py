@@ -222,6 +222,8 @@ KEY_EVENTS = event_table(
     Column("valid_from", UtcTimestamp),
     Column("valid_until", UtcTimestamp),
     Column("overlap_s", BigInteger, nullable=False),
+    Column("signer", String(64), nullable=False),
+    Column("signature", LargeBinary, nullable=False),
     Index("gateway_key_events_by_profile", "profile", "sequence"),
 )
 

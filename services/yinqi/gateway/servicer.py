@@ -109,16 +109,16 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
     async def AskKeyActivation(
         self, request: key_pb2.AskKeyActivationRequest, _context: Context
     ) -> key_pb2.AskKeyActivationResponse:
-        ring, actor = self._ring(request.bank_profile), current_principal().name
+        ring, word = self._ring(request.bank_profile), key_mapping.word_from(request, current_principal().name)
         overlap = timedelta(seconds=max(-1, min(request.overlap_seconds, _SECONDS_MAX)))
-        found = await ring.ask(request.key_id, overlap, actor)
+        found = await ring.ask(request.key_id, overlap, word)
         return key_pb2.AskKeyActivationResponse(key=key_mapping.key_to(*found))
 
     async def ConfirmKeyActivation(
         self, request: key_pb2.ConfirmKeyActivationRequest, _context: Context
     ) -> key_pb2.ConfirmKeyActivationResponse:
-        ring, actor = self._ring(request.bank_profile), current_principal().name
-        return key_pb2.ConfirmKeyActivationResponse(key=key_mapping.key_to(*await ring.confirm(request.key_id, actor)))
+        ring, word = self._ring(request.bank_profile), key_mapping.word_from(request, current_principal().name)
+        return key_pb2.ConfirmKeyActivationResponse(key=key_mapping.key_to(*await ring.confirm(request.key_id, word)))
 
     async def RetireKey(self, request: key_pb2.RetireKeyRequest, _context: Context) -> key_pb2.RetireKeyResponse:
         ring, actor = self._ring(request.bank_profile), current_principal().name

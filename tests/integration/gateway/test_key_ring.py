@@ -10,6 +10,7 @@ import pytest
 
 from yinqi import gateway as gateway_package
 from yinqi.crypto import SigningKey
+from yinqi.gateway.key_officers import Word
 from yinqi.gateway.key_ring import KeyRing, NewKey
 from yinqi.gateway.key_set import KeyPurpose, KeyState
 from yinqi.gateway.keystore import KeyFolder
@@ -77,10 +78,10 @@ async def test_one_replica_decides_and_the_other_takes_it_up_until_the_overlap_i
     lines = (world.exchange / "U123456789.public_key.hex").read_text().split()
     assert lines == [was.signing.key.public_key().to_bytes().hex(), new.public_key().to_bytes().hex()]
 
-    await one.ask(staged.key_id, HOUR, "li.si")
+    await one.ask(staged.key_id, HOUR, Word("li.si"))
     with pytest.raises(PermissionDenied):
-        await other.confirm(staged.key_id, "li.si")
-    await other.confirm(staged.key_id, "wang.wu")
+        await other.confirm(staged.key_id, Word("li.si"))
+    await other.confirm(staged.key_id, Word("wang.wu"))
     await one.refresh()
     assert one.keys.now().signing.key_id == other.keys.now().signing.key_id == staged.key_id
     assert (await world.states(one))[was.signing.key_id] is KeyState.RETIRING
@@ -107,8 +108,8 @@ async def test_the_banks_first_key_is_pinned_and_another_file_changes_nothing(wo
 async def test_a_key_past_its_days_signs_no_more_and_a_swapped_file_stops_the_start(world: World) -> None:
     one = await world.replica()
     staged, _ = await one.stage(NewKey(KeyPurpose.CIPHER, create=True, valid_until=NOW + 2 * HOUR), "li.si")
-    await one.ask(staged.key_id, dt.timedelta(), "li.si")
-    await one.confirm(staged.key_id, "wang.wu")
+    await one.ask(staged.key_id, dt.timedelta(), Word("li.si"))
+    await one.confirm(staged.key_id, Word("wang.wu"))
     assert one.keys.sending().ciphers[0].key_id == staged.key_id
     world.clock.advance(2 * HOUR)
     await one.refresh()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from yinqi.api.gateway.v1 import gateway_pb2
 from yinqi.api.gateway.v1 import gateway_service_pb2 as pb
 from yinqi.cli import app
 from yinqi.sandbox_bank import sm
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "orders"))
+
+from company import Company
 
 PROCESSING, SETTLED = gateway_pb2.BANK_STATUS_PROCESSING, gateway_pb2.BANK_STATUS_SETTLED
 UNKNOWN = gateway_pb2.BANK_STATUS_UNKNOWN
@@ -163,6 +168,32 @@ async def test_keys_change_while_payments_run_and_each_settles_once(
             messages = {one.direction: one for one in await gateway.messages(submission.instruction_id)}
             assert report.status == PROCESSING
             assert (messages[SENT].key_id, messages[RECEIVED].key_id) == (signing, banks)
+
+
+async def test_where_a_policy_is_in_force_two_officers_signatures_activate_a_key_whoever_the_callers_say_they_are(
+    scripted_bank: Any, run_gateway: Any, tmp_path: Path
+) -> None:
+    company = Company(tmp_path / "policy")
+    company.people |= {"li": "checker,key_officer", "wang": "director,key_officer"}
+    company.publish()
+    for name in ("li", "wang", "sun"):
+        company.keys[name].save(tmp_path / f"{name}.key")
+
+    def own(name: str) -> tuple[str, ...]:
+        return "--key", str(tmp_path / f"{name}.key"), "--key-id", f"{name}-key"
+
+    async with run_gateway(scripted_bank.address, gateway_policy_dir=str(company.folder)) as gateway:
+        one, two = Officer("somebody", gateway), Officer("somebody.else", gateway)
+        key_id = await one.stages("create", "--profile", "demo_bank", "--purpose", "cipher")
+        asking = ("rotate", "demo_bank", key_id, "--overlap-hours", "2")
+        confirming = ("rotate", "demo_bank", key_id, "--confirm")
+        assert "OFFICER_SIGNATURE_REQUIRED" in (await one.tries(*asking))[1]
+        assert "OFFICER_SIGNATURE_REQUIRED" in (await one.tries(*asking, *own("sun")))[1]  # a clerk
+        assert "by li." in await one.does(*asking, *own("li"))
+        assert "SAME_PERSON" in (await two.tries(*confirming, *own("li")))[1]
+        wrong = own("li")[:2] + own("wang")[2:]  # li signs, and says he is wang
+        assert "OFFICER_SIGNATURE_REQUIRED" in (await two.tries(*confirming, *wrong))[1]
+        assert "by wang" in await two.does(*confirming, *own("wang"))
 
 
 async def test_the_gateway_does_not_start_with_a_key_that_others_can_read(

@@ -197,7 +197,8 @@ class GatewayServiceServicer:
 
     def AskKeyActivation(self, request, context):
         """Asks for a staged key's activation (申请启用). NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION:
-        KEY_NOT_STAGED, KEY_NOT_VALID. INVALID_ARGUMENT: KEY_OVERLAP.
+        KEY_NOT_STAGED, KEY_NOT_VALID. INVALID_ARGUMENT: KEY_OVERLAP. PERMISSION_DENIED: OFFICER_SIGNATURE_REQUIRED, where a
+        policy is in force and this is not signed by one of its key officers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,7 +206,8 @@ class GatewayServiceServicer:
 
     def ConfirmKeyActivation(self, request, context):
         """Activates a key that another person asked for (确认启用): from the next message on it is in use, on all replicas
-        within seconds; the key before verifies until the overlap ends. PERMISSION_DENIED: SAME_PERSON.
+        within seconds; the key before verifies until the overlap ends. PERMISSION_DENIED: SAME_PERSON,
+        OFFICER_SIGNATURE_REQUIRED.
         NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION: ACTIVATION_NOT_ASKED, KEY_NOT_STAGED, KEY_NOT_VALID,
         KEYS_INVALID.
         """

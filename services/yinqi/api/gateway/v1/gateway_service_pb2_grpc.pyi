@@ -78,11 +78,13 @@ class GatewayServiceStub:
     """
     AskKeyActivation: _grpc.UnaryUnaryMultiCallable[_key_pb2.AskKeyActivationRequest, _key_pb2.AskKeyActivationResponse]
     """Asks for a staged key's activation (申请启用). NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION:
-    KEY_NOT_STAGED, KEY_NOT_VALID. INVALID_ARGUMENT: KEY_OVERLAP.
+    KEY_NOT_STAGED, KEY_NOT_VALID. INVALID_ARGUMENT: KEY_OVERLAP. PERMISSION_DENIED: OFFICER_SIGNATURE_REQUIRED, where a
+    policy is in force and this is not signed by one of its key officers.
     """
     ConfirmKeyActivation: _grpc.UnaryUnaryMultiCallable[_key_pb2.ConfirmKeyActivationRequest, _key_pb2.ConfirmKeyActivationResponse]
     """Activates a key that another person asked for (确认启用): from the next message on it is in use, on all replicas
-    within seconds; the key before verifies until the overlap ends. PERMISSION_DENIED: SAME_PERSON.
+    within seconds; the key before verifies until the overlap ends. PERMISSION_DENIED: SAME_PERSON,
+    OFFICER_SIGNATURE_REQUIRED.
     NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION: ACTIVATION_NOT_ASKED, KEY_NOT_STAGED, KEY_NOT_VALID,
     KEYS_INVALID.
     """
@@ -140,11 +142,13 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     AskKeyActivation: _aio.UnaryUnaryMultiCallable[_key_pb2.AskKeyActivationRequest, _key_pb2.AskKeyActivationResponse]  # type: ignore[assignment]
     """Asks for a staged key's activation (申请启用). NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION:
-    KEY_NOT_STAGED, KEY_NOT_VALID. INVALID_ARGUMENT: KEY_OVERLAP.
+    KEY_NOT_STAGED, KEY_NOT_VALID. INVALID_ARGUMENT: KEY_OVERLAP. PERMISSION_DENIED: OFFICER_SIGNATURE_REQUIRED, where a
+    policy is in force and this is not signed by one of its key officers.
     """
     ConfirmKeyActivation: _aio.UnaryUnaryMultiCallable[_key_pb2.ConfirmKeyActivationRequest, _key_pb2.ConfirmKeyActivationResponse]  # type: ignore[assignment]
     """Activates a key that another person asked for (确认启用): from the next message on it is in use, on all replicas
-    within seconds; the key before verifies until the overlap ends. PERMISSION_DENIED: SAME_PERSON.
+    within seconds; the key before verifies until the overlap ends. PERMISSION_DENIED: SAME_PERSON,
+    OFFICER_SIGNATURE_REQUIRED.
     NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION: ACTIVATION_NOT_ASKED, KEY_NOT_STAGED, KEY_NOT_VALID,
     KEYS_INVALID.
     """
@@ -265,7 +269,8 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_key_pb2.AskKeyActivationResponse, _abc.Awaitable[_key_pb2.AskKeyActivationResponse]]:
         """Asks for a staged key's activation (申请启用). NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION:
-        KEY_NOT_STAGED, KEY_NOT_VALID. INVALID_ARGUMENT: KEY_OVERLAP.
+        KEY_NOT_STAGED, KEY_NOT_VALID. INVALID_ARGUMENT: KEY_OVERLAP. PERMISSION_DENIED: OFFICER_SIGNATURE_REQUIRED, where a
+        policy is in force and this is not signed by one of its key officers.
         """
 
     @_abc_1.abstractmethod
@@ -275,7 +280,8 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_key_pb2.ConfirmKeyActivationResponse, _abc.Awaitable[_key_pb2.ConfirmKeyActivationResponse]]:
         """Activates a key that another person asked for (确认启用): from the next message on it is in use, on all replicas
-        within seconds; the key before verifies until the overlap ends. PERMISSION_DENIED: SAME_PERSON.
+        within seconds; the key before verifies until the overlap ends. PERMISSION_DENIED: SAME_PERSON,
+        OFFICER_SIGNATURE_REQUIRED.
         NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION: ACTIVATION_NOT_ASKED, KEY_NOT_STAGED, KEY_NOT_VALID,
         KEYS_INVALID.
         """

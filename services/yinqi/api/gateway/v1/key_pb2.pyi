@@ -317,22 +317,30 @@ class AskKeyActivationRequest(_message.Message):
     BANK_PROFILE_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     OVERLAP_SECONDS_FIELD_NUMBER: _builtins.int
+    SIGNER_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
     bank_profile: _builtins.str
     """Bank profile."""
     key_id: _builtins.str
     """Which key; STAGED."""
     overlap_seconds: _builtins.int
     """How long the key before goes on verifying; 0 to 7,776,000 (90 days)."""
+    signer: _builtins.str
+    """Where a policy is in force: the person's key, by its name in the policy; its owner holds the role "key_officer"."""
+    signature: _builtins.bytes
+    """Its signature over "yinqi/key-change/v1" ‖ 00 ‖ the statement (docs/security.md), 64 bytes."""
     def __init__(
         self,
         *,
         bank_profile: _builtins.str = ...,
         key_id: _builtins.str = ...,
         overlap_seconds: _builtins.int = ...,
+        signer: _builtins.str = ...,
+        signature: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank_profile", b"bank_profile", "key_id", b"key_id", "overlap_seconds", b"overlap_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank_profile", b"bank_profile", "key_id", b"key_id", "overlap_seconds", b"overlap_seconds", "signature", b"signature", "signer", b"signer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -370,19 +378,27 @@ class ConfirmKeyActivationRequest(_message.Message):
 
     BANK_PROFILE_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
+    SIGNER_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
     bank_profile: _builtins.str
     """Bank profile."""
     key_id: _builtins.str
     """Which key; asked for by somebody else in the last seven days."""
+    signer: _builtins.str
+    """As in AskKeyActivationRequest."""
+    signature: _builtins.bytes
+    """As in AskKeyActivationRequest."""
     def __init__(
         self,
         *,
         bank_profile: _builtins.str = ...,
         key_id: _builtins.str = ...,
+        signer: _builtins.str = ...,
+        signature: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank_profile", b"bank_profile", "key_id", b"key_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank_profile", b"bank_profile", "key_id", b"key_id", "signature", b"signature", "signer", b"signer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

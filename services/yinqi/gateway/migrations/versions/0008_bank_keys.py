@@ -36,6 +36,8 @@ def upgrade() -> None:
         sa.Column("valid_from", UtcTimestamp()),
         sa.Column("valid_until", UtcTimestamp()),
         sa.Column("overlap_s", sa.BigInteger, nullable=False),
+        sa.Column("signer", sa.String(64), nullable=False),
+        sa.Column("signature", sa.LargeBinary, nullable=False),
         sqlite_autoincrement=True,
     )
     op.create_index("gateway_key_events_by_profile", "gateway_key_events", ["profile", "sequence"])
