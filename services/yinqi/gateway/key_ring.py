@@ -124,7 +124,7 @@ class KeyRing:
             KeyEventKind.STAGED,
             actor,
             now,
-            KeyOrigin.CREATED if new.create else opened.origin,
+            opened.origin,
             new.public_key.hex() if new.purpose is KeyPurpose.BANK else opened.public_key,
             opened.file,
             new.valid_from,

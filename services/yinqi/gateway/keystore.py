@@ -161,15 +161,20 @@ class KeyFolder:
         self.directory, self.exchange = Path(profile.keys.directory), Path(profile.keys.exchange_directory)
 
     def prepare(self) -> None:
-        """Make the folders; close ours to everybody else.
+        """Make the folders; close ours to everybody else, and look at each file in it, in use or not.
 
         Raises:
-            KeysInvalid: it is not ours.
+            KeysInvalid: it is not ours. KeyExposed: others may read a file of ours.
         """
         with self._in_words():
             for folder in (self.directory, self.exchange):
                 folder.mkdir(parents=True, exist_ok=True)
             self.directory.chmod(0o700)
+            for file in sorted(self.directory.iterdir()):
+                if file.suffix in (".pem", ".hex"):
+                    check_private_file(file)
+                elif file.suffix in (".password", ".pin"):
+                    check_credential(file)
 
     def first(self, purpose: KeyPurpose) -> OpenedKey:
         """Open the first key of ours, under the profile's names; made if there is none.
@@ -203,7 +208,7 @@ class KeyFolder:
                 name = name or self._named(f"{{user_id}}.{key_id}.signing_key.pem")
                 _write(self.directory / name, signer.to_encrypted_pem(self._password(name).encode("utf-8")), 0o600)
         _log.warning("made a key; the bank must be given it", purpose=purpose, key_id=key_id, file=name)
-        return self.open(purpose, name)
+        return self.open(purpose, name)._replace(origin=KeyOrigin.CREATED)
 
     def open(self, purpose: KeyPurpose, name: str) -> OpenedKey:
         """Open a key of ours.

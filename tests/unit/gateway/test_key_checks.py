@@ -72,6 +72,14 @@ def test_a_key_file_that_others_can_read_is_refused_with_the_command_that_helps(
         KeyFolder(its, password="secret").first(KeyPurpose.SIGNING)
 
 
+def test_a_file_that_is_not_in_use_must_be_ours_alone_too(its: Profile) -> None:
+    file = Path(its.keys.directory) / "next.signing_key.pem.password"
+    file.write_bytes(b"secret")
+    file.chmod(0o644)
+    with pytest.raises(KeyExposed, match=f"chmod 600 {file}"):
+        KeyFolder(its).prepare()
+
+
 def test_a_weak_key_file_and_one_of_another_owner_are_refused(its: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
     key_file(Path(its.keys.directory), 1, 0o600)
     folder = KeyFolder(its, password="secret")
