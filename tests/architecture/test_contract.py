@@ -27,6 +27,7 @@ KNOWN_ROLES = {
     "alert_viewer",
     "alert_handler",
     "auditor",
+    "key_officer",
     "service",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from yinqi.cli import _before_grpc as _before_grpc  # first: see there
-from yinqi.cli import alerts, approve, audit, bank, doubts, payments, policy, reconciliation, statement, stop
+from yinqi.cli import alerts, approve, audit, bank, doubts, keys, payments, policy, reconciliation, statement, stop
 from yinqi.cli.doctor import doctor
 from yinqi.cli.evidence import evidence
 from yinqi.cli.pay import pay
@@ -32,7 +32,7 @@ app.add_typer(payments.app, name="payments")
 app.add_typer(doubts.app, name="doubts")
 app.add_typer(approve.app, name="approve")
 app.add_typer(policy.app, name="policy")
-app.add_typer(policy.keys_app, name="keys")
+app.add_typer(keys.app, name="keys")
 app.add_typer(statement.app, name="statement")
 app.command("reconcile")(reconciliation.reconcile)
 app.add_typer(reconciliation.app, name="breaks")

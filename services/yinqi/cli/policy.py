@@ -1,4 +1,4 @@
-"""`yinqi policy` and `yinqi keys`: check and sign a policy, make keys for people and systems."""
+"""`yinqi policy`: check and sign a policy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import typer
 
 from yinqi.cli.connection import console, fail
 from yinqi.kernel.errors import YinqiError
-from yinqi.orders.keys import Algorithm, PrivateKey
+from yinqi.orders.keys import PrivateKey
 from yinqi.orders.policy_file import load_policy, sign_policy
 
 app = typer.Typer(help="The approval policy 审批策略.", no_args_is_help=True)
-keys_app = typer.Typer(help="Keys of people and systems 人员与系统密钥.", no_args_is_help=True)
 
 _Directory = Annotated[Path, typer.Argument(help="Folder of policy.toml and policy_keys.toml 策略目录")]
 _KeyId = Annotated[str, typer.Option("--key-id", help="Its name in the policy 密钥名称")]
@@ -49,24 +48,3 @@ def sign(
     except YinqiError as error:
         fail(error)
     console.print(f"signed 已签署: {file}")
-
-
-@keys_app.command("create")
-def create(
-    file: Annotated[Path, typer.Argument(help="The new key file 新密钥文件")],
-    key_id: _KeyId,
-    algorithm: Annotated[Algorithm, typer.Option(help="How it signs 算法")] = Algorithm.SM2,
-    password: _Password = "",
-) -> None:
-    """Make a key and print what the policy must say of it 生成密钥."""
-    key = PrivateKey.generate(key_id, algorithm)
-    try:
-        key.save(file, password)
-    except YinqiError as error:
-        fail(error)
-    console.print(
-        f'[[key]]\nid = "{key_id}"\nperson = "…"\nalgorithm = "{algorithm}"\npublic_key = "{key.public_key().raw.hex()}"',
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )

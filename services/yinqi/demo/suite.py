@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from yinqi.runtime.custody import BANK_KEY_VARIABLES
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.supervisor import Child
 
@@ -32,6 +33,7 @@ def children(settings: Settings, env: Mapping[str, str], bank_options: list[str]
             env=dict(env),
             port=settings.sandbox_bank_port,
             health="http",
+            without=BANK_KEY_VARIABLES,
             host=settings.host,
         ),
         *(
@@ -41,6 +43,7 @@ def children(settings: Settings, env: Mapping[str, str], bank_options: list[str]
                 env=dict(env),
                 port=settings.port_of(service),
                 host=settings.host,
+                without=() if service == "gateway" else BANK_KEY_VARIABLES,
             )
             for service in SERVICES
         ),

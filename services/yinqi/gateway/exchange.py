@@ -19,6 +19,7 @@ from yinqi.gateway.calendar import BusinessCalendar
 from yinqi.gateway.limits import Limits
 from yinqi.gateway.model import ArchivedMessage, Direction, Instruction
 from yinqi.gateway.ports import (
+    BANK_KEY_RETIRED,
     Answer,
     AnswerUnusable,
     BankDialect,
@@ -32,6 +33,7 @@ from yinqi.gateway.ports import (
 from yinqi.gateway.profile import Profile
 from yinqi.gateway.repository import SqlStore
 from yinqi.gateway.routing import Route, route
+from yinqi.gateway.use_cases import alarm_of_answer
 from yinqi.kernel.clock import Clock, epoch_ns
 from yinqi.kernel.errors import YinqiError
 from yinqi.kernel.ids import IdSource
@@ -169,8 +171,19 @@ class BankCaller:
             if failure is not None:
                 span.set_status(Status(StatusCode.ERROR, failure.reason))
                 span.set_attribute(attributes.ERROR_REASON, failure.reason)
+        if failure is not None and failure.reason == BANK_KEY_RETIRED:
+            await self._alarm(received)
         story = Story(traceparent, own_step, start_ns, epoch_ns())
         return Exchange(value, failure, sent, received, received.recorded_at, story)
+
+    async def _alarm(self, received: ArchivedMessage) -> None:
+        _log.error(
+            "an answer came under a retired key of the bank", bank=received.profile, archive_id=received.archive_id
+        )
+        try:
+            await self._database.run(lambda connection: alarm_of_answer(received, SqlStore(connection)))
+        except YinqiError as error:  # The bytes have left: whatever is told or not, the answer must be recorded.
+            _log.error("an alert could not be recorded", reason=error.reason)
 
     def tell(self, name: str, bank: Bank, story: Story, steps: Sequence[Step]) -> None:
         """Write each payment's step into its own trace, linked to the bank call."""
@@ -228,7 +241,12 @@ class BankCaller:
             _log.error("a bank call failed in an unforeseen way", function=outgoing.function, exc_info=error)
             failure = Failure("NO_ANSWER", "", f"the call failed ({type(error).__name__})")
             return None, failure, self._received(sent, wire, b"", failure)
-        received = replace(self._received(sent, wire, answer.plain, None), is_verified=True)
+        received = replace(
+            self._received(sent, wire, answer.plain, None),
+            is_verified=True,
+            key_id=answer.key_id,
+            cipher_key_id=answer.cipher_key_id,
+        )
         try:
             return _guarded(partial(read, answer), outgoing), None, received
         except AnswerUnusable as error:
@@ -262,6 +280,8 @@ class BankCaller:
             size_bytes=len(outgoing.wire),
             digest=sm3(outgoing.wire).hex(),
             content=outgoing.plain,
+            key_id=outgoing.key_id,
+            cipher_key_id=outgoing.cipher_key_id,
         )
 
     def _received(
@@ -276,6 +296,8 @@ class BankCaller:
             digest=sm3(wire.body).hex(),
             content=plain or wire.body,
             failure="" if failure is None else failure.reason,
+            key_id="",
+            cipher_key_id="",
         )
 
     def _own_step(self, traceparents: Sequence[str]) -> str:

@@ -67,6 +67,7 @@ class LastDoor:
     """Implements `Door` by a signed policy."""
 
     def __init__(self, signed: SignedPolicy, profiles: Profiles, database: Database, clock: Clock) -> None:
+        self.signed = signed
         self._signed = signed
         self._profiles = profiles
         self._database = database

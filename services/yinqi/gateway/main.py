@@ -14,7 +14,9 @@ from yinqi.gateway.adapters.cdc.dialect import CdcDialect
 from yinqi.gateway.calendar import load_calendar
 from yinqi.gateway.evidence import collector
 from yinqi.gateway.exchange import Bank, BankCaller
-from yinqi.gateway.keystore import open_keys
+from yinqi.gateway.key_officers import KeyOfficers
+from yinqi.gateway.key_ring import KeyRing
+from yinqi.gateway.keystore import BankKeys, KeyFolder
 from yinqi.gateway.last_door import Door, open_door
 from yinqi.gateway.limits import CLASSES, Limits
 from yinqi.gateway.metadata import METADATA
@@ -36,6 +38,7 @@ from yinqi.runtime.grpc_server import GrpcServer, run_with_settings
 from yinqi.runtime.journal.sealer import open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
+from yinqi.runtime.worker import every
 
 SERVICE = "gateway"
 
@@ -74,12 +77,18 @@ async def main(
         stack.push_async_callback(sealer.finish)
         stack.callback(asyncio.create_task(sealer.run(stop), name="journal-seals").cancel)
         holder = ids.new_ids("GW", 1)[0]
-        banks = {
-            profile.name: _open_bank(profile, settings, database, clock, ids, holder, stack) for profile in profiles
-        }
         policy_dir, version_file = settings.policy_paths()
         door = open_door(policy_dir, version_file, profiles, database, clock)
-        servicer, submitter = _connect(banks, profiles, database, clock, ids, telemetry, door)
+        officers = KeyOfficers(None if door is None else door.signed)
+        rings = {profile.name: await _open_ring(profile, settings, database, clock, officers) for profile in profiles}
+        for name, ring in rings.items():
+            keeping = every(settings.gateway_key_check_s, ring.refresh, stop=stop, name=f"keys-{name}")
+            stack.callback(asyncio.create_task(keeping, name=f"keys-{name}").cancel)
+        banks = {
+            profile.name: _open_bank(profile, rings[profile.name].keys, settings, database, clock, ids, holder, stack)
+            for profile in profiles
+        }
+        servicer, submitter = _connect(banks, profiles, database, clock, ids, telemetry, door, rings)
         add = gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server
         policy = policy_files(Path(policy_dir)) if policy_dir else None
         served = [(add, servicer), evidence_rpcs(SERVICE, database, sealer, collector(profiles, policy), clock)]
@@ -99,8 +108,17 @@ async def main(
         await stop.wait()
 
 
+async def _open_ring(
+    profile: Profile, settings: GatewaySettings, database: Database, clock: Clock, officers: KeyOfficers
+) -> KeyRing:
+    ring = KeyRing(profile, KeyFolder(profile, password_file=settings.key_password_file()), database, clock, officers)
+    await ring.open()
+    return ring
+
+
 def _open_bank(
     profile: Profile,
+    keys: BankKeys,
     settings: GatewaySettings,
     database: Database,
     clock: Clock,
@@ -109,7 +127,6 @@ def _open_bank(
     stack: AsyncExitStack,
 ) -> Bank:
     country = load_calendar(settings.gateway_calendars_dir, profile.calendar.name)
-    keys = open_keys(profile, password=settings.gateway_key_password.get_secret_value())
     line = HttpLine(
         profile.url,
         connections_max=sum(getattr(profile.concurrency, name) for name in CLASSES),
@@ -138,13 +155,14 @@ def _connect(
     ids: IdSource,
     telemetry: Telemetry,
     door: Door | None,
+    rings: dict[str, KeyRing],
 ) -> tuple[GatewayServicer, Submitter]:
     caller = BankCaller(database, clock, ids, telemetry)
     submitter = Submitter(banks, profiles, database, caller, clock, door)
     querier = Querier(banks, profiles, database, caller, clock)
     reader = AccountReader(banks, profiles, database, caller, clock)
     stops = StopDesk(profiles, database, clock, ids)
-    return GatewayServicer(submitter, querier, reader, stops, profiles, database), submitter
+    return GatewayServicer(submitter, querier, reader, stops, profiles, database, rings), submitter
 
 
 def run() -> int:

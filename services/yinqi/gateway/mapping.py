@@ -208,6 +208,8 @@ def message_to(message: ArchivedMessage) -> gateway_service_pb2.ArchivedMessage:
         digest=message.digest,
         is_verified=message.is_verified,
         failure=message.failure,
+        key_id=message.key_id,
+        cipher_key_id=message.cipher_key_id,
     )
 
 

@@ -298,6 +298,8 @@ class ArchivedMessage:
         content: the opened, signed message; for an answer that could not be opened, the bytes as they came.
         is_verified: the bank's signature fits; only for received messages.
         failure: why there is no usable message, "" if there is one.
+        key_id: of the key that signed it: ours if it was sent, the bank's that verified it if it was received.
+        cipher_key_id: of the key that sealed it. Both "" where none is known.
     """
 
     archive_id: str
@@ -312,6 +314,8 @@ class ArchivedMessage:
     content: bytes = field(repr=False)
     is_verified: bool = False
     failure: str = ""
+    key_id: str = ""
+    cipher_key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +358,7 @@ class Notice:
         number: the bank's; the same number always has the same content.
         records: of payments; empty for types that change nothing here.
         content_digest: SHA-256 of head and body. signature_digest: of this sending's signature.
+        key_id, cipher_key_id: of the bank's key that verified it, and of the key that sealed it.
     """
 
     number: str
@@ -362,6 +367,8 @@ class Notice:
     content_digest: str
     signature_digest: str
     plain: bytes = field(repr=False)
+    key_id: str = ""
+    cipher_key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import structlog
 import uvicorn
@@ -59,7 +60,11 @@ class NoticeTaker:
         return await self._record(bank, content, notice)
 
     async def _record(self, bank: Bank, content: bytes, notice: Notice) -> str:
-        message = self._message(bank, content, notice.plain, number=notice.number)
+        message = replace(
+            self._message(bank, content, notice.plain, number=notice.number),
+            key_id=notice.key_id,
+            cipher_key_id=notice.cipher_key_id,
+        )
         refusal = await self._database.run(
             lambda connection: use_cases.take_notice(notice, message, SqlStore(connection))
         )

@@ -25,7 +25,10 @@ from yinqi.gateway.model import (
     SendState,
     Submission,
 )
+from yinqi.gateway.open_keys import CipherUse
 from yinqi.gateway.stops import Scope, Stop, StopChange, Word
+
+BANK_KEY_RETIRED = "BANK_KEY_RETIRED"
 
 
 class NotSent(Exception):
@@ -41,7 +44,7 @@ class AnswerUnusable(Exception):
     """The request may have reached the bank, and what came back proves nothing. A submission is in doubt.
 
     Attributes:
-        reason: NO_ANSWER, HTTP_ERROR, GATEWAY_ERROR, ANSWER_UNREADABLE, BAD_SIGNATURE, REQID_MISMATCH,
+        reason: NO_ANSWER, HTTP_ERROR, GATEWAY_ERROR, ANSWER_UNREADABLE, BAD_SIGNATURE, BANK_KEY_RETIRED, REQID_MISMATCH,
             SIGTIM_OUTSIDE_WINDOW or ANSWER_MALFORMED.
         code: the bank's own code, if there is one.
         plain: the opened message, if it could be opened.
@@ -68,7 +71,7 @@ class NoticeRefused(Exception):
     """What claims to be a bank's notice must not be believed; nothing changes, and somebody should know.
 
     Attributes:
-        reason: NOTICE_UNREADABLE, BAD_SIGNATURE, SIGTIM_OUTSIDE_WINDOW, USER_UNKNOWN or NOTICE_MALFORMED.
+        reason: NOTICE_UNREADABLE, BAD_SIGNATURE, BANK_KEY_RETIRED, SIGTIM_OUTSIDE_WINDOW, USER_UNKNOWN or NOTICE_MALFORMED.
         plain: the opened message, if it could be opened.
     """
 
@@ -87,6 +90,8 @@ class Outgoing:
         wire: the request's body on the wire.
         payments: how many it carries or asks for.
         facts: what the dialect needs to read the answer.
+        key_id: of the key that signed it. sealed_with: the symmetric key; its answer may come under it, whatever is changed
+            in the meantime.
     """
 
     function: str
@@ -95,6 +100,13 @@ class Outgoing:
     wire: bytes = field(repr=False)
     payments: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    key_id: str = ""
+    sealed_with: CipherUse | None = field(default=None, repr=False)
+
+    @property
+    def cipher_key_id(self) -> str:
+        """Which symmetric key sealed it."""
+        return "" if self.sealed_with is None else self.sealed_with.key_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +119,18 @@ class WireAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An opened and verified answer: the bank's signature fits and it answers our message."""
+    """An opened and verified answer: the bank's signature fits and it answers our message.
+
+    Attributes:
+        key_id, cipher_key_id: of the bank's key that verified it, and of the key that sealed it.
+    """
 
     plain: bytes = field(repr=False)
     result_code: str
     result_text: str
     body: Mapping[str, Any] = field(repr=False)
+    key_id: str = ""
+    cipher_key_id: str = ""
 
 
 class BankDialect(Protocol):

@@ -243,6 +243,7 @@ class Profile(_Part):
         message_refusals: result codes of a whole submission of which the bank says that nothing was recorded.
         reason_codes: the bank's error codes → our or ISO 20022 reason codes, for texts only.
         smart_route: what SMART tries, in this order; empty: the bank chooses, and `channels` has a code for it.
+        sandbox: no money moves there; keys that this project has published may be used.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
@@ -251,6 +252,7 @@ class Profile(_Part):
     user_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z]{1,16}$")]
     encoding: Literal["gb18030", "gbk", "gb2312", "utf-8"] = "gb18030"
     accounts_file: str = ""
+    sandbox: bool = False
     amount_digits_max: Annotated[int, Field(ge=3, le=18)] = 15
     keys: Keys
     batch: Batch = Batch()

@@ -97,6 +97,8 @@ MESSAGES = Table(
     Column("content", LargeBinary, nullable=False),  # zlib
     Column("is_verified", Boolean, nullable=False),
     Column("failure", String(64), nullable=False),
+    Column("key_id", String(16), nullable=False, server_default=""),
+    Column("cipher_key_id", String(16), nullable=False, server_default=""),
     Index("gateway_messages_by_exchange", "exchange_id"),
 )
 EXCHANGE_PAYMENTS = Table(
@@ -202,8 +204,29 @@ MESSAGE_EVENTS = event_table(
     Column("digest", String(64), nullable=False),
     Column("is_verified", Boolean, nullable=False),
     Column("failure", String(64), nullable=False),
+    Column("key_id", String(16), nullable=False, server_default=""),
+    Column("cipher_key_id", String(16), nullable=False, server_default=""),
 )
 _MESSAGE_FACTS = tuple(MESSAGE_EVENTS.c.keys())[2:]
+# What happened to the bank keys; what it leaves is which key is in use (key_set.py).
+KEY_EVENTS = event_table(
+    "gateway_key_events",
+    METADATA,
+    Column("profile", String(31), nullable=False),
+    Column("key_id", String(16), nullable=False),
+    Column("purpose", String(16), nullable=False),
+    Column("kind", String(24), nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("public_key", String(130), nullable=False),
+    Column("file", String(200), nullable=False),
+    Column("valid_from", UtcTimestamp),
+    Column("valid_until", UtcTimestamp),
+    Column("overlap_s", BigInteger, nullable=False),
+    Column("signer", String(64), nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Index("gateway_key_events_by_profile", "profile", "sequence"),
+)
 
 
 class SqlStore:
@@ -315,6 +338,8 @@ class SqlArchive:
             "content": zlib.compress(message.content, _COMPRESSION),
             "is_verified": message.is_verified,
             "failure": message.failure,
+            "key_id": message.key_id,
+            "cipher_key_id": message.cipher_key_id,
         }
         insert_rows(self._connection, MESSAGES, [row])
         event = {"occurred_at": message.recorded_at, **{name: row[name] for name in _MESSAGE_FACTS}}
@@ -634,4 +659,6 @@ def _message(row: RowMapping) -> ArchivedMessage:
         content=zlib.decompress(row["content"]),
         is_verified=row["is_verified"],
         failure=row["failure"],
+        key_id=row["key_id"],
+        cipher_key_id=row["cipher_key_id"],
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import grpc
 
 from yinqi.api.gateway.v1 import gateway_service_pb2 as pb
-from yinqi.api.gateway.v1 import gateway_service_pb2_grpc, stop_pb2
-from yinqi.gateway import mapping, stop_mapping
+from yinqi.api.gateway.v1 import gateway_service_pb2_grpc, key_pb2, stop_pb2
+from yinqi.gateway import key_mapping, mapping, stop_mapping
+from yinqi.gateway.key_ring import KeyRing
 from yinqi.gateway.model import CALL_LINES_MAX
 from yinqi.gateway.profile import Profiles
 from yinqi.gateway.querying import Querier
@@ -17,7 +20,7 @@ from yinqi.gateway.reading import AccountReader
 from yinqi.gateway.repository import SqlStore, read_notice_events
 from yinqi.gateway.stop_desk import StopDesk
 from yinqi.gateway.submitting import Submitter
-from yinqi.kernel.errors import InvalidRequest
+from yinqi.kernel.errors import InvalidRequest, NotFound
 from yinqi.orders.evidence import evidence_from
 from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Feed
@@ -27,6 +30,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 M = TypeVar("M")
 T = TypeVar("T")
 _STOPS_MAX, _STOPS_DEFAULT = 1_000, 100
+_SECONDS_MAX = 2**31  # more than any overlap that is taken
+_NO_RINGS: Mapping[str, KeyRing] = MappingProxyType({})
 
 
 class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
@@ -40,8 +45,10 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
         stops: StopDesk,
         profiles: Profiles,
         database: Database,
+        rings: Mapping[str, KeyRing] = _NO_RINGS,
     ) -> None:
         self._stops = stops
+        self._rings = rings
         self._submitter = submitter
         self._querier = querier
         self._reader = reader
@@ -109,6 +116,44 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
         limit = request.page_size or _STOPS_DEFAULT
         stops = await self._stops.listed(include_lifted=request.include_lifted, limit=limit)
         return stop_pb2.ListStopsResponse(stops=[stop_mapping.stop_to(stop) for stop in stops])
+
+    async def ListKeys(self, request: key_pb2.ListKeysRequest, _context: Context) -> key_pb2.ListKeysResponse:
+        rings = [self._ring(request.bank_profile)] if request.bank_profile else list(self._rings.values())
+        keys = [key_mapping.key_to(*one) for ring in rings for one in await ring.list()]
+        return key_pb2.ListKeysResponse(keys=keys)
+
+    async def StageKey(self, request: key_pb2.StageKeyRequest, _context: Context) -> key_pb2.StageKeyResponse:
+        ring, actor = self._ring(request.bank_profile), current_principal().name
+        staged = await ring.stage(key_mapping.new_key_from(request), actor)
+        return key_pb2.StageKeyResponse(key=key_mapping.key_to(*staged))
+
+    async def AskKeyActivation(
+        self, request: key_pb2.AskKeyActivationRequest, _context: Context
+    ) -> key_pb2.AskKeyActivationResponse:
+        ring, word = self._ring(request.bank_profile), key_mapping.word_from(request, current_principal().name)
+        overlap = timedelta(seconds=max(-1, min(request.overlap_seconds, _SECONDS_MAX)))
+        found = await ring.ask(request.key_id, overlap, word)
+        return key_pb2.AskKeyActivationResponse(key=key_mapping.key_to(*found))
+
+    async def ConfirmKeyActivation(
+        self, request: key_pb2.ConfirmKeyActivationRequest, _context: Context
+    ) -> key_pb2.ConfirmKeyActivationResponse:
+        ring, word = self._ring(request.bank_profile), key_mapping.word_from(request, current_principal().name)
+        return key_pb2.ConfirmKeyActivationResponse(key=key_mapping.key_to(*await ring.confirm(request.key_id, word)))
+
+    async def RetireKey(self, request: key_pb2.RetireKeyRequest, _context: Context) -> key_pb2.RetireKeyResponse:
+        ring, actor = self._ring(request.bank_profile), current_principal().name
+        return key_pb2.RetireKeyResponse(key=key_mapping.key_to(*await ring.retire(request.key_id, actor)))
+
+    def _ring(self, profile: str) -> KeyRing:
+        ring = self._rings.get(profile)
+        if ring is None:
+            raise NotFound(
+                "PROFILE_UNKNOWN",
+                f"bank_profile: there is no profile {profile[:31]!r}; there are: {', '.join(sorted(self._rings))}.",
+                "没有该银行配置。",
+            )
+        return ring
 
 
 def _each(field: str, messages: Sequence[M], read: Callable[[M], T]) -> list[T]:

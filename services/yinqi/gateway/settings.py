@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from yinqi.runtime.settings import Settings
 
@@ -28,12 +28,20 @@ class GatewaySettings(Settings):
     gateway_keys_dir: str = "{var_dir}/gateway/keys"
     # Where the bank and we leave keys for each other (the sandbox bank's --keys-dir). {var_dir} is filled in.
     exchange_dir: str = "{var_dir}/exchange"
-    # Password of the signing keys; empty: each profile's password file in the key folder, made at the first start.
-    gateway_key_password: SecretStr = SecretStr("")
+    # File with the password of the signing keys (a mounted credential); a key's own `<file>.password` beside it comes first.
+    # Empty: each profile's password file in the key folder, made at the first start. {var_dir} is filled in.
+    gateway_key_password_file: str = ""
+    # How often a replica looks whether the keys' journal says something new.
+    gateway_key_check_s: float = Field(2.0, gt=0, le=60.0)
 
     # Folder of the gateway's own copy of the approval policy (docs/signed-orders.md); empty: nothing is asked for.
     # {var_dir} is filled in.
     gateway_policy_dir: str = ""
+
+    def key_password_file(self) -> Path | None:
+        """Return the file with the password of the signing keys; None: each profile has its own."""
+        file = self.gateway_key_password_file.replace("{var_dir}", str(self.var_dir))
+        return Path(file) if file else None
 
     def policy_paths(self) -> tuple[str, Path]:
         """Return the policy's folder, and the file that remembers the highest version used."""

@@ -238,6 +238,13 @@ def refuse_notice(reason: str, message: ArchivedMessage, store: Store, notice: N
     return reason
 
 
+def alarm_of_answer(received: ArchivedMessage, store: Store) -> None:
+    """Tell that an answer came under a key of the bank that is retired. A flood is counted, not told."""
+    at = received.recorded_at
+    if store.notices.refusals_since(at - timedelta(minutes=1)) < REFUSALS_PER_MINUTE_MAX:
+        store.notices.append([NoticeEvent(received.profile, received.archive_id, at, "", "KEYS", received.failure)])
+
+
 def _record_notice(notice: Notice, message: ArchivedMessage, store: Store) -> None:
     instruction_ids = list(dict.fromkeys(record.instruction_id for record in notice.records))
     attempts = store.registry.find(instruction_ids)

@@ -42,6 +42,8 @@ NOTICE_REFUSED = "notice_refused"
 LAST_DOOR_SHUT = "last_door_shut"
 STOP_PULLED = "stop_pulled"
 STOP_LIFTED = "stop_lifted"
+BANK_KEY_CHANGED = "bank_key_changed"
+BANK_KEY_RETIRED = "bank_key_retired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +291,10 @@ def _stop_cause(stop: StopSeen) -> AlertCause:
 def _notice_cause(notice: NoticeRefused) -> AlertCause:
     if notice.reason.startswith("LAST_DOOR_"):
         return _last_door_cause(notice)
+    if notice.reason in _KEY_CHANGES:
+        return _key_changed_cause(notice)
+    if notice.reason == "BANK_KEY_RETIRED":
+        return _key_retired_cause(notice)
     is_at_odds = notice.reason in _NOTICES_AT_ODDS
     what = "does not fit our records" if is_at_odds else "may be forged or replayed"
     what_zh = "与本方记录不符" if is_at_odds else "疑似伪造或重放"
@@ -300,6 +306,40 @@ def _notice_cause(notice: NoticeRefused) -> AlertCause:
         f"Its bytes are in the gateway's archive: {notice.archive_id}. Ask the bank, and look at who can reach the door.",
         f"银行 {notice.bank_profile} 的一条通知{what_zh}（{notice.reason}），未产生任何变更；"
         f"原文存档号 {notice.archive_id}，请联系银行并检查通知入口的访问来源。",
+        "",
+    )
+
+
+_KEY_CHANGES: dict[str, tuple[str, str]] = {
+    "KEY_STAGED": ("was brought in; it is not in use", "已登记新密钥，尚未启用"),
+    "KEY_ACTIVATION_ASKED": ("is to be activated; a second person must confirm", "已申请启用，待第二人确认"),
+    "KEY_ACTIVATED": ("was activated by two people", "已由两人启用"),
+    "KEY_RETIRED": ("was retired", "已停用"),
+}
+
+
+def _key_changed_cause(notice: NoticeRefused) -> AlertCause:
+    words, words_zh = _KEY_CHANGES[notice.reason]
+    return AlertCause(
+        BANK_KEY_CHANGED,
+        Severity.WARNING,
+        f"{notice.bank_profile}/{notice.reason}/{notice.occurred_at:%Y-%m-%dT%H:%M:%S}",
+        f"A key of bank {notice.bank_profile} {words}. `yinqi keys list` names the people. If nobody knows of it, stop: "
+        "retire the staged key, or activate another one without overlap.",
+        f"银行 {notice.bank_profile} 的密钥变更：{words_zh}。经办人见 `yinqi keys list`；如无人知情，请立即停用该密钥。",
+        "",
+    )
+
+
+def _key_retired_cause(notice: NoticeRefused) -> AlertCause:
+    return AlertCause(
+        BANK_KEY_RETIRED,
+        Severity.CRITICAL,
+        f"{notice.bank_profile}/{notice.reason}/{notice.occurred_at:%Y-%m-%dT%H}",
+        f"A message of bank {notice.bank_profile} is signed with a key of the bank that is retired here. It was not believed; "
+        "payments in it stay UNKNOWN and are queried. Ask the bank which key it uses: either it has not changed over, or "
+        f"somebody has its old key. The gateway's archive: {notice.archive_id}.",
+        f"银行 {notice.bank_profile} 的报文使用了已停用的银行密钥签名，未予采信，相关付款保持未知并继续查询；请联系银行核实（存档号 {notice.archive_id}）。",
         "",
     )
 

@@ -15,6 +15,7 @@ SIGNATURE_BYTES = 64
 ORDER_CONTEXT = b"yinqi/payment-order/v1\x00"
 DECISION_CONTEXT = b"yinqi/order-decision/v1\x00"
 POLICY_CONTEXT = b"yinqi/policy/v1\x00"
+KEY_CHANGE_CONTEXT = b"yinqi/key-change/v1\x00"
 _ED25519 = "ed25519"
 _OTHERS_MAY = 0o077
 

@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from yinqi.kernel.errors import Overloaded, YinqiError
 from yinqi.runtime.call_context import CallContext
+from yinqi.runtime.custody import check_custody
 from yinqi.runtime.errors import status_of
 from yinqi.runtime.identity import AccessPolicy, roles_from_proto
 from yinqi.runtime.interceptors import Method, ServerInterceptor
@@ -299,6 +300,7 @@ def run_with_settings(
     """
     try:
         settings = load_settings(kind)
+        check_custody(service_name, settings)
     except YinqiError as error:
         return _refuse(error)
     configure_logging(service_name, level=settings.log_level, format_=settings.log_format)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -198,6 +198,12 @@ def load_settings(kind: type[SettingsT] = Settings, **overrides: object) -> Sett
         raise SettingsInvalid("SETTINGS_INVALID", f"Settings are wrong: {lines}", violations=violations) from None
 
 
-def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment with `changes`, for a child process."""
-    return {**os.environ, **changes}  # noqa: TID251 (its one home)
+def child_environment(changes: Mapping[str, str], without: Collection[str] = ()) -> dict[str, str]:
+    """Return this process's environment with `changes` and without some variables, for a child process."""
+    whole = {**os.environ, **changes}  # noqa: TID251 (its one home)
+    return {name: value for name, value in whole.items() if name not in without}
+
+
+def given_variables(names: Collection[str]) -> list[str]:
+    """Return which of these variables this process was started with, sorted; an empty one counts as left out."""
+    return sorted(name for name in names if os.environ.get(name))  # noqa: TID251 (its one home)

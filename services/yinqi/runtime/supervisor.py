@@ -9,7 +9,7 @@ import asyncio
 import ctypes
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Child:
     Attributes:
         name: of the service; names its log file and, for gRPC, its port setting.
         argv: program and arguments.
-        env: changes to this process's environment.
+        env: changes to this process's environment. without: variables that are not its business.
         port: where it listens; None if it does not.
         health: "grpc" (grpc.health.v1), "http" (GET /healthz), or "none".
     """
@@ -50,6 +50,7 @@ class Child:
     env: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
     health: str = "grpc"
+    without: Collection[str] = ()
     host: str = "127.0.0.1"
 
 
@@ -204,7 +205,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=child_environment(child.env),
+                env=child_environment(child.env, child.without),
                 start_new_session=True,  # Ctrl-C reaches only us; we stop the children in order.
                 preexec_fn=_die_with_parent if _LIBC is not None else None,
             )

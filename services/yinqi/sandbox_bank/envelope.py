@@ -28,8 +28,10 @@ def padded_user_id(user_id: str) -> bytes:
     return user_id.encode("ascii").ljust(16, b"0")
 
 
-def open_request(form: Mapping[str, str], keys: KeyRing) -> Message:
-    """Decrypt and verify one posted form; its signing time is for the bank to judge, whose clock may be off.
+def open_request(form: Mapping[str, str], keys: KeyRing) -> tuple[Message, bytes]:
+    """Decrypt and verify one posted form; return the message, and the SM4 key it came under: its answer takes the same.
+
+    Its signing time is for the bank to judge, whose clock may be off.
 
     Raises:
         GatewayError: any step fails; nothing is known about the sender then.
@@ -38,7 +40,7 @@ def open_request(form: Mapping[str, str], keys: KeyRing) -> Message:
     if not user_id or not function or not form.get("DATA") or form.get("ALG") != "SM":
         raise GatewayError("FRM0001", "UID, FUNCODE, ALG=SM and DATA are needed 表单要素缺失", prefix="ErrMsg:")
     user = keys.of_user(user_id)
-    message = _decrypt(form["DATA"], user, padded_user_id(user_id))
+    message, sm4_key = _decrypt(form["DATA"], user, padded_user_id(user_id))
     head, body, signature = _parts(message)
     _verify(message, signature, user, padded_user_id(user_id))
     if head.get("funcode") != function or head.get("userid") != user_id:
@@ -49,13 +51,13 @@ def open_request(form: Mapping[str, str], keys: KeyRing) -> Message:
     if not isinstance(reqid, str) or not _REQID.fullmatch(reqid):
         raise GatewayError("REQ0001", "reqid must be 17 digits of time and 1-34 letters or digits 请求号格式错误")
     # A sigtim that is no text cannot be within the hour.
-    return Message(user_id, function, body, reqid, str(signature.get("sigtim")) or "missing")
+    return Message(user_id, function, body, reqid, str(signature.get("sigtim")) or "missing"), sm4_key
 
 
 def seal(
     member: str,
     content: Json,
-    user: UserKeys,
+    sm4_key: bytes,
     signer: tuple[bytes, bytes],
     signed_at_ms: int,
     user_id: str,
@@ -74,19 +76,20 @@ def seal(
     if spoil_signature:
         raw = raw[:-1] + bytes([raw[-1] ^ 1])
     signature["sigdat"] = base64.b64encode(raw).decode("ascii")
-    return base64.b64encode(sm.encrypt(user.sm4_key, padded, canonical(message)))
+    return base64.b64encode(sm.encrypt(sm4_key, padded, canonical(message)))
 
 
-def _decrypt(data: str, user: UserKeys, iv: bytes) -> Json:
-    try:
-        plaintext = sm.decrypt(user.sm4_key, iv, base64.b64decode(data, validate=True))
-        message = json.loads(plaintext.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant)
-        canonical(message)  # Lone surrogates cannot be signed; say so here rather than later.
-    except (ValueError, RecursionError):
-        raise GatewayError("ENC0001", "DATA cannot be decrypted to a message 报文解密失败") from None
-    if not isinstance(message, dict):
-        raise GatewayError("ENC0001", "DATA is not a message 报文格式错误")
-    return message
+def _decrypt(data: str, user: UserKeys, iv: bytes) -> tuple[Json, bytes]:
+    for sm4_key in user.sm4_keys:
+        try:
+            plaintext = sm.decrypt(sm4_key, iv, base64.b64decode(data, validate=True))
+            message = json.loads(plaintext.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant)
+            canonical(message)  # Lone surrogates cannot be signed; say so here rather than later.
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(message, dict):
+            return message, sm4_key
+    raise GatewayError("ENC0001", "DATA cannot be decrypted to a message 报文解密失败")
 
 
 def _parts(message: Json) -> tuple[Json, Json, Json]:
@@ -104,7 +107,7 @@ def _verify(message: Json, signature: Json, user: UserKeys, signer_id: bytes) ->
     except ValueError:  # Not Base64, or not even ASCII.
         raw = b""
     signed = canonical({**message, "signature": {**signature, "sigdat": PLACEHOLDER}})
-    if not sm.verifies(user.public_key, signed, raw, signer_id):
+    if not any(sm.verifies(public_key, signed, raw, signer_id) for public_key in user.public_keys):
         raise GatewayError("SIG0001", "signature does not verify 验签失败")
 
 

@@ -15,10 +15,18 @@ _USER_ID = re.compile(r"[0-9A-Za-z]{1,16}")
 
 @dataclass(frozen=True, slots=True)
 class UserKeys:
-    """What the bank holds of one user: its public point and the shared SM4 key."""
+    """What the bank accepts of one user: public points and shared SM4 keys, one per line of their files.
 
-    public_key: bytes
-    sm4_key: bytes
+    The first of each is the one in use; the others are those before or after it, while the user changes them.
+    """
+
+    public_keys: tuple[bytes, ...]
+    sm4_keys: tuple[bytes, ...]
+
+    @property
+    def sm4_key(self) -> bytes:
+        """What seals where no request says otherwise."""
+        return self.sm4_keys[0]
 
 
 class KeyRing:
@@ -28,7 +36,17 @@ class KeyRing:
         self._directory = directory
         self._users: dict[str, tuple[tuple[int, int], UserKeys]] = {}
         directory.mkdir(parents=True, exist_ok=True)
-        self.private_key, self.public_key = self._own_keys()
+        self._own_stamp, self._own = 0, (b"", b"")
+        self.own_pair()
+
+    def own_pair(self) -> tuple[bytes, bytes]:
+        """The bank's private key and public point, read again when the private file changed."""
+        private_file = self._directory / "bank_private_key.hex"
+        stamp = private_file.stat().st_mtime_ns if private_file.exists() else self._own_stamp
+        if stamp == 0 or stamp != self._own_stamp:
+            self._own = self._own_keys()
+            self._own_stamp = private_file.stat().st_mtime_ns
+        return self._own
 
     def of_user(self, user_id: str) -> UserKeys:
         """The user's keys, read again when a file changed.
@@ -45,10 +63,10 @@ class KeyRing:
             known = self._users.get(user_id)
             if known and known[0] == stamp:
                 return known[1]
-            keys = UserKeys(_read_hex(public_file), _read_hex(sm4_file))
+            keys = UserKeys(_read_lines(public_file), _read_lines(sm4_file))
         except (OSError, ValueError):
             raise GatewayError("KEY0001", "keys of this user are not installed yet 用户密钥未安装") from None
-        if not sm.is_public_key(keys.public_key) or len(keys.sm4_key) != 16:
+        if not all(map(sm.is_public_key, keys.public_keys)) or any(len(key) != 16 for key in keys.sm4_keys):
             raise GatewayError("KEY0001", "installed keys of this user are not valid 用户密钥无效")
         self._users[user_id] = (stamp, keys)
         return keys
@@ -70,6 +88,13 @@ class KeyRing:
 
 def _read_hex(path: Path) -> bytes:
     return bytes.fromhex(path.read_text("ascii").strip())
+
+
+def _read_lines(path: Path) -> tuple[bytes, ...]:
+    lines = path.read_text("ascii").split()
+    if not lines:
+        raise ValueError(f"{path} is empty")
+    return tuple(bytes.fromhex(line) for line in lines)
 
 
 def _write_once(path: Path, text: str, *, mode: int) -> None:

@@ -39,19 +39,19 @@ class SealedBank:
     def exchange(self, form: Mapping[str, str]) -> Delivery:
         """Answer one posted form; whatever was recorded is on disk when this returns."""
         try:
-            message = open_request(form, self.keys)
+            message, sm4_key = open_request(form, self.keys)
         except GatewayError as error:
             return _plain(plain_error(error))
         effects = self.bank.handle(message)
         if effects.response is None:
             return _plain(effects)
         try:
-            user = self.keys.of_user(message.user_id)
+            self.keys.of_user(message.user_id)
         except GatewayError as error:  # The keys were taken away meanwhile.
             return _plain(plain_error(error))
-        signer = (self.keys.private_key, self.keys.public_key)
+        signer = self.keys.own_pair()
         spoil, at_ms = effects.spoil_signature, effects.signed_at_ms
-        sealed = seal("response", effects.response, user, signer, at_ms, message.user_id, spoil_signature=spoil)
+        sealed = seal("response", effects.response, sm4_key, signer, at_ms, message.user_id, spoil_signature=spoil)
         return Delivery(effects, sealed)
 
     def notice_form(self, notice: Notice) -> dict[str, str]:
@@ -72,9 +72,11 @@ class SealedBank:
     def _sealed_notice(self, notice: Notice) -> bytes:
         """A forged one carries a stranger's signature, or the bank's spoilt one."""
         user = self.keys.of_user(notice.user_id)
-        signer = self._stranger if notice.forged == "wrong_key" else (self.keys.private_key, self.keys.public_key)
+        signer = self._stranger if notice.forged == "wrong_key" else self.keys.own_pair()
         spoil = notice.forged == "altered"
-        return seal("notice", notice.notice, user, signer, notice.signed_at_ms, notice.user_id, spoil_signature=spoil)
+        return seal(
+            "notice", notice.notice, user.sm4_key, signer, notice.signed_at_ms, notice.user_id, spoil_signature=spoil
+        )
 
 
 def _plain(effects: Effects) -> Delivery:

@@ -9,10 +9,11 @@ import itertools
 import json
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlencode
 
-from yinqi.crypto import InvalidSignature, sm4_cbc_decrypt, sm4_cbc_encrypt
+from yinqi.crypto import InvalidSignature, VerifyKey, sm4_cbc_decrypt, sm4_cbc_encrypt
+from yinqi.gateway.open_keys import BankUse, CipherUse, OpenKeys, OurKey, SigningUse
 from yinqi.gateway.ports import AnswerUnusable, MayLeave, NotSent, WireAnswer
 from yinqi.sandbox_bank.bank import Bank
 from yinqi.sandbox_bank.clock import china_time
@@ -47,11 +48,17 @@ class TagKey:
 class TagKeys:
     """What the gateway's dialect asks of `BankKeys`."""
 
-    sm4_key = _SM4_KEY
-    signing_key = TagKey("company")
+    _keys = OpenKeys(
+        SigningUse("company", cast("OurKey", TagKey("company"))),
+        (CipherUse("shared", _SM4_KEY),),
+        (BankUse("bank", cast("VerifyKey", TagKey("bank"))),),
+    )
 
-    def bank_key(self) -> TagKey:
-        return TagKey("bank")
+    def now(self) -> OpenKeys:
+        return self._keys
+
+    def sending(self) -> OpenKeys:
+        return self._keys
 
 
 def open_bank(

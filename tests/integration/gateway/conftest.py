@@ -137,6 +137,8 @@ def run_gateway(tmp_path: Path, exchange_dir: Path, company_keys: tuple[bytes, b
         if not (keys / f"{USER_ID}.signing_key.pem").exists():
             (keys / f"{USER_ID}.signing_key.pem").write_bytes(company_keys[0])
             (keys / f"{USER_ID}.password").write_bytes(company_keys[1])
+            for file in keys.iterdir():
+                file.chmod(0o600)
         changes: dict[str, Any] = {"database_url": database_url} if database_url else {}
         if profile:
             folder = tmp_path / "profiles"

@@ -29,6 +29,7 @@ async def test_a_device_signs_for_the_bank_and_while_it_is_away_nothing_is_sent(
     (device / "7.key").write_text(SigningKey.generate().to_bytes().hex(), "ascii")
     (device / "pin").write_bytes(b"135790")
     (keys / "U123456789.pin").write_bytes(b"135790")
+    (keys / "U123456789.pin").chmod(0o600)
     table = f'[keys.device]\nkind = "sdf"\nlibrary = "{SOFT_SDF}"\nkey_index = 7\ntimeout_ms = 60000\n\n[batch]'
     with sandbox_bank_runner(tmp_path, "") as bank:
         async with run_gateway(bank.address, profile={"[batch]": table}) as gateway:

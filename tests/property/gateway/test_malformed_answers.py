@@ -86,7 +86,7 @@ def test_a_mutated_answer_is_never_believed(keys: BankKeys, body: bytes, status:
     for function in ("BB1PAYBH", "BB1PAYQR"):
         outgoing = Outgoing(function, "2026112221350168794042a76fa28", b"", b"")
         try:
-            answer = open_answer(WireAnswer(status, body), outgoing, "U123456789", keys, NOW)
+            answer = open_answer(WireAnswer(status, body), outgoing, "U123456789", keys.now(), NOW)
         except AnswerUnusable:
             continue
         # Base64 has spare bits and blanks around it; the ciphertext must be the bank's to the last byte.

@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import re
+import secrets
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from yinqi.crypto import VerifyKey, sm4_cbc_decrypt
+from yinqi.crypto import SigningKey, VerifyKey, sm4_cbc_decrypt
 from yinqi.gateway.adapters.cdc.dialect import CdcDialect
 from yinqi.gateway.adapters.cdc.envelope import Number, canonical, open_answer, padded_user_id
+from yinqi.gateway.open_keys import BankUse, CipherUse
 from yinqi.gateway.ports import AnswerUnusable, Outgoing, WireAnswer
 from yinqi.sandbox_bank import sm
 
@@ -156,7 +159,7 @@ def test_an_answer_signed_at_another_time_is_refused(
     wire = bank_side.answer(outgoing, {})
     now = datetime.fromisoformat("2026-11-22T06:05:01+00:00") + timedelta(hours=hours)
     with pytest.raises(AnswerUnusable, match="SIGTIM_OUTSIDE_WINDOW"):
-        open_answer(wire, outgoing, "U123456789", bank_side.keys, now)
+        open_answer(wire, outgoing, "U123456789", bank_side.keys.now(), now)
 
 
 @pytest.mark.parametrize("head", [{"reqid": "x"}, {"funcode": "NTQADINF"}, {"userid": "U1"}])
@@ -189,3 +192,31 @@ def test_errors_in_plain_text_are_understood_and_are_no_answer(
 @pytest.mark.parametrize("code", ["", "   "])
 def test_an_empty_result_code_is_no_answer(dialect: CdcDialect, bank_side: Any, outgoing: Outgoing, code: str) -> None:
     assert refusal(dialect, outgoing, bank_side.answer(outgoing, {}, resultcode=code)) == "ANSWER_MALFORMED"
+
+
+def test_an_answer_opens_under_the_key_its_request_was_sealed_with_whatever_changed_since(
+    bank_side: Any, dialect: CdcDialect, outgoing: Outgoing
+) -> None:
+    wire, now = bank_side.answer(outgoing, {}), datetime.fromisoformat("2026-11-22T06:05:01+00:00")
+    was = bank_side.keys.now()
+    fresh = replace(was, ciphers=(CipherUse("new", secrets.token_bytes(16)),))
+    answer = open_answer(wire, outgoing, "U123456789", fresh, now)
+    assert (answer.cipher_key_id, answer.key_id) == (was.ciphers[0].key_id, was.bank[0].key_id)
+    overlapping = replace(was, ciphers=(*fresh.ciphers, *was.ciphers))
+    assert open_answer(wire, replace(outgoing, sealed_with=None), "U123456789", overlapping, now).result_code
+    with pytest.raises(AnswerUnusable, match="ANSWER_UNREADABLE"):
+        open_answer(wire, replace(outgoing, sealed_with=None), "U123456789", fresh, now)
+
+
+def test_the_banks_old_key_verifies_in_the_overlap_and_is_refused_by_name_after_it(
+    bank_side: Any, outgoing: Outgoing
+) -> None:
+    wire, now = bank_side.answer(outgoing, {}), datetime.fromisoformat("2026-11-22T06:05:01+00:00")
+    was, new = bank_side.keys.now(), BankUse("new", SigningKey.generate().public_key())
+    overlap = replace(was, bank=(new, *was.bank))
+    assert open_answer(wire, outgoing, "U123456789", overlap, now).key_id == was.bank[0].key_id
+    after = replace(was, bank=(new,), retired=was.bank)
+    with pytest.raises(AnswerUnusable, match="BANK_KEY_RETIRED"):
+        open_answer(wire, outgoing, "U123456789", after, now)
+    with pytest.raises(AnswerUnusable, match="BAD_SIGNATURE"):
+        open_answer(wire, outgoing, "U123456789", replace(after, retired=()), now)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from yinqi.crypto import SigningKey, VerifyKey
-from yinqi.gateway.keystore import BankKeys, KeysInvalid, open_keys
+from yinqi.gateway.key_set import KeyPurpose
+from yinqi.gateway.keystore import BankKeys, KeyFolder, KeysInvalid, open_keys
 from yinqi.gateway.profile import Profile
 from yinqi.kernel.errors import Unavailable
 
@@ -23,6 +24,13 @@ def its(profile: Profile, tmp_path: Path) -> Profile:
     )
     (tmp_path / "keys").mkdir()
     return profile.model_copy(update={"keys": keys})
+
+
+def written(file: Path, content: bytes) -> Path:
+    """A file as only its owner may read it."""
+    file.write_bytes(content)
+    file.chmod(0o600)
+    return file
 
 
 def test_the_first_start_makes_keys_that_only_we_can_read_and_the_next_one_keeps_them(
@@ -43,12 +51,14 @@ def test_the_first_start_makes_keys_that_only_we_can_read_and_the_next_one_keeps
     assert stat.S_IMODE(shared.stat().st_mode) == 0o600
 
 
-def test_a_password_from_the_settings_opens_the_key(its: Profile, tmp_path: Path) -> None:
-    (tmp_path / "keys" / "U123456789.signing_key.pem").write_bytes(QUICK)
-    assert isinstance(open_keys(its, password="secret"), BankKeys)
+def test_a_password_from_a_named_file_opens_the_key(its: Profile, tmp_path: Path) -> None:
+    written(tmp_path / "keys" / "U123456789.signing_key.pem", QUICK)
+    password = written(tmp_path / "credential", b"secret\n")
+    assert KeyFolder(its, password_file=password).first(KeyPurpose.SIGNING).signer is not None
     assert not (tmp_path / "keys" / "U123456789.password").exists()
-    with pytest.raises(KeysInvalid, match="YINQI_GATEWAY_KEY_PASSWORD"):
-        open_keys(its, password="wrong")
+    password.write_bytes(b"wrong")
+    with pytest.raises(KeysInvalid, match="YINQI_GATEWAY_KEY_PASSWORD_FILE"):
+        KeyFolder(its, password_file=password).first(KeyPurpose.SIGNING)
 
 
 @pytest.mark.parametrize(
@@ -63,10 +73,9 @@ def test_a_password_from_the_settings_opens_the_key(its: Profile, tmp_path: Path
 def test_a_damaged_file_is_named_and_never_replaced(
     its: Profile, tmp_path: Path, name: str, content: bytes, says: str
 ) -> None:
-    (tmp_path / "keys" / "U123456789.signing_key.pem").write_bytes(QUICK)
-    (tmp_path / "keys" / "U123456789.password").write_bytes(b"secret")
-    file = tmp_path / "keys" / f"U123456789.{name}"
-    file.write_bytes(content)
+    written(tmp_path / "keys" / "U123456789.signing_key.pem", QUICK)
+    written(tmp_path / "keys" / "U123456789.password", b"secret")
+    file = written(tmp_path / "keys" / f"U123456789.{name}", content)
     with pytest.raises(KeysInvalid, match=says):
         open_keys(its)
     assert file.read_bytes() == content

@@ -48,7 +48,7 @@ def recorded(function: str, keys: BankKeys, index: int = 0) -> Answer:
     head = request_of(found)[1]["request"]["head"]
     outgoing = Outgoing(function, head["reqid"], b"", b"")
     wire = WireAnswer(found["status"], found["answer"].encode())
-    return open_answer(wire, outgoing, KEYS["user_id"], keys, datetime.fromisoformat(RECORDED["recorded_at"]))
+    return open_answer(wire, outgoing, KEYS["user_id"], keys.now(), datetime.fromisoformat(RECORDED["recorded_at"]))
 
 
 def test_every_request_was_sent_in_its_canonical_form_and_verifies() -> None:

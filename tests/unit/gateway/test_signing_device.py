@@ -35,6 +35,7 @@ def its(profile: Profile, tmp_path: Path) -> Profile:
     """The profile with key number 1 of the device, and the PIN in its file."""
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "U123456789.pin").write_bytes(PIN + b"\n")
+    (tmp_path / "keys" / "U123456789.pin").chmod(0o600)
     keys = profile.keys.model_copy(
         update={
             "directory": str(tmp_path / "keys"),

@@ -52,3 +52,12 @@ def test_a_pulled_stop_is_an_alert_and_its_lifting_ends_it_with_another() -> Non
     assert [(cause.rule, cause.severity) for cause in effects.raised] == [("stop_lifted", Severity.WARNING)]
     assert "li.si、wang.wu" in effects.raised[0].summary_zh
     assert effects.closed == [("stop_pulled", "ST1")]
+
+
+def test_each_change_of_a_key_is_told_and_a_retired_key_of_the_bank_is_critical() -> None:
+    events = [event(n, refusal=refusal) for n, refusal in enumerate(["KEY_ACTIVATION_ASKED", "KEY_ACTIVATED"])]
+    causes = effects_of_notices(mapping.notices_from(events)).raised
+    assert [(cause.rule, cause.severity) for cause in causes] == [("bank_key_changed", Severity.WARNING)] * 2
+    assert "a second person must confirm" in causes[0].summary
+    (cause,) = effects_of_notices(mapping.notices_from([event(3, refusal="BANK_KEY_RETIRED")])).raised
+    assert (cause.rule, cause.severity) == ("bank_key_retired", Severity.CRITICAL)

@@ -380,6 +380,8 @@ class ArchivedMessage(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     IS_VERIFIED_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    CIPHER_KEY_ID_FIELD_NUMBER: _builtins.int
     archive_id: _builtins.str
     """Id in the archive."""
     bank_profile: _builtins.str
@@ -398,6 +400,10 @@ class ArchivedMessage(_message.Message):
     """Whether the bank's signature was verified; only for received messages."""
     failure: _builtins.str
     """Why there is no usable message, e.g. "NO_ANSWER"; empty if there is one."""
+    key_id: _builtins.str
+    """Key that signed it: ours if it was sent, the bank's that verified it if it was received; see BankKey.key_id."""
+    cipher_key_id: _builtins.str
+    """Key that sealed it."""
     def __init__(
         self,
         *,
@@ -410,10 +416,12 @@ class ArchivedMessage(_message.Message):
         digest: _builtins.str = ...,
         is_verified: _builtins.bool = ...,
         failure: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        cipher_key_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_id", b"archive_id", "bank_profile", b"bank_profile", "digest", b"digest", "direction", b"direction", "failure", b"failure", "function", b"function", "is_verified", b"is_verified", "recorded_at", b"recorded_at", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_id", b"archive_id", "bank_profile", b"bank_profile", "cipher_key_id", b"cipher_key_id", "digest", b"digest", "direction", b"direction", "failure", b"failure", "function", b"function", "is_verified", b"is_verified", "key_id", b"key_id", "recorded_at", b"recorded_at", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

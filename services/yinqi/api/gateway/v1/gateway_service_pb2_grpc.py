@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from yinqi.api.gateway.v1 import gateway_service_pb2 as yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2
+from yinqi.api.gateway.v1 import key_pb2 as yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2
 from yinqi.api.gateway.v1 import stop_pb2 as yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -93,6 +94,31 @@ class GatewayServiceStub:
                 '/yinqi.api.gateway.v1.GatewayService/ListStops',
                 request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.ListStopsRequest.SerializeToString,
                 response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.ListStopsResponse.FromString,
+                _registered_method=True)
+        self.ListKeys = channel.unary_unary(
+                '/yinqi.api.gateway.v1.GatewayService/ListKeys',
+                request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.ListKeysRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.ListKeysResponse.FromString,
+                _registered_method=True)
+        self.StageKey = channel.unary_unary(
+                '/yinqi.api.gateway.v1.GatewayService/StageKey',
+                request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.StageKeyRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.StageKeyResponse.FromString,
+                _registered_method=True)
+        self.AskKeyActivation = channel.unary_unary(
+                '/yinqi.api.gateway.v1.GatewayService/AskKeyActivation',
+                request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.AskKeyActivationRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.AskKeyActivationResponse.FromString,
+                _registered_method=True)
+        self.ConfirmKeyActivation = channel.unary_unary(
+                '/yinqi.api.gateway.v1.GatewayService/ConfirmKeyActivation',
+                request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.ConfirmKeyActivationRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.ConfirmKeyActivationResponse.FromString,
+                _registered_method=True)
+        self.RetireKey = channel.unary_unary(
+                '/yinqi.api.gateway.v1.GatewayService/RetireKey',
+                request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.RetireKeyRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.RetireKeyResponse.FromString,
                 _registered_method=True)
 
 
@@ -200,6 +226,49 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListKeys(self, request, context):
+        """Lists the keys of the bank profiles, with who did what to them (密钥清单). NOT_FOUND: PROFILE_UNKNOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StageKey(self, request, context):
+        """Makes or takes in a key; it is not in use yet (登记密钥). NOT_FOUND: PROFILE_UNKNOWN. INVALID_ARGUMENT: KEY_SOURCE,
+        KEY_VALIDITY. ALREADY_EXISTS: KEY_KNOWN. FAILED_PRECONDITION: KEYS_INVALID, KEY_WEAK, KEY_EXPOSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AskKeyActivation(self, request, context):
+        """Asks for a staged key's activation (申请启用). NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION:
+        KEY_NOT_STAGED, KEY_NOT_VALID. INVALID_ARGUMENT: KEY_OVERLAP. PERMISSION_DENIED: OFFICER_SIGNATURE_REQUIRED, where a
+        policy is in force and this is not signed by one of its key officers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmKeyActivation(self, request, context):
+        """Activates a key that another person asked for (确认启用): from the next message on it is in use, on all replicas
+        within seconds; the key before verifies until the overlap ends. PERMISSION_DENIED: SAME_PERSON,
+        OFFICER_SIGNATURE_REQUIRED.
+        NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION: ACTIVATION_NOT_ASKED, KEY_NOT_STAGED, KEY_NOT_VALID,
+        KEYS_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireKey(self, request, context):
+        """Ends a key that is staged or retiring, at once and for ever (停用密钥). NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN.
+        FAILED_PRECONDITION: KEY_ACTIVE, KEY_RETIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GatewayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -257,6 +326,31 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ListStops,
                     request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.ListStopsRequest.FromString,
                     response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.ListStopsResponse.SerializeToString,
+            ),
+            'ListKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeys,
+                    request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.ListKeysRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.ListKeysResponse.SerializeToString,
+            ),
+            'StageKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.StageKey,
+                    request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.StageKeyRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.StageKeyResponse.SerializeToString,
+            ),
+            'AskKeyActivation': grpc.unary_unary_rpc_method_handler(
+                    servicer.AskKeyActivation,
+                    request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.AskKeyActivationRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.AskKeyActivationResponse.SerializeToString,
+            ),
+            'ConfirmKeyActivation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmKeyActivation,
+                    request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.ConfirmKeyActivationRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.ConfirmKeyActivationResponse.SerializeToString,
+            ),
+            'RetireKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireKey,
+                    request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.RetireKeyRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.RetireKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -560,6 +654,141 @@ class GatewayService:
             '/yinqi.api.gateway.v1.GatewayService/ListStops',
             yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.ListStopsRequest.SerializeToString,
             yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.ListStopsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.gateway.v1.GatewayService/ListKeys',
+            yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.ListKeysRequest.SerializeToString,
+            yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.ListKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StageKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.gateway.v1.GatewayService/StageKey',
+            yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.StageKeyRequest.SerializeToString,
+            yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.StageKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AskKeyActivation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.gateway.v1.GatewayService/AskKeyActivation',
+            yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.AskKeyActivationRequest.SerializeToString,
+            yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.AskKeyActivationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmKeyActivation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.gateway.v1.GatewayService/ConfirmKeyActivation',
+            yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.ConfirmKeyActivationRequest.SerializeToString,
+            yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.ConfirmKeyActivationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.gateway.v1.GatewayService/RetireKey',
+            yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.RetireKeyRequest.SerializeToString,
+            yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2.RetireKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ The gateway service (前置机服务)."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from yinqi.api.gateway.v1 import gateway_service_pb2 as _gateway_service_pb2
+from yinqi.api.gateway.v1 import key_pb2 as _key_pb2
 from yinqi.api.gateway.v1 import stop_pb2 as _stop_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -87,6 +88,28 @@ class GatewayServiceStub:
     """
     ListStops: _grpc.UnaryUnaryMultiCallable[_stop_pb2.ListStopsRequest, _stop_pb2.ListStopsResponse]
     """Lists the stops in force (止付列表), and lifted ones if wanted. INVALID_ARGUMENT: the page size is wrong."""
+    ListKeys: _grpc.UnaryUnaryMultiCallable[_key_pb2.ListKeysRequest, _key_pb2.ListKeysResponse]
+    """Lists the keys of the bank profiles, with who did what to them (密钥清单). NOT_FOUND: PROFILE_UNKNOWN."""
+    StageKey: _grpc.UnaryUnaryMultiCallable[_key_pb2.StageKeyRequest, _key_pb2.StageKeyResponse]
+    """Makes or takes in a key; it is not in use yet (登记密钥). NOT_FOUND: PROFILE_UNKNOWN. INVALID_ARGUMENT: KEY_SOURCE,
+    KEY_VALIDITY. ALREADY_EXISTS: KEY_KNOWN. FAILED_PRECONDITION: KEYS_INVALID, KEY_WEAK, KEY_EXPOSED.
+    """
+    AskKeyActivation: _grpc.UnaryUnaryMultiCallable[_key_pb2.AskKeyActivationRequest, _key_pb2.AskKeyActivationResponse]
+    """Asks for a staged key's activation (申请启用). NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION:
+    KEY_NOT_STAGED, KEY_NOT_VALID. INVALID_ARGUMENT: KEY_OVERLAP. PERMISSION_DENIED: OFFICER_SIGNATURE_REQUIRED, where a
+    policy is in force and this is not signed by one of its key officers.
+    """
+    ConfirmKeyActivation: _grpc.UnaryUnaryMultiCallable[_key_pb2.ConfirmKeyActivationRequest, _key_pb2.ConfirmKeyActivationResponse]
+    """Activates a key that another person asked for (确认启用): from the next message on it is in use, on all replicas
+    within seconds; the key before verifies until the overlap ends. PERMISSION_DENIED: SAME_PERSON,
+    OFFICER_SIGNATURE_REQUIRED.
+    NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION: ACTIVATION_NOT_ASKED, KEY_NOT_STAGED, KEY_NOT_VALID,
+    KEYS_INVALID.
+    """
+    RetireKey: _grpc.UnaryUnaryMultiCallable[_key_pb2.RetireKeyRequest, _key_pb2.RetireKeyResponse]
+    """Ends a key that is staged or retiring, at once and for ever (停用密钥). NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN.
+    FAILED_PRECONDITION: KEY_ACTIVE, KEY_RETIRED.
+    """
 
 @_typing.type_check_only
 class GatewayServiceAsyncStub(GatewayServiceStub):
@@ -146,6 +169,28 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     ListStops: _aio.UnaryUnaryMultiCallable[_stop_pb2.ListStopsRequest, _stop_pb2.ListStopsResponse]  # type: ignore[assignment]
     """Lists the stops in force (止付列表), and lifted ones if wanted. INVALID_ARGUMENT: the page size is wrong."""
+    ListKeys: _aio.UnaryUnaryMultiCallable[_key_pb2.ListKeysRequest, _key_pb2.ListKeysResponse]  # type: ignore[assignment]
+    """Lists the keys of the bank profiles, with who did what to them (密钥清单). NOT_FOUND: PROFILE_UNKNOWN."""
+    StageKey: _aio.UnaryUnaryMultiCallable[_key_pb2.StageKeyRequest, _key_pb2.StageKeyResponse]  # type: ignore[assignment]
+    """Makes or takes in a key; it is not in use yet (登记密钥). NOT_FOUND: PROFILE_UNKNOWN. INVALID_ARGUMENT: KEY_SOURCE,
+    KEY_VALIDITY. ALREADY_EXISTS: KEY_KNOWN. FAILED_PRECONDITION: KEYS_INVALID, KEY_WEAK, KEY_EXPOSED.
+    """
+    AskKeyActivation: _aio.UnaryUnaryMultiCallable[_key_pb2.AskKeyActivationRequest, _key_pb2.AskKeyActivationResponse]  # type: ignore[assignment]
+    """Asks for a staged key's activation (申请启用). NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION:
+    KEY_NOT_STAGED, KEY_NOT_VALID. INVALID_ARGUMENT: KEY_OVERLAP. PERMISSION_DENIED: OFFICER_SIGNATURE_REQUIRED, where a
+    policy is in force and this is not signed by one of its key officers.
+    """
+    ConfirmKeyActivation: _aio.UnaryUnaryMultiCallable[_key_pb2.ConfirmKeyActivationRequest, _key_pb2.ConfirmKeyActivationResponse]  # type: ignore[assignment]
+    """Activates a key that another person asked for (确认启用): from the next message on it is in use, on all replicas
+    within seconds; the key before verifies until the overlap ends. PERMISSION_DENIED: SAME_PERSON,
+    OFFICER_SIGNATURE_REQUIRED.
+    NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION: ACTIVATION_NOT_ASKED, KEY_NOT_STAGED, KEY_NOT_VALID,
+    KEYS_INVALID.
+    """
+    RetireKey: _aio.UnaryUnaryMultiCallable[_key_pb2.RetireKeyRequest, _key_pb2.RetireKeyResponse]  # type: ignore[assignment]
+    """Ends a key that is staged or retiring, at once and for ever (停用密钥). NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN.
+    FAILED_PRECONDITION: KEY_ACTIVE, KEY_RETIRED.
+    """
 
 class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     """The only door to the banks: speaks their dialects, holds their keys, keeps their limits, archives every byte.
@@ -268,5 +313,57 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_stop_pb2.ListStopsResponse, _abc.Awaitable[_stop_pb2.ListStopsResponse]]:
         """Lists the stops in force (止付列表), and lifted ones if wanted. INVALID_ARGUMENT: the page size is wrong."""
+
+    @_abc_1.abstractmethod
+    def ListKeys(
+        self,
+        request: _key_pb2.ListKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_pb2.ListKeysResponse, _abc.Awaitable[_key_pb2.ListKeysResponse]]:
+        """Lists the keys of the bank profiles, with who did what to them (密钥清单). NOT_FOUND: PROFILE_UNKNOWN."""
+
+    @_abc_1.abstractmethod
+    def StageKey(
+        self,
+        request: _key_pb2.StageKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_pb2.StageKeyResponse, _abc.Awaitable[_key_pb2.StageKeyResponse]]:
+        """Makes or takes in a key; it is not in use yet (登记密钥). NOT_FOUND: PROFILE_UNKNOWN. INVALID_ARGUMENT: KEY_SOURCE,
+        KEY_VALIDITY. ALREADY_EXISTS: KEY_KNOWN. FAILED_PRECONDITION: KEYS_INVALID, KEY_WEAK, KEY_EXPOSED.
+        """
+
+    @_abc_1.abstractmethod
+    def AskKeyActivation(
+        self,
+        request: _key_pb2.AskKeyActivationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_pb2.AskKeyActivationResponse, _abc.Awaitable[_key_pb2.AskKeyActivationResponse]]:
+        """Asks for a staged key's activation (申请启用). NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION:
+        KEY_NOT_STAGED, KEY_NOT_VALID. INVALID_ARGUMENT: KEY_OVERLAP. PERMISSION_DENIED: OFFICER_SIGNATURE_REQUIRED, where a
+        policy is in force and this is not signed by one of its key officers.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmKeyActivation(
+        self,
+        request: _key_pb2.ConfirmKeyActivationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_pb2.ConfirmKeyActivationResponse, _abc.Awaitable[_key_pb2.ConfirmKeyActivationResponse]]:
+        """Activates a key that another person asked for (确认启用): from the next message on it is in use, on all replicas
+        within seconds; the key before verifies until the overlap ends. PERMISSION_DENIED: SAME_PERSON,
+        OFFICER_SIGNATURE_REQUIRED.
+        NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN. FAILED_PRECONDITION: ACTIVATION_NOT_ASKED, KEY_NOT_STAGED, KEY_NOT_VALID,
+        KEYS_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def RetireKey(
+        self,
+        request: _key_pb2.RetireKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_pb2.RetireKeyResponse, _abc.Awaitable[_key_pb2.RetireKeyResponse]]:
+        """Ends a key that is staged or retiring, at once and for ever (停用密钥). NOT_FOUND: PROFILE_UNKNOWN, KEY_UNKNOWN.
+        FAILED_PRECONDITION: KEY_ACTIVE, KEY_RETIRED.
+        """
 
 def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -104,17 +104,17 @@ class CdcDialect:
 
     def open(self, outgoing: Outgoing, wire: WireAnswer) -> Answer:
         window = timedelta(seconds=self._profile.crypto.signature_window_s)
-        return open_answer(wire, outgoing, self._profile.user_id, self._keys, self._clock.now(), window)
+        return open_answer(wire, outgoing, self._profile.user_id, self._keys.now(), self._clock.now(), window)
 
     def open_notice(self, content: bytes) -> Notice:
-        return notices.open_notice(content, self._profile, self._keys, self._currencies, self._clock.now())
+        return notices.open_notice(content, self._profile, self._keys.now(), self._currencies, self._clock.now())
 
     def _seal(self, function: str, body: Mapping[str, Any], *, payments: int = 0, **facts: str) -> Outgoing:
-        self._keys.bank_key()  # Without it no answer could be believed, so do not even ask.
+        keys = self._keys.sending()  # Without the bank's no answer could be believed, so do not even ask.
         now = self._clock.now()
         message_id = self._message_id(now)
-        plain, wire = seal(function, message_id, body, self._profile.user_id, self._keys, now)
-        return Outgoing(function, message_id, plain, wire, payments, facts)
+        plain, wire = seal(function, message_id, body, self._profile.user_id, keys, now)
+        return Outgoing(function, message_id, plain, wire, payments, facts, keys.signing.key_id, keys.ciphers[0])
 
     def _message_id(self, now: datetime) -> str:
         """17 digits of time to the millisecond, then randomness: unique per user id whatever the clock does."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from yinqi.crypto import CryptoError, InvalidSignature, sign_then_seal, sm4_cbc_decrypt
-from yinqi.gateway.keystore import BankKeys
-from yinqi.gateway.ports import Answer, AnswerUnusable, Outgoing, WireAnswer
+from yinqi.gateway.open_keys import CipherUse, OpenKeys, RetiredKeyUsed
+from yinqi.gateway.ports import BANK_KEY_RETIRED, Answer, AnswerUnusable, Outgoing, WireAnswer
 from yinqi.kernel.clock import BANK_ZONE
 
 PLACEHOLDER = "__signature_sigdat__"
@@ -41,7 +42,7 @@ def canonical(message: Mapping[str, Any]) -> bytes:
 
 
 def seal(
-    function: str, message_id: str, body: Mapping[str, Any], user_id: str, keys: BankKeys, now: datetime
+    function: str, message_id: str, body: Mapping[str, Any], user_id: str, keys: OpenKeys, now: datetime
 ) -> tuple[bytes, bytes]:
     """Return (signed message, form body) of a request."""
     identity = padded_user_id(user_id)
@@ -52,9 +53,9 @@ def seal(
     plain, sealed = sign_then_seal(
         canonical(message),
         PLACEHOLDER.encode("ascii"),
-        signer=keys.signing_key,
+        signer=keys.signing.key,
         identity=identity,
-        sm4_key=keys.sm4_key,
+        sm4_key=keys.ciphers[0].key,
         iv=identity,
     )
     return plain, _form(user_id, function, sealed)
@@ -70,7 +71,7 @@ def open_answer(
     wire: WireAnswer,
     outgoing: Outgoing,
     user_id: str,
-    keys: BankKeys,
+    keys: OpenKeys,
     now: datetime,
     window: timedelta = SIGNATURE_WINDOW,
 ) -> Answer:
@@ -80,20 +81,31 @@ def open_answer(
         AnswerUnusable: any step failed, in the order of §1 and §2. It is no answer then, never a "no".
     """
     _refuse_errors(wire)
-    plain = _decrypt(wire.body, user_id, keys)
     try:
-        message = parse_object(plain, "response")
-        signed, sigdat = unsign(message)
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        raise AnswerUnusable("ANSWER_UNREADABLE", "the decrypted answer is not a signed message", plain=plain) from None
+        sealed = base64.b64decode(wire.body.strip(), validate=True)
+    except binascii.Error:
+        sealed = b""
+    opened = opened_by(keys.ciphers_for(outgoing.sealed_with), sealed, user_id, "response")
+    if opened.message is None:
+        text = (
+            "the decrypted answer is not a signed message"
+            if opened.plain
+            else "the answer cannot be decrypted with our key"
+        )
+        raise AnswerUnusable("ANSWER_UNREADABLE", text, plain=opened.plain)
+    plain = opened.plain
+    signed, sigdat = opened.message
     try:
-        keys.bank_key().verify(signed, sigdat, padded_user_id(user_id))
+        key_id = keys.verify(signed, sigdat, padded_user_id(user_id))
     except InvalidSignature:
         raise AnswerUnusable("BAD_SIGNATURE", "the bank's signature does not fit", plain=plain) from None
+    except RetiredKeyUsed as error:
+        raise AnswerUnusable(BANK_KEY_RETIRED, f"the bank {error}", plain=plain) from None
     # From here on only what was signed is read, with numbers as they were written.
     trusted = json.loads(signed, parse_float=Number, parse_int=Number)
     check_signing_time(trusted["signature"].get("sigtim"), now, window, plain)
-    return _answer(trusted["response"], outgoing, user_id, plain)
+    answer = _answer(trusted["response"], outgoing, user_id, plain)
+    return replace(answer, key_id=key_id, cipher_key_id=opened.cipher_key_id)
 
 
 def _refuse_errors(wire: WireAnswer) -> None:
@@ -105,11 +117,27 @@ def _refuse_errors(wire: WireAnswer) -> None:
         raise AnswerUnusable("GATEWAY_ERROR", text, code=code)
 
 
-def _decrypt(body: bytes, user_id: str, keys: BankKeys) -> bytes:
-    try:
-        return sm4_cbc_decrypt(keys.sm4_key, padded_user_id(user_id), base64.b64decode(body.strip(), validate=True))
-    except (binascii.Error, CryptoError):
-        raise AnswerUnusable("ANSWER_UNREADABLE", "the answer cannot be decrypted with our key") from None
+class Opened(NamedTuple):
+    """What came of decrypting. `message`: the signed bytes and the signature; None: it is no signed message."""
+
+    plain: bytes
+    message: tuple[bytes, bytes] | None
+    cipher_key_id: str
+
+
+def opened_by(ciphers: Sequence[CipherUse], sealed: bytes, user_id: str, top: str) -> Opened:
+    """Decrypt with the first key that gives a signed message; one in 256 wrong keys gives some text, too."""
+    found = Opened(b"", None, "")
+    for key_id, key in ciphers:
+        try:
+            plain = sm4_cbc_decrypt(key, padded_user_id(user_id), sealed)
+        except CryptoError:
+            continue
+        try:
+            return Opened(plain, unsign(parse_object(plain, top)), key_id)
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            found = found if found.plain else Opened(plain, None, key_id)
+    return found
 
 
 def parse_object(plain: bytes, top: str) -> dict[str, Any]:

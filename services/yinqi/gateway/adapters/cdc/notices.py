@@ -9,22 +9,22 @@ import json
 import re
 import urllib.parse
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from yinqi.crypto import CryptoError, InvalidSignature, sm4_cbc_decrypt
+from yinqi.crypto import InvalidSignature
 from yinqi.gateway.adapters.cdc.envelope import (
     Number,
     canonical,
     check_signing_time,
+    opened_by,
     padded_user_id,
-    parse_object,
-    unsign,
 )
 from yinqi.gateway.adapters.cdc.queries import read_records
-from yinqi.gateway.keystore import BankKeys
 from yinqi.gateway.model import Notice
-from yinqi.gateway.ports import AnswerUnusable, NoticeRefused
+from yinqi.gateway.open_keys import OpenKeys, RetiredKeyUsed
+from yinqi.gateway.ports import BANK_KEY_RETIRED, AnswerUnusable, NoticeRefused
 from yinqi.gateway.profile import Profile
 
 FUNCTION = "BBNOTICE"
@@ -37,36 +37,33 @@ _RECORDS_MAX = 50
 
 
 def open_notice(
-    content: bytes, profile: Profile, keys: BankKeys, currencies: Mapping[str, str], now: datetime
+    content: bytes, profile: Profile, keys: OpenKeys, currencies: Mapping[str, str], now: datetime
 ) -> Notice:
     """Return the verified notice in a form's bytes.
 
     Raises:
         NoticeRefused: any step failed; nothing in it may be believed.
-        Unavailable: BANK_KEY_MISSING; nothing can be verified yet.
     """
-    sealed = _sealed(content, profile)
-    try:
-        plain = sm4_cbc_decrypt(keys.sm4_key, padded_user_id(profile.user_id), sealed)
-    except CryptoError:
-        raise NoticeRefused("NOTICE_UNREADABLE") from None
-    try:
-        message = parse_object(plain, "notice")
-        signed, sigdat = unsign(message)
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        raise NoticeRefused("NOTICE_UNREADABLE", plain) from None
+    opened = opened_by(keys.ciphers, _sealed(content, profile), profile.user_id, "notice")
+    plain = opened.plain
+    if opened.message is None:
+        raise NoticeRefused("NOTICE_UNREADABLE", plain)
+    signed, sigdat = opened.message
     identity = profile.notices.identity.encode("ascii") or padded_user_id(profile.user_id)
     try:
-        keys.bank_key().verify(signed, sigdat, identity)
+        key_id = keys.verify(signed, sigdat, identity)
     except InvalidSignature:
         raise NoticeRefused("BAD_SIGNATURE", plain) from None
+    except RetiredKeyUsed:
+        raise NoticeRefused(BANK_KEY_RETIRED, plain) from None
     trusted = json.loads(signed, parse_float=Number, parse_int=Number)
     try:
         window = timedelta(seconds=profile.crypto.signature_window_s)
         check_signing_time(trusted["signature"].get("sigtim"), now, window, plain)
     except AnswerUnusable as error:
         raise NoticeRefused(error.reason, plain) from None
-    return _read(trusted["notice"], profile, currencies, plain, sigdat)
+    notice = _read(trusted["notice"], profile, currencies, plain, sigdat)
+    return replace(notice, key_id=key_id, cipher_key_id=opened.cipher_key_id)
 
 
 def _sealed(content: bytes, profile: Profile) -> bytes:
