@@ -19,6 +19,7 @@ from yinqi.cli.connection import ExitCode, console, settings
 from yinqi.demo.suite import SERVICES
 from yinqi.kernel.errors import YinqiError
 from yinqi.runtime.database_engine import with_password_hidden
+from yinqi.runtime.grpc_client import bare_channel
 from yinqi.runtime.listening import is_free, port_in_use
 from yinqi.runtime.settings import Settings
 
@@ -115,7 +116,11 @@ async def _services(current: Settings) -> AsyncIterator[Finding]:
 async def _service(service: str, current: Settings) -> Finding:
     address = current.address_of(service)
     subject = f"{service} at {address}"
-    async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    try:
+        channel = bare_channel(address, current)
+    except YinqiError as error:
+        return Finding(subject, True, f"cannot be asked: {error.message}", "yinqi certs show")
+    async with channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(service=service), timeout=1.5
