@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from yinqi.cli import _before_grpc as _before_grpc  # first: see there
-from yinqi.cli import alerts, approve, audit, bank, doubts, payments, policy, reconciliation, statement
+from yinqi.cli import alerts, approve, audit, bank, certs, doubts, payments, policy, reconciliation, statement
 from yinqi.cli.doctor import doctor
 from yinqi.cli.pay import pay
 from yinqi.cli.simulate import simulate
@@ -38,5 +38,6 @@ app.add_typer(reconciliation.app, name="breaks")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(bank.app, name="bank")
 app.add_typer(audit.app, name="audit")
+app.add_typer(certs.app, name="certs")
 app.command("doctor")(doctor)
 app.command("simulate")(simulate)

@@ -31,7 +31,7 @@ from yinqi.runtime.listening import is_free, port_in_use
 from yinqi.runtime.logging import configure_logging
 from yinqi.runtime.settings import Settings, SettingsT, load_settings
 from yinqi.runtime.telemetry import Telemetry
-from yinqi.runtime.tls import MUTUAL, OFF, files_of, invalid, read, require_loopback_without_tls
+from yinqi.runtime.tls import MUTUAL, OFF, Stamp, files_of, invalid, read, require_loopback_without_tls
 
 _log = structlog.get_logger(__name__)
 
@@ -111,6 +111,7 @@ class GrpcServer:
         self._authenticator = Authenticator(settings)
         self._interceptor = ServerInterceptor(settings, telemetry, self._authenticator, access=access)
         self._tls_files = files_of(settings, service_name)
+        self._tls_stamp: Stamp = ()
         self._watching: asyncio.Task[None] | None = None
         self._served: dict[int, _Served] = {}
         self._drained = asyncio.Event()
@@ -165,6 +166,7 @@ class GrpcServer:
         _log.info("serving", service=self.service_name, port=self.port)
 
     def _set_tls(self) -> None:
+        self._tls_stamp = self._tls_files.stamp()  # before reading: a change meanwhile is seen later
         material = read(self._tls_files)
         try:
             self._core.set_tls(
@@ -180,14 +182,11 @@ class GrpcServer:
 
     async def _watch(self) -> None:
         """Take new certificates, keys, roles and token keys when their files change; what is wrong leaves the old."""
-        served = self._tls_files.stamp()
         while True:
             await asyncio.sleep(self._settings.tls_reload_interval_s)
             self._authenticator.reload()
-            stamp = self._tls_files.stamp()
-            if self._settings.tls_mode == OFF or stamp == served:
+            if self._settings.tls_mode == OFF or self._tls_files.stamp() == self._tls_stamp:
                 continue
-            served = stamp
             try:
                 self._set_tls()
             except YinqiError as error:

@@ -22,6 +22,7 @@ OFF = "off"
 MUTUAL = "mutual"
 CLIENT = "client"  # the certificate that our own commands show
 CONSOLE = "console"
+Stamp = tuple[tuple[int, int, int] | None, ...]
 _RSA_BITS_MIN = 2048
 _LOOPBACK = ("127.", "localhost", "::1", "[::1]")
 _MAKE = "`yinqi certs create` makes certificates for development"
@@ -41,7 +42,7 @@ class TlsFiles:
     authorities: Path
     revocation_lists: Path | None
 
-    def stamp(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def stamp(self) -> Stamp:
         """Return what changes when one of the files does."""
         return stamp_of((self.certificate, self.key, self.authorities, self.revocation_lists))
 
@@ -56,7 +57,7 @@ class Material:
     revocation_lists: bytes
 
 
-def stamp_of(files: Sequence[Path | None]) -> tuple[tuple[int, int, int] | None, ...]:
+def stamp_of(files: Sequence[Path | None]) -> Stamp:
     """Return modification time in ns, size and inode of each file; None for one that is not there."""
     stamps: list[tuple[int, int, int] | None] = []
     for file in files:
