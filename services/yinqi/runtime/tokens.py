@@ -125,13 +125,14 @@ def roles_in(claims: Mapping[str, Any], path: str) -> frozenset[str]:
 
 def _key_set(file: Path) -> KeySet:
     try:
-        keys = KeySet.import_key_set(json.loads(file.read_text("utf-8")))
+        content = json.loads(file.read_text("utf-8"))
+        keys = KeySet.import_key_set(content)
     except (OSError, ValueError, KeyError, TypeError, JoseError) as error:
         raise _wrong(f"{file} (YINQI_JWT_JWKS_FILE) is no JSON Web Key Set: {type(error).__name__}") from None
-    for key in keys.keys:
-        if key.key_type == "oct":
+    for key in content["keys"]:
+        if key.get("kty") == "oct":
             raise _wrong(f"{file} (YINQI_JWT_JWKS_FILE) holds a shared secret; only public keys are taken")
-        if not key.kid:
+        if not key.get("kid"):
             raise _wrong(f"{file} (YINQI_JWT_JWKS_FILE) holds a key without kid; rotation needs names")
     return keys
 
