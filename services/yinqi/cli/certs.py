@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -58,6 +60,29 @@ def create(
         console.print(
             "running services take the new certificates within seconds 运行中的服务会自动换用", highlight=False
         )
+
+
+@app.command("secrets")
+def secrets() -> None:
+    """Print the development certificates as Secrets for kubectl apply -f - 输出 Kubernetes Secret."""
+    current = settings()
+    manifests = []
+    for name in (*GRPC_SERVICES, *CLIENTS):
+        try:
+            material = read(files_of(current, name))
+        except YinqiError as error:
+            fail(error)
+        files = {"tls.crt": material.certificate, "tls.key": material.key, "ca.crt": material.authorities}
+        manifests.append(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "type": "kubernetes.io/tls",
+                "metadata": {"name": f"{name}-tls", "namespace": "yinqi"},
+                "data": {file: base64.b64encode(content).decode() for file, content in files.items()},
+            }
+        )
+    typer.echo(json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}, indent=2))
 
 
 @app.command("show")
