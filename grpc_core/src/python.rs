@@ -129,6 +129,7 @@ pub struct Server(crate::server::Server);
 #[pymethods]
 impl Server {
     #[new]
+    #[allow(clippy::too_many_arguments)] // in Python they all have names
     #[pyo3(signature = (methods, *, message_bytes_max, in_flight_max, streams_max, arrival_s_max, handshake_s_max, handshakes_max, overloaded))]
     fn new(
         methods: Vec<(String, bool, bool, bool, Option<usize>)>,
