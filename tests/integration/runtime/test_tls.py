@@ -14,11 +14,11 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.wrappers_pb2 import StringValue
-from structlog.testing import capture_logs
 from tests.integration.runtime import certificates
 from tests.integration.runtime.conftest import EchoServicer, EchoStub, add_echo
 
 from yinqi.kernel.errors import YinqiError
+from yinqi.runtime import authentication, grpc_server, renewed_channel
 from yinqi.runtime.grpc_client import bare_channel, open_channel
 from yinqi.runtime.grpc_server import GrpcServer
 from yinqi.runtime.identity import Principal, current_principal
@@ -73,6 +73,26 @@ class House:
 
 
 Serve = Callable[..., Awaitable[House]]
+Logs = list[dict[str, Any]]
+
+
+class Recorder:
+    """Stands in for a module's logger: one that was used before keeps what logging was set up with then."""
+
+    def __init__(self) -> None:
+        self.lines: Logs = []
+
+    def __getattr__(self, _level: str) -> Callable[..., None]:
+        return lambda event, **facts: self.lines.append({"event": event, **facts})
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch) -> Logs:
+    """What servers and channels log meanwhile."""
+    recorder = Recorder()
+    for module in (authentication, grpc_server, renewed_channel):
+        monkeypatch.setattr(module, "_log", recorder)
+    return recorder.lines
 
 
 @pytest.fixture
@@ -123,54 +143,53 @@ async def test_a_client_with_a_good_certificate_is_who_the_file_says(serve: Serv
     assert await house.ask("erp") == Principal("erp", frozenset({"maker", "viewer"}))
 
 
-async def test_only_a_service_certificate_makes_a_service(serve: Serve) -> None:
+async def test_only_a_service_certificate_makes_a_service(serve: Serve, logs: Logs) -> None:
     house = await serve()
     assert await house.ask("payment") == Principal("payment", frozenset({"service"}))
 
 
-async def refused_with(house: House, name: str, word: str, **options: Any) -> None:
+async def refused_with(house: House, logs: Logs, name: str, word: str, **options: Any) -> None:
     """Check that the certificate is refused at the handshake, for this reason, before any handler runs."""
-    with capture_logs() as logs:
-        error = await house.refusal(name, **options)
-        assert error.code() is CODE.UNAVAILABLE
-        await until(lambda: any("handshake" in line["event"] for line in logs))
+    error = await house.refusal(name, **options)
+    assert error.code() is CODE.UNAVAILABLE
+    await until(lambda: any("handshake" in line["event"] for line in logs))
     told = [line["latest"] for line in logs if "handshake" in line["event"]]
     assert word in told[0], told
     assert house.servicer.calls == 0
 
 
-async def test_an_expired_certificate_is_refused(serve: Serve, folder: Path) -> None:
+async def test_an_expired_certificate_is_refused(serve: Serve, logs: Logs, folder: Path) -> None:
     certificates.make(folder, shifted=timedelta(days=-400), old="maker")
-    await refused_with(await serve(), "old", "certificate expired")
+    await refused_with(await serve(), logs, "old", "certificate expired")
 
 
-async def test_a_certificate_of_tomorrow_is_refused(serve: Serve, folder: Path) -> None:
+async def test_a_certificate_of_tomorrow_is_refused(serve: Serve, logs: Logs, folder: Path) -> None:
     certificates.make(folder, shifted=timedelta(days=1), early="maker")
-    await refused_with(await serve(), "early", "not valid yet")
+    await refused_with(await serve(), logs, "early", "not valid yet")
 
 
-async def test_a_certificate_of_another_authority_is_refused(serve: Serve, tmp_path: Path) -> None:
+async def test_a_certificate_of_another_authority_is_refused(serve: Serve, logs: Logs, tmp_path: Path) -> None:
     other = tmp_path / "other" / "tls"
     certificates.make(other, erp="maker")
     # The two authorities have the same name: it is the signature that does not fit.
-    await refused_with(await serve(), "erp", "BadSignature", folder=other)
+    await refused_with(await serve(), logs, "erp", "BadSignature", folder=other)
 
 
-async def test_a_self_signed_certificate_is_refused(serve: Serve, folder: Path) -> None:
+async def test_a_self_signed_certificate_is_refused(serve: Serve, logs: Logs, folder: Path) -> None:
     certificates.make_client(folder, "mallory", ["spiffe://yinqi/service/payment"], self_signed=True)
-    await refused_with(await serve(), "mallory", "UnknownIssuer")
+    await refused_with(await serve(), logs, "mallory", "UnknownIssuer")
 
 
-async def test_a_revoked_certificate_is_refused_and_others_are_not(serve: Serve, folder: Path) -> None:
+async def test_a_revoked_certificate_is_refused_and_others_are_not(serve: Serve, logs: Logs, folder: Path) -> None:
     certificates.make(folder, lost="maker")
     certificates.revoke(folder, "lost")
     house = await serve(tls_crl_file=str(folder / "crl.pem"))
-    await refused_with(house, "lost", "Revoked")
+    await refused_with(house, logs, "lost", "Revoked")
     assert (await house.ask("erp")).name == "erp"
 
 
-async def test_a_caller_without_certificate_is_refused(serve: Serve) -> None:
-    await refused_with(await serve(), "", "no certificates")
+async def test_a_caller_without_certificate_is_refused(serve: Serve, logs: Logs) -> None:
+    await refused_with(await serve(), logs, "", "no certificates")
 
 
 async def test_a_plain_caller_is_refused(serve: Serve) -> None:
@@ -191,26 +210,24 @@ async def test_nothing_older_than_tls_1_3_is_spoken(serve: Serve, folder: Path) 
         await asyncio.open_connection("127.0.0.1", house.server.port, ssl=context)
 
 
-async def test_a_caller_that_never_shakes_hands_is_let_go(serve: Serve) -> None:
+async def test_a_caller_that_never_shakes_hands_is_let_go(serve: Serve, logs: Logs) -> None:
     house = await serve(tls_handshake_s=0.1)
-    with capture_logs() as logs:
-        reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port)
-        async with asyncio.timeout(PATIENCE_S):
-            assert await reader.read() == b""
-        writer.close()
-        await until(lambda: any("took too long" in line.get("latest", "") for line in logs))
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port)
+    async with asyncio.timeout(PATIENCE_S):
+        assert await reader.read() == b""
+    writer.close()
+    await until(lambda: any("took too long" in line.get("latest", "") for line in logs))
 
 
-async def test_handshakes_at_once_are_bounded(serve: Serve) -> None:
+async def test_handshakes_at_once_are_bounded(serve: Serve, logs: Logs) -> None:
     house = await serve(tls_handshakes_max=1)
-    with capture_logs() as logs:
-        _, holding = await asyncio.open_connection("127.0.0.1", house.server.port)
-        reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port)
-        async with asyncio.timeout(PATIENCE_S):
-            assert await reader.read() == b""
-        holding.close()
-        writer.close()
-        await until(lambda: any("too many handshakes" in line.get("latest", "") for line in logs))
+    _, holding = await asyncio.open_connection("127.0.0.1", house.server.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port)
+    async with asyncio.timeout(PATIENCE_S):
+        assert await reader.read() == b""
+    holding.close()
+    writer.close()
+    await until(lambda: any("too many handshakes" in line.get("latest", "") for line in logs))
 
 
 # --- who is who -----------------------------------------------------------------------------------------------------
@@ -267,7 +284,9 @@ async def test_a_caller_without_certificate_and_token_is_told_what_to_show(serve
 # --- new certificates without restart -------------------------------------------------------------------------------
 
 
-async def test_a_new_authority_is_taken_without_restart_and_open_streams_live_on(serve: Serve, folder: Path) -> None:
+async def test_a_new_authority_is_taken_without_restart_and_open_streams_live_on(
+    serve: Serve, logs: Logs, folder: Path
+) -> None:
     house = await serve()
     own = house.settings.model_copy(update={"tls_mode": "mutual"})
     async with open_channel(
@@ -276,10 +295,9 @@ async def test_a_new_authority_is_taken_without_restart_and_open_streams_live_on
         stub = EchoStub(channel)
         stream = stub.Generate(StringValue(value="follow"))
         assert (await stream.read()).value == "follow0"
-        with capture_logs() as logs:
-            shutil.rmtree(folder)
-            certificates.make(folder, erp="maker")
-            await until(lambda: any(line["event"] == "new certificate taken" for line in logs))
+        shutil.rmtree(folder)
+        certificates.make(folder, erp="maker")
+        await until(lambda: any(line["event"] == "new certificate taken" for line in logs))
         # Our own channel takes its new certificate as well; its stream goes on over the old connection.
         async with asyncio.timeout(PATIENCE_S):
             while True:
@@ -292,32 +310,33 @@ async def test_a_new_authority_is_taken_without_restart_and_open_streams_live_on
     assert (await house.ask("erp")).name == "erp"
 
 
-async def test_a_client_revoked_meanwhile_is_refused_at_its_next_connection(serve: Serve, folder: Path) -> None:
+async def test_a_client_revoked_meanwhile_is_refused_at_its_next_connection(
+    serve: Serve, logs: Logs, folder: Path
+) -> None:
     certificates.revoke(folder)
     house = await serve(tls_crl_file=str(folder / "crl.pem"))
     assert (await house.ask("erp")).name == "erp"
-    with capture_logs() as logs:
-        certificates.revoke(folder, "erp")
-        await until(lambda: any(line["event"] == "new certificate taken" for line in logs))
+    certificates.revoke(folder, "erp")
+    await until(lambda: any(line["event"] == "new certificate taken" for line in logs))
     assert (await house.refusal("erp")).code() is CODE.UNAVAILABLE
 
 
-async def test_a_half_written_certificate_leaves_the_old_in_force(serve: Serve, folder: Path) -> None:
+async def test_a_half_written_certificate_leaves_the_old_in_force(serve: Serve, logs: Logs, folder: Path) -> None:
     house = await serve()
-    with capture_logs() as logs:
-        (folder / "echo.crt").write_bytes(b"-----BEGIN CERTIFICATE-----\n")
-        await until(lambda: any("old one stays" in line["event"] for line in logs))
+    (folder / "echo.crt").write_bytes(b"-----BEGIN CERTIFICATE-----\n")
+    await until(lambda: any("old one stays" in line["event"] for line in logs))
     assert (await house.ask("erp")).name == "erp"
 
 
-async def test_roles_of_clients_are_read_again_and_wrong_ones_are_not_taken(serve: Serve, folder: Path) -> None:
+async def test_roles_of_clients_are_read_again_and_wrong_ones_are_not_taken(
+    serve: Serve, logs: Logs, folder: Path
+) -> None:
     house = await serve()
-    with capture_logs() as logs:
-        (folder / "clients.toml").write_text('[[client]]\nname = "erp"\nroles = ["viewer"]\n')
-        await until(lambda: any("read again" in line["event"] for line in logs))
-        assert (await house.ask("erp")).roles == {"viewer"}
-        (folder / "clients.toml").write_text('[[client]]\nname = "erp"\nroles = ["service"]\n')
-        await until(lambda: any("old stay" in line["event"] for line in logs))
+    (folder / "clients.toml").write_text('[[client]]\nname = "erp"\nroles = ["viewer"]\n')
+    await until(lambda: any("read again" in line["event"] for line in logs))
+    assert (await house.ask("erp")).roles == {"viewer"}
+    (folder / "clients.toml").write_text('[[client]]\nname = "erp"\nroles = ["service"]\n')
+    await until(lambda: any("old stay" in line["event"] for line in logs))
     assert (await house.ask("erp")).roles == {"viewer"}
 
 
