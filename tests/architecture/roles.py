@@ -12,7 +12,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from yinqi.api.common.v1 import access_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("payment", "account", "reconciliation", "monitoring", "gateway")
+SERVICES = ("payment", "account", "reconciliation", "monitoring", "gateway", "evidence")
 KNOWN_ROLES = {
     "payment_initiator": "经办",
     "payment_approver": "复核",
@@ -23,6 +23,7 @@ KNOWN_ROLES = {
     "reconciler": "对账",
     "alert_viewer": "告警查看",
     "alert_handler": "告警处理",
+    "auditor": "审计",
     "service": "内部服务",
 }
 _HEAD = """# Who may call what 角色与接口

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 
-from yinqi.account import use_cases
+from yinqi.account import evidence, use_cases
 from yinqi.account.clients import GatewayClient, PaymentFeed
 from yinqi.account.repository import SqlBooks, read_entries_after
 from yinqi.account.servicer import AccountServicer
@@ -16,6 +16,7 @@ from yinqi.account.worker import AccountRefresher, PaymentBooker, StatementFetch
 from yinqi.api.account.v1 import account_service_pb2_grpc
 from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.runtime.database import Database
+from yinqi.runtime.evidence import evidence_rpcs
 from yinqi.runtime.feed import Feed
 from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.grpc_server import run_with_settings, serve
@@ -101,7 +102,7 @@ async def _serve(
                 await serve(
                     SERVICE,
                     settings.listen_address(SERVICE),
-                    [(add, servicer)],
+                    [(add, servicer), evidence_rpcs(SERVICE, database, sealer, evidence.collect, clock)],
                     settings=settings,
                     telemetry=telemetry,
                     stop=stop,

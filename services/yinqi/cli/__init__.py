@@ -7,6 +7,7 @@ import typer
 from yinqi.cli import _before_grpc as _before_grpc  # first: see there
 from yinqi.cli import alerts, approve, audit, bank, certs, doubts, payments, policy, reconciliation, statement
 from yinqi.cli.doctor import doctor
+from yinqi.cli.evidence import evidence
 from yinqi.cli.pay import pay
 from yinqi.cli.simulate import simulate
 from yinqi.cli.suite import demo, migrate, sandbox_bank, serve, up
@@ -39,5 +40,6 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(bank.app, name="bank")
 app.add_typer(audit.app, name="audit")
 app.add_typer(certs.app, name="certs")
+app.command("evidence")(evidence)
 app.command("doctor")(doctor)
 app.command("simulate")(simulate)

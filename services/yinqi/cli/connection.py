@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from enum import IntEnum
 from typing import NoReturn, TypeVar
 
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from yinqi.client import OrderClient
 from yinqi.demo.sisters import COMPANY_ROLES
+from yinqi.demo.suite import SERVICES
 from yinqi.kernel.errors import InvalidRequest, Unavailable, YinqiError
 from yinqi.runtime.errors import typed_error
 from yinqi.runtime.grpc_client import open_channel
@@ -78,6 +80,33 @@ def call_orders(action: Callable[[OrderClient], Awaitable[T]]) -> T:
         return asyncio.run(converse())
     except grpc.aio.AioRpcError as error:
         fail(_with_address(typed_error(error), error, "payment", current))
+    except YinqiError as error:
+        fail(error)
+
+
+def call_all(action: Callable[[Callable[[str], grpc.aio.Channel]], Awaitable[T]]) -> T:
+    """Run one conversation with several services and end the command with words if it fails."""
+    current, asked = settings(), [""]
+
+    async def converse() -> T:
+        async with AsyncExitStack() as stack:
+            channels: dict[str, grpc.aio.Channel] = {}
+            for service in SERVICES:
+                channel = open_channel(
+                    current.address_of(service), service_name=_identity(), settings=current, roles=COMPANY_ROLES
+                )
+                channels[service] = await stack.enter_async_context(channel)
+
+            def channel_of(service: str) -> grpc.aio.Channel:
+                asked[0] = service
+                return channels[service]
+
+            return await action(channel_of)
+
+    try:
+        return asyncio.run(converse())
+    except grpc.aio.AioRpcError as error:
+        fail(_with_address(typed_error(error), error, asked[0], current))
     except YinqiError as error:
         fail(error)
 

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from pathlib import Path
 
 from yinqi.api.gateway.v1 import gateway_service_pb2_grpc
 from yinqi.gateway.adapters.cdc.dialect import CdcDialect
 from yinqi.gateway.calendar import load_calendar
+from yinqi.gateway.evidence import collector
 from yinqi.gateway.exchange import Bank, BankCaller
 from yinqi.gateway.keystore import open_keys
 from yinqi.gateway.last_door import Door, open_door
@@ -26,7 +28,9 @@ from yinqi.gateway.submitting import Submitter
 from yinqi.gateway.transport import HttpLine
 from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.ids import IdSource, TimeOrderedIds
+from yinqi.orders.policy_file import policy_files
 from yinqi.runtime.database import Database
+from yinqi.runtime.evidence import evidence_rpcs
 from yinqi.runtime.grpc_server import GrpcServer, run_with_settings
 from yinqi.runtime.journal.sealer import open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
@@ -76,9 +80,9 @@ async def main(
         door = open_door(policy_dir, version_file, profiles, database, clock)
         servicer, submitter = _connect(banks, profiles, database, clock, ids, telemetry, door)
         add = gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server
-        server = GrpcServer(
-            SERVICE, settings.listen_address(SERVICE), [(add, servicer)], settings=settings, telemetry=telemetry
-        )
+        policy = policy_files(Path(policy_dir)) if policy_dir else None
+        served = [(add, servicer), evidence_rpcs(SERVICE, database, sealer, collector(profiles, policy), clock)]
+        server = GrpcServer(SERVICE, settings.listen_address(SERVICE), served, settings=settings, telemetry=telemetry)
         await server.start()
         notices = open_notice_door(
             banks, NoticeTaker(database, clock, ids), settings.gateway_notice_host, settings.gateway_notice_port

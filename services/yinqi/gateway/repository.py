@@ -29,7 +29,6 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -58,6 +57,7 @@ from yinqi.runtime.statements import among, prepared
 
 METADATA = MetaData()
 _MESSAGES_MAX = 1_000
+_ANSWERS_OPENED_MAX, _ANSWERS_AT_ONCE = 5_000, 50
 # Level 1: an archive row is written before the first byte leaves, so it must be quick; JSON shrinks enough with it.
 _COMPRESSION = 1
 
@@ -333,14 +333,15 @@ class SqlArchive:
             select(ABSENCES)
             .join(MESSAGES, MESSAGES.c.archive_id == ABSENCES.c.archive_id)
             .where(
-                tuple_(ABSENCES.c.instruction_id, ABSENCES.c.archive_id).in_(keys),
+                among(ABSENCES.c.instruction_id, {instruction_id for instruction_id, _ in keys}),
                 MESSAGES.c.is_verified.is_(True),
                 MESSAGES.c.direction == Direction.RECEIVED,
                 MESSAGES.c.failure == "",
             )
         )
-        rows = self._connection.execute(query).mappings()
-        return {(row["instruction_id"], row["archive_id"]): _absence(row) for row in rows}
+        wanted = set(keys)
+        found = ((row["instruction_id"], row["archive_id"], row) for row in self._connection.execute(query).mappings())
+        return {(payment, proof): _absence(row) for payment, proof, row in found if (payment, proof) in wanted}
 
     def messages_of(self, instruction_id: str) -> list[ArchivedMessage]:
         submitted = select(ATTEMPTS.c.exchange_id).where(ATTEMPTS.c.instruction_id == instruction_id)
@@ -352,6 +353,25 @@ class SqlArchive:
             .limit(_MESSAGES_MAX)
         )
         return [_message(row) for row in self._connection.execute(query).mappings()]
+
+    def exchange_telling_of(self, text: bytes, function: str, after: str) -> list[ArchivedMessage]:
+        """Return the first exchange of a function whose verified answer holds a text, oldest message first.
+
+        For auditors: it opens what it passes over, and gives up after a while.
+
+        Args:
+            after: an archive_id; ids ascend with time.
+        """
+        c = MESSAGES.c
+        is_answer = and_(c.function == function, c.direction == Direction.RECEIVED, c.is_verified.is_(True))
+        query = select(c.exchange_id, c.content).where(c.archive_id > after, is_answer)
+        found = self._connection.execute(query.order_by(c.archive_id).limit(_ANSWERS_OPENED_MAX))
+        for row in found.yield_per(_ANSWERS_AT_ONCE):
+            if text in zlib.decompress(row.content):
+                found.close()
+                its = select(MESSAGES).where(c.exchange_id == row.exchange_id).order_by(c.recorded_at, c.archive_id)
+                return [_message(one) for one in self._connection.execute(its).mappings()]
+        return []
 
 
 class SqlNotices:

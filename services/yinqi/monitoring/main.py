@@ -14,6 +14,7 @@ import grpc
 from yinqi.api.monitoring.v1 import monitoring_service_pb2_grpc
 from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.ids import IdSource, TimeOrderedIds
+from yinqi.monitoring import evidence
 from yinqi.monitoring.clients import EntryFeed, NoticeFeed, PaymentFeed, ReconciliationFeed
 from yinqi.monitoring.delivery import channels_from
 from yinqi.monitoring.rules_file import load_rules
@@ -22,6 +23,7 @@ from yinqi.monitoring.settings import MonitoringSettings
 from yinqi.monitoring.tables import metadata
 from yinqi.monitoring.worker import DeliveryWorker, FeedEffects, OverdueWatch
 from yinqi.runtime.database import Database
+from yinqi.runtime.evidence import evidence_rpcs
 from yinqi.runtime.feed import Follower
 from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.grpc_server import GrpcServer, run_with_settings
@@ -69,13 +71,14 @@ async def main(
     )
     servicer = MonitoringServicer(database, rules, clock, ids, telemetry)
     add = monitoring_service_pb2_grpc.add_MonitoringServiceServicer_to_server
-    server = GrpcServer(
-        SERVICE, settings.listen_address(SERVICE), [(add, servicer)], settings=settings, telemetry=telemetry
-    )
     try:
         async with AsyncExitStack() as stack:
             sealer = await open_sealer(SERVICE, database, metadata, settings, clock)
             stack.push_async_callback(sealer.finish)
+            served = [(add, servicer), evidence_rpcs(SERVICE, database, sealer, evidence.collect, clock)]
+            server = GrpcServer(
+                SERVICE, settings.listen_address(SERVICE), served, settings=settings, telemetry=telemetry
+            )
             followers = await _followers(stack, settings, database, FeedEffects(clock, ids), telemetry)
             open_console = _console_opener(settings)
             await server.start()

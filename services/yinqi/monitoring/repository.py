@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, and_, delete, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, Table, and_, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from yinqi.kernel.money import Money
@@ -124,9 +126,14 @@ class SqlAlerts:
     def close(self, keys: Collection[AlertKey], at: datetime) -> int:
         if not keys:
             return 0
+        # Rule by rule: SQLite looks up no pairs, it would read every alert there ever was.
+        of_rule = [
+            and_(alert.c.rule == rule, among(alert.c.subject, [subject for _, subject in same]))
+            for rule, same in groupby(sorted(keys), key=itemgetter(0))
+        ]
         closed = self._connection.execute(
             update(alert)
-            .where(tuple_(alert.c.rule, alert.c.subject).in_(sorted(keys)))
+            .where(or_(*of_rule))
             .where(alert.c.status != AlertStatus.CLOSED.value)
             .values(status=AlertStatus.CLOSED.value)
             .returning(alert.c.alert_id)

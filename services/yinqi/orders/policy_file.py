@@ -49,6 +49,14 @@ class RegisteredKey(NamedTuple):
         return self.first_day <= instant.astimezone(BANK_ZONE).date() <= self.last_day
 
 
+class PolicyFiles(NamedTuple):
+    """A policy directory as it was read, for those who prove it elsewhere. `signatures`: key id and hexadecimal digits."""
+
+    content: bytes
+    anchors: bytes
+    signatures: tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class SignedPolicy:
     """A policy whose signatures hold, with the keys of its people.
@@ -179,6 +187,31 @@ def read_policy(content: bytes, file: Path = Path(POLICY_FILE)) -> SignedPolicy:
         clock_skew=timedelta(seconds=found.clock_skew_s),
     )
     return SignedPolicy(policy, _keys(found.key), timedelta(hours=found.order_lifetime_hours), ())
+
+
+def policy_files(directory: Path) -> PolicyFiles:
+    """Read a policy directory without judging it.
+
+    Raises:
+        PolicyInvalid: a file is missing.
+    """
+    anchors = _read(directory / KEYS_FILE)
+    signatures = tuple(
+        (key_id, _read(file).decode("ascii", "replace").strip())
+        for key_id in sorted(_keys(_parsed(_Anchors, anchors, directory / KEYS_FILE).key))
+        if (file := directory / f"{POLICY_FILE}.{key_id}.sig").exists()
+    )
+    return PolicyFiles(_read(directory / POLICY_FILE), anchors, signatures)
+
+
+def policy_item(policy: PolicyFiles) -> dict[str, Any]:
+    """Return the item of an evidence bundle that shows a policy and who signed it."""
+    return {
+        "kind": "policy",
+        "content": policy.content.decode("utf-8"),
+        "keys": policy.anchors.decode("utf-8"),
+        "signatures": [{"key_id": key_id, "signature": signature} for key_id, signature in policy.signatures],
+    }
 
 
 def sign_policy(directory: Path, key: PrivateKey) -> Path:

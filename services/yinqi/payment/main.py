@@ -13,9 +13,10 @@ from yinqi.api.payment.v1 import payment_service_pb2_grpc
 from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.ids import IdSource, TimeOrderedIds
 from yinqi.orders.keys import PrivateKey
-from yinqi.orders.policy_file import load_policy
+from yinqi.orders.policy_file import load_policy, policy_files
 from yinqi.payment.approval_desk import ApprovalDesk
 from yinqi.payment.clients import GrpcBankGateway, GrpcScreener, NoticeFeed
+from yinqi.payment.evidence import collector
 from yinqi.payment.model import Pacing
 from yinqi.payment.orders_in import Voucher
 from yinqi.payment.servicer import PaymentServicer
@@ -23,6 +24,7 @@ from yinqi.payment.settings import PaymentSettings
 from yinqi.payment.tables import metadata
 from yinqi.payment.worker import NoticeEffects, PaymentWorker, WorkerLimits
 from yinqi.runtime.database import Database
+from yinqi.runtime.evidence import evidence_rpcs
 from yinqi.runtime.feed import Follower
 from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.grpc_server import GrpcServer, run_with_settings, serve
@@ -136,6 +138,8 @@ async def main(
         desk=desk,
     )
     add = payment_service_pb2_grpc.add_PaymentServiceServicer_to_server
+    policy = policy_files(own.filled(own.payment_policy_dir)) if own.payment_policy_dir else None
+    evidence = evidence_rpcs(SERVICE, database, sealer, collector(policy), clock)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(worker.run(stop))
@@ -145,7 +149,7 @@ async def main(
                 serve(
                     SERVICE,
                     own.listen_address(SERVICE),
-                    [(add, servicer)],
+                    [(add, servicer), evidence],
                     settings=own,
                     telemetry=telemetry,
                     stop=stop,

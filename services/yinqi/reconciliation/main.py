@@ -13,12 +13,13 @@ from yinqi.api.payment.v1 import payment_pb2
 from yinqi.api.reconciliation.v1 import reconciliation_service_pb2_grpc
 from yinqi.kernel.clock import SystemClock
 from yinqi.kernel.ids import TimeOrderedIds
-from yinqi.reconciliation import mapping
+from yinqi.reconciliation import evidence, mapping
 from yinqi.reconciliation.clients import AccountClient, PaymentClient
 from yinqi.reconciliation.repository import SqlBookStore
 from yinqi.reconciliation.servicer import ReconciliationServicer
 from yinqi.reconciliation.tables import metadata
 from yinqi.runtime.database import Database
+from yinqi.runtime.evidence import evidence_rpcs
 from yinqi.runtime.feed import Follower
 from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.grpc_server import run_with_settings, serve
@@ -72,7 +73,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 await serve(
                     SERVICE,
                     settings.listen_address(SERVICE),
-                    [(add, servicer)],
+                    [(add, servicer), evidence_rpcs(SERVICE, database, sealer, evidence.collect, clock)],
                     settings=settings,
                     telemetry=telemetry,
                     stop=stop,

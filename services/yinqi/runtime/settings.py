@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     # machines, the better.
     journal_checkpoint_dirs: str = "{var_dir}/journal"
     journal_seal_interval_s: float = Field(1.0, gt=0, le=60)
-    journal_seal_rows_max: int = Field(1_000, ge=1, le=10_000)
+    journal_seal_rows_max: int = Field(2_000, ge=1, le=10_000)
 
     # Who may connect, and who calls (docs/identity.md). "mutual": both sides show a certificate; "server": callers may
     # come without one and show a token; "off": plain text, on this machine's own addresses only.

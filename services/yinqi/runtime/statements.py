@@ -183,6 +183,10 @@ class _Among(ColumnElement[bool]):
         self.column = column
         self.values = values
 
+    def self_group(self, against: Any = None) -> _Among:
+        """Return itself: for a store without truth values SQLAlchemy would write `… = 1`, for which no index is used."""
+        return self
+
 
 class _Texts(TypeDecorator[Any]):
     """A list of texts: a JSON document for SQLite, an array for PostgreSQL."""

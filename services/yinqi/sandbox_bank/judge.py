@@ -47,8 +47,8 @@ def integrity(connection: sqlite3.Connection) -> dict[str, int]:
             (SELECT 1 FROM entries e WHERE e.serial = p.debit_serial AND e.amount = -p.amount)"""
         ),
         "debited_without_payment": count(
-            """SELECT count(*) FROM entries e WHERE kind = 'PAY' AND amount < 0 AND account NOT LIKE 'CLEARING-%'
-            AND NOT EXISTS (SELECT 1 FROM payments p WHERE p.debit_serial = e.serial)"""
+            """SELECT count(*) FROM entries WHERE kind = 'PAY' AND amount < 0 AND account NOT LIKE 'CLEARING-%'
+            AND serial NOT IN (SELECT debit_serial FROM payments WHERE debit_serial IS NOT NULL)"""
         ),
     }
 

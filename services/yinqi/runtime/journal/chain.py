@@ -50,6 +50,9 @@ class SigningKey(Protocol):
     def sign(self, message: bytes) -> bytes:
         """Sign one message."""
 
+    def public_key(self) -> bytes:
+        """Return its public key, SubjectPublicKeyInfo in DER."""
+
 
 def canonical(value: Any) -> bytes:
     """Return the one way to write a JSON value: RFC 8785 (JCS), UTF-8; whole numbers in full, however long."""

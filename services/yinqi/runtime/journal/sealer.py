@@ -111,6 +111,16 @@ class JournalSealer:
             for stream in journals
         ]
 
+    @property
+    def key(self) -> SigningKey:
+        """What signs the seals."""
+        return self._key
+
+    @property
+    def journals(self) -> dict[str, Table]:
+        """The journals by the names of their chains."""
+        return self._journals
+
     async def run(self, stop: asyncio.Event) -> None:
         """Seal what is committed, again and again, until `stop` is set."""
         await every(self._interval_s, self._run_once, stop=stop, name="journal-seals")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import sqlite3
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -107,6 +108,13 @@ def seals_from(connection: Connection, stream: str, position: int, limit: int) -
     return [_seal(row) for row in rows]
 
 
+def seal_over(connection: Connection, stream: str, sequence: int) -> Seal | None:
+    """Return the seal among whose rows a sequence belongs; None while nothing was sealed so far."""
+    query = select(_seals).where(_seals.c.stream == stream, _seals.c.sequence >= sequence)
+    row = connection.execute(query.order_by(_seals.c.first_position).limit(1)).first()
+    return None if row is None else _seal(row)
+
+
 def last_seal(connection: Connection, stream: str) -> Seal | None:
     """Return a chain's newest seal."""
     query = select(_seals).where(_seals.c.stream == stream).order_by(_NEWEST_FIRST).limit(1)
@@ -153,7 +161,12 @@ def rows_after(
     if connection.dialect.name == "postgresql":
         found = connection.exec_driver_sql(_postgresql_query(table, names), (after, up_to, limit))
         return [(sequence, text.encode()) for sequence, text in found]
-    sequences, texts = driver_of(connection).execute(_sqlite_query(table, names), (after, up_to, limit)).fetchone()
+    driver, bounds = driver_of(connection), (after, up_to, limit)
+    try:
+        sequences, texts = driver.execute(_sqlite_query(table, names), bounds).fetchone()
+    except sqlite3.OperationalError:
+        # "JSON cannot hold BLOB values": no journal has one where it belongs to, but any column of SQLite may hold it.
+        sequences, texts = driver.execute(_sqlite_query(table, names, holds_bytes=True), bounds).fetchone()
     if sequences is None:
         return []
     # No text in canonical form holds a line feed.
@@ -170,28 +183,25 @@ def all_rows(
             yield after, json.loads(text.decode("utf-8", "surrogateescape"))
 
 
-def _object(names: tuple[str, ...], value_of: Callable[[str], str]) -> str:
-    """Return the SQL that writes a row as a JSON object."""
-    pieces = [f"'{'{' if i == 0 else ','}\"{name}\":' || {value_of(name)}" for i, name in enumerate(names)]
-    return " || ".join([*pieces, "'}'"])
-
-
 @lru_cache(maxsize=64)
-def _sqlite_query(table: Table, names: tuple[str, ...]) -> str:
-    # One step for all rows: the driver takes and gives the interpreter lock at every step.
-    def value_of(name: str) -> str:
-        truths = f"WHEN {name} IS 1 THEN 'true' WHEN {name} IS 0 THEN 'false' "
-        return (
-            f"CASE {truths if isinstance(table.c[name].type, Boolean) else ''}"
-            # Any column of SQLite may hold any kind of value.
-            f"WHEN typeof({name}) = 'text' THEN json_quote({name}) WHEN {name} IS NULL THEN 'null' "
-            f"WHEN typeof({name}) = 'blob' THEN '{{\"bytes\":\"' || lower(hex({name})) || '\"}}' "
-            f"WHEN typeof({name}) = 'real' THEN '{{\"real\":\"' || {name} || '\"}}' ELSE {name} END"
-        )
+def _sqlite_query(table: Table, names: tuple[str, ...], *, holds_bytes: bool = False) -> str:
+    """Return the query for rows; the one for any that hold bytes writes the others as the quicker one does."""
 
+    def value_of(name: str) -> str:
+        kind, cases = table.c[name].type, ""
+        if isinstance(kind, Boolean):
+            cases += f"WHEN {name} IS 1 THEN json('true') WHEN {name} IS 0 THEN json('false') "
+        if not isinstance(kind, String):  # a column for texts makes a text of a number
+            cases += f"WHEN typeof({name}) = 'real' THEN json_object('real', {name} || '') "
+        if holds_bytes or isinstance(kind, LargeBinary):
+            cases += f"WHEN typeof({name}) = 'blob' THEN json_object('bytes', lower(hex({name}))) "
+        return f"CASE {cases}ELSE {name} END" if cases else name
+
+    members = ", ".join(f"'{name}', {value_of(name)}" for name in names)
+    # One step for all rows: the driver takes and gives the interpreter lock at every step.
     return (
         "SELECT group_concat(sequence), CAST(group_concat(text, char(10)) AS BLOB) "  # noqa: S608 (names are our own)
-        f"FROM (SELECT sequence, {_object(names, value_of)} AS text FROM {table.name} "
+        f"FROM (SELECT sequence, json_object({members}) AS text FROM {table.name} "
         "WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?)"
     )
 
@@ -203,7 +213,8 @@ def _postgresql_query(table: Table, names: tuple[str, ...]) -> str:
             return f"coalesce('{{\"bytes\":\"' || encode({name}, 'hex') || '\"}}', 'null')"
         return f"coalesce(to_json({name})::text, 'null')"
 
+    members = " || ".join(f"'{'{' if i == 0 else ','}\"{name}\":' || {value_of(name)}" for i, name in enumerate(names))
     return (
-        f"SELECT sequence, {_object(names, value_of)} FROM {table.name} "  # noqa: S608 (names are our own)
+        f"SELECT sequence, {members} || '}}' FROM {table.name} "  # noqa: S608 (names are our own)
         "WHERE sequence > %s AND sequence <= %s ORDER BY sequence LIMIT %s"
     )
