@@ -23,11 +23,13 @@ for _size in ("COLUMNS", "LINES"):
 
 @pytest.fixture(autouse=True, scope="session")
 def _plain_environment() -> Iterator[None]:
-    """Keep the machine's own settings and proxies out of the tests."""
+    """Keep the machine's own settings and proxies out of the tests; servers speak plain text unless a test says otherwise."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):  # noqa: TID251
             if name.startswith(("YINQI_", "OTEL_")) or name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
                 patch.delenv(name)
+        patch.setenv("YINQI_TLS_MODE", "off")
+        patch.setenv("YINQI_DEV_IDENTITY_ENABLED", "true")
         yield
 
 

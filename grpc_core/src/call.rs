@@ -96,8 +96,20 @@ pub struct Arrived {
     pub metadata: MetadataMap,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
-    /// The caller's address.
-    pub peer: Arc<str>,
+    /// Who called.
+    pub peer: Arc<Peer>,
+}
+
+/// The other end of a connection.
+pub struct Peer {
+    /// host:port.
+    pub address: String,
+    /// Whether the connection is TLS.
+    pub is_encrypted: bool,
+    /// URIs among the names of its certificate; empty without one.
+    pub uri_names: Vec<String>,
+    /// Whether it came in through the door for health checks alone.
+    pub is_health_only: bool,
 }
 
 /// Messages that may wait for a slow reader before its handler has to wait too.

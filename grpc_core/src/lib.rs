@@ -11,3 +11,4 @@ mod python;
 pub mod queue;
 pub mod server;
 pub mod serving;
+pub mod tls;

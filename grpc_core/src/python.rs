@@ -6,26 +6,29 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use tonic::metadata::KeyAndValueRef;
 use tonic::{Code, Status};
 
-use crate::call::{Arrived, CallState, Reply};
+use crate::call::{Arrived, CallState, Peer, Reply};
 use crate::queue::Event;
 use crate::serving::{Limits, Method};
+use crate::tls::{Material, server_config};
 
 const MESSAGE: u8 = 0;
 const CANCELLED: u8 = 1;
 const WRITABLE: u8 = 2;
 const DRAINED: u8 = 3;
+const REFUSED: u8 = 4;
 
 /// A call being served.
 #[pyclass(frozen, module = "grpc_core")]
 pub struct Call {
     state: Arc<CallState>,
     deadline: Option<Instant>,
-    peer: Arc<str>,
+    peer: Arc<Peer>,
     #[pyo3(get)]
     method: usize,
     #[pyo3(get)]
@@ -71,7 +74,17 @@ impl Call {
 
     #[getter]
     fn peer(&self) -> &str {
-        &self.peer
+        &self.peer.address
+    }
+
+    #[getter]
+    fn is_encrypted(&self) -> bool {
+        self.peer.is_encrypted
+    }
+
+    #[getter]
+    fn uri_names(&self) -> Vec<String> {
+        self.peer.uri_names.clone()
     }
 
     fn time_remaining(&self) -> Option<f64> {
@@ -116,13 +129,16 @@ pub struct Server(crate::server::Server);
 #[pymethods]
 impl Server {
     #[new]
-    #[pyo3(signature = (methods, *, message_bytes_max, in_flight_max, streams_max, arrival_s_max, overloaded))]
+    #[allow(clippy::too_many_arguments)] // in Python they all have names
+    #[pyo3(signature = (methods, *, message_bytes_max, in_flight_max, streams_max, arrival_s_max, handshake_s_max, handshakes_max, overloaded))]
     fn new(
         methods: Vec<(String, bool, bool, bool, Option<usize>)>,
         message_bytes_max: usize,
         in_flight_max: usize,
         streams_max: usize,
         arrival_s_max: f64,
+        handshake_s_max: f64,
+        handshakes_max: usize,
         overloaded: (i32, String, Vec<u8>),
     ) -> PyResult<Self> {
         let (code, message, details) = overloaded;
@@ -147,6 +163,8 @@ impl Server {
             in_flight: in_flight_max,
             streams: streams_max,
             arrival: Duration::from_secs_f64(arrival_s_max),
+            handshake: Duration::from_secs_f64(handshake_s_max),
+            handshakes: handshakes_max,
         };
         let overloaded = Status::with_details(Code::from_i32(code), message, Bytes::from(details));
         Ok(Self(crate::server::Server::new(
@@ -156,8 +174,31 @@ impl Server {
         )?))
     }
 
-    fn start(&self, host: &str, port: u16) -> PyResult<u16> {
-        Ok(self.0.start(host, port)?)
+    #[pyo3(signature = (*, certificates, private_key, client_authorities, revocation_lists, is_client_required))]
+    fn set_tls(
+        &self,
+        certificates: &[u8],
+        private_key: &[u8],
+        client_authorities: &[u8],
+        revocation_lists: &[u8],
+        is_client_required: bool,
+    ) -> PyResult<()> {
+        let material = Material {
+            certificates,
+            private_key,
+            client_authorities,
+            revocation_lists,
+            is_client_required,
+        };
+        let config = server_config(&material)
+            .map_err(|unusable| PyValueError::new_err((unusable.part, unusable.why)))?;
+        self.0.set_tls(config);
+        Ok(())
+    }
+
+    #[pyo3(signature = (host, port, health_port = None))]
+    fn start(&self, host: &str, port: u16, health_port: Option<u16>) -> PyResult<u16> {
+        Ok(self.0.start(host, port, health_port)?)
     }
 
     fn fileno(&self) -> RawFd {
@@ -180,6 +221,10 @@ impl Server {
                 }
                 Event::Cancelled(id) => events.append((CANCELLED, id, py.None()))?,
                 Event::Writable(id) => events.append((WRITABLE, id, py.None()))?,
+                Event::Refused(count, address, why) => {
+                    let words = format!("{address}: {why}");
+                    events.append((REFUSED, count, PyBytes::new(py, words.as_bytes())))?;
+                }
                 Event::Drained => events.append((DRAINED, 0, py.None()))?,
             }
         }

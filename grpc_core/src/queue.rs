@@ -19,6 +19,9 @@ pub enum Event {
     Cancelled(u64),
     /// A response stream has room again.
     Writable(u64),
+    /// Connections were refused at the handshake: how many since the last of these events, and of the latest its
+    /// address and the reason.
+    Refused(u64, String, String),
     /// After `shut_down`: the last connection has ended.
     Drained,
 }

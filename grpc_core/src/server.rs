@@ -3,20 +3,26 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::ToSocketAddrs;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tonic::Status;
 
+use crate::call::Peer;
 use crate::queue::{Event, Queue};
 use crate::serving::{Limits, Method, Shared, answer};
+use crate::tls::uri_names;
 
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,6 +62,9 @@ impl Server {
             in_flight: Arc::default(),
             streams: Arc::default(),
             ids: AtomicU64::new(0),
+            tls: RwLock::default(),
+            handshakes: AtomicUsize::new(0),
+            refusals: Mutex::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -69,21 +78,32 @@ impl Server {
         &self.shared
     }
 
+    /// Accept connections from now on with this; those begun live on.
+    pub fn set_tls(&self, config: Arc<ServerConfig>) {
+        let mut tls = self
+            .shared
+            .tls
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *tls = Some(config);
+    }
+
     /// Listen and serve; return the port.
-    pub fn start(&self, host: &str, port: u16) -> io::Result<u16> {
+    ///
+    /// `health_port`: one more port that answers health checks alone, without TLS.
+    pub fn start(&self, host: &str, port: u16, health_port: Option<u16>) -> io::Result<u16> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_some() {
             return Err(io::Error::other("the server has been started already"));
         }
-        let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
-        let listener = std::net::TcpListener::bind(addresses.as_slice())?;
-        listener.set_nonblocking(true)?;
+        let listener = listen(host, port)?;
+        let health = health_port.map(|port| listen(host, port)).transpose()?;
         let port = listener.local_addr()?.port();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let (shared, stage) = (self.shared.clone(), self.stage.subscribe());
-        let serve = move || runtime.block_on(accept(shared, listener, stage));
+        let serve = move || runtime.block_on(accept(shared, listener, health, stage));
         *thread = Some(
             std::thread::Builder::new()
                 .name("grpc_core".into())
@@ -117,30 +137,48 @@ impl Server {
     }
 }
 
+fn listen(host: &str, port: u16) -> io::Result<std::net::TcpListener> {
+    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    let listener = std::net::TcpListener::bind(addresses.as_slice())?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 async fn accept(
     shared: Arc<Shared>,
     listener: std::net::TcpListener,
+    health: Option<std::net::TcpListener>,
     stage: watch::Receiver<Stage>,
 ) {
-    let Ok(listener) = TcpListener::from_std(listener) else {
+    let (Ok(listener), Ok(health)) = (
+        TcpListener::from_std(listener),
+        health.map(TcpListener::from_std).transpose(),
+    ) else {
         return;
     };
     let mut own_stage = stage.clone();
     let mut connections = tokio::task::JoinSet::new();
     loop {
-        tokio::select! {
+        let (accepted, is_health_only) = tokio::select! {
             _ = own_stage.wait_for(|stage| *stage != Stage::Serving) => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    let peer: Arc<str> = peer.to_string().into();
-                    connections.spawn(serve_connection(shared.clone(), stream, peer, stage.clone()));
-                }
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-            },
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => (accepted, false),
+            accepted = accept_if_any(health.as_ref()) => (accepted, true),
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let peer = Peer {
+                    address: peer.to_string(),
+                    is_encrypted: false,
+                    uri_names: Vec::new(),
+                    is_health_only,
+                };
+                connections.spawn(welcome(shared.clone(), stream, peer, stage.clone()));
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
-    drop(listener);
+    drop((listener, health));
     let all_ended = async { while connections.join_next().await.is_some() {} };
     let has_drained = tokio::select! {
         _ = own_stage.wait_for(|stage| *stage == Stage::Closed) => false,
@@ -152,13 +190,78 @@ async fn accept(
     }
 }
 
-async fn serve_connection(
+async fn accept_if_any(
+    listener: Option<&TcpListener>,
+) -> io::Result<(TcpStream, std::net::SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Serve a new connection, after the handshake where there is TLS.
+async fn welcome(
     shared: Arc<Shared>,
     stream: TcpStream,
-    peer: Arc<str>,
-    mut stage: watch::Receiver<Stage>,
+    mut peer: Peer,
+    stage: watch::Receiver<Stage>,
 ) {
     let _ = stream.set_nodelay(true);
+    let tls = shared
+        .tls
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    let Some(tls) = tls.filter(|_| !peer.is_health_only) else {
+        return serve_connection(shared, stream, peer, stage).await;
+    };
+    let mut own_stage = stage.clone();
+    let shaken = tokio::select! {
+        _ = own_stage.wait_for(|stage| *stage != Stage::Serving) => return,
+        shaken = shake_hands(&shared, tls, stream) => shaken,
+    };
+    match shaken {
+        Ok(stream) => {
+            peer.is_encrypted = true;
+            let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            peer.uri_names = certificates.first().map(uri_names).unwrap_or_default();
+            serve_connection(shared, stream, peer, stage).await;
+        }
+        Err(why) => shared.refused(&peer.address, &why),
+    }
+}
+
+async fn shake_hands(
+    shared: &Shared,
+    tls: Arc<ServerConfig>,
+    stream: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
+    let _counted = Handshake(&shared.handshakes);
+    if shared.handshakes.fetch_add(1, Ordering::Relaxed) >= shared.limits.handshakes {
+        return Err(io::Error::other("too many handshakes at once"));
+    }
+    let accepting = TlsAcceptor::from(tls).accept(stream);
+    tokio::time::timeout(shared.limits.handshake, accepting)
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("the handshake took too long")))
+}
+
+/// Counts a handshake out, however it ends.
+struct Handshake<'a>(&'a AtomicUsize);
+
+impl Drop for Handshake<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    shared: Arc<Shared>,
+    stream: S,
+    peer: Peer,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let peer = Arc::new(peer);
     let streams_max = shared
         .limits
         .in_flight

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
+use rustls::ServerConfig;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, Sleep};
 use tokio_stream::Stream;
@@ -19,9 +20,12 @@ use tonic::metadata::MetadataMap;
 use tonic::server::Grpc;
 use tonic::{Code, Request, Response, Status};
 
-use crate::call::{Arrived, CallState, Reply, UNSENT_MAX};
+use crate::call::{Arrived, CallState, Peer, Reply, UNSENT_MAX};
 use crate::codec::Raw;
 use crate::queue::{Event, Queue};
+
+const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(1);
+const HEALTH_PATH: &str = "/grpc.health.v1.Health/";
 
 /// What is served under a path.
 pub struct Method {
@@ -49,6 +53,10 @@ pub struct Limits {
     pub streams: usize,
     /// How long a request's message may take to arrive if the caller set no deadline.
     pub arrival: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
+    /// TLS handshakes under way at once; a connection above it is closed.
+    pub handshakes: usize,
 }
 
 /// What all connections share.
@@ -67,12 +75,34 @@ pub struct Shared {
     pub streams: Arc<AtomicUsize>,
     /// Names of calls.
     pub ids: AtomicU64,
+    /// What connections are accepted with; `None`: without TLS.
+    pub tls: RwLock<Option<Arc<ServerConfig>>>,
+    /// TLS handshakes under way.
+    pub handshakes: AtomicUsize,
+    /// Connections refused at the handshake that nobody has been told of, and when somebody was.
+    pub refusals: Mutex<(u64, Option<Instant>)>,
+}
+
+impl Shared {
+    /// Tell of a refused connection; at most once a second, however many there are.
+    pub fn refused(&self, address: &str, why: &dyn std::fmt::Display) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, told) = &mut *refusals;
+        *count += 1;
+        if told.is_some_and(|at| at.elapsed() < REFUSALS_TOLD_EVERY) {
+            return;
+        }
+        *told = Some(Instant::now());
+        let count = std::mem::take(count);
+        self.queue
+            .push(Event::Refused(count, address.to_owned(), why.to_string()));
+    }
 }
 
 /// Answer one request.
 pub async fn answer(
     shared: Arc<Shared>,
-    peer: Arc<str>,
+    peer: Arc<Peer>,
     request: http::Request<Incoming>,
 ) -> Result<http::Response<tonic::body::Body>, Infallible> {
     let is_grpc = request
@@ -88,6 +118,10 @@ pub async fn answer(
         let message = format!("There is no method {}.", request.uri().path());
         return Ok(Status::unimplemented(message).into_http());
     };
+    if peer.is_health_only && !request.uri().path().starts_with(HEALTH_PATH) {
+        let message = "This port answers health checks alone; call the service's own port.";
+        return Ok(Status::permission_denied(message).into_http());
+    }
     let message_bytes = shared.limits.message_bytes;
     Ok(Grpc::new(Raw)
         .max_decoding_message_size(message_bytes)
@@ -105,7 +139,7 @@ pub async fn answer(
 
 struct Bridge {
     shared: Arc<Shared>,
-    peer: Arc<str>,
+    peer: Arc<Peer>,
     method: Arc<Method>,
 }
 
@@ -126,7 +160,7 @@ impl tower_service::Service<Request<Streaming<Bytes>>> for Bridge {
 
 async fn hand_over(
     shared: Arc<Shared>,
-    peer: Arc<str>,
+    peer: Arc<Peer>,
     method: Arc<Method>,
     request: Request<Streaming<Bytes>>,
 ) -> Result<Response<Replies>, Status> {

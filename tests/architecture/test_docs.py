@@ -87,7 +87,7 @@ def commands_in(path: Path) -> Iterator[list[str]]:
     """Yield the words after `yinqi` of every command line a document shows."""
     for span in code_spans(path):
         for line in span.split("&&"):
-            found = re.match(r"\s*(?:\.venv/bin/)?yinqi ([a-z].*)$", line)
+            found = re.match(r"\s*(?:\.venv/bin/)?yinqi ([a-z].*)$", line.partition(" | ")[0])
             if found:
                 yield shlex.split(found.group(1), comments=True)
 

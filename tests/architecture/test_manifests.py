@@ -13,14 +13,18 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.architecture.roles import KNOWN_ROLES
 
+from yinqi.runtime.client_roles import load_client_roles
 from yinqi.runtime.settings import PORTS_DEFAULT, Settings
+from yinqi.runtime.tls import files_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 KUBERNETES = "1.32"
 SERVICES = ("payment", "account", "reconciliation", "monitoring", "gateway")
 WORKLOADS = (*SERVICES, "sandbox-bank")
+HEALTH_PORT = 7109
 NAME = "app.kubernetes.io/name"
 
 Manifest = dict[str, Any]
@@ -53,7 +57,7 @@ def containers(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
 
 
 def settings_of(manifests: list[Manifest]) -> Mapping[str, str]:
-    (config_map,) = of_kind(manifests, "ConfigMap").values()
+    (config_map,) = (m for name, m in of_kind(manifests, "ConfigMap").items() if name.startswith("yinqi-settings"))
     return {name: value or "" for name, value in config_map["data"].items()}
 
 
@@ -195,7 +199,7 @@ def test_every_container_has_three_probes_on_its_own_ports(demo: list[Manifest])
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
             probe = container[kind]
             if "grpc" in probe:
-                assert probe["grpc"]["port"] == ports["grpc"], name
+                assert probe["grpc"]["port"] == ports["health"], f"{name}: probes speak no TLS"
                 assert probe["grpc"].get("service", name) == name
             else:
                 assert probe["httpGet"]["port"] in ports, name
@@ -208,10 +212,11 @@ def test_ports_are_the_defaults_of_the_command_line(demo: list[Manifest]) -> Non
         expected = {PORTS_DEFAULT[name.replace("-", "_")]}
         if name == "monitoring":
             expected.add(PORTS_DEFAULT["console"])
-        assert {port["containerPort"] for port in container["ports"]} == expected
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert ports.pop("health", HEALTH_PORT) == HEALTH_PORT
+        assert set(ports.values()) == expected
         assert {port["port"] for port in services[name]["spec"]["ports"]} == expected
-        named = {port["name"] for port in container["ports"]}
-        assert {port["targetPort"] for port in services[name]["spec"]["ports"]} == named
+        assert {port["targetPort"] for port in services[name]["spec"]["ports"]} == set(ports)
 
 
 def test_services_select_their_own_pods(demo: list[Manifest]) -> None:
@@ -293,6 +298,65 @@ def test_secrets_are_not_in_the_manifests(demo: list[Manifest]) -> None:
         for entry in container.get("env", []):
             if re.search(r"PASSWORD|TOKEN|SECRET|URLS", entry["name"]):
                 assert "secretKeyRef" in entry["valueFrom"]
+
+
+# --- certificates ---------------------------------------------------------------------------------------------------
+
+
+def test_each_service_reads_its_own_certificate_and_nobody_elses(
+    demo: list[Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("YINQI_DEV_IDENTITY_ENABLED")
+    for name, value in settings_of(demo).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert settings.tls_mode == "mutual"
+    assert not settings.dev_identity_enabled
+    assert settings.health_port == HEALTH_PORT
+    for service in SERVICES:
+        pod = pods(demo)[service]
+        volumes = {v["name"]: v["secret"] for v in pod["spec"]["volumes"] if "secret" in v}
+        (container,) = pod["spec"]["containers"]
+        mounts = {m["mountPath"]: volumes[m["name"]] for m in container["volumeMounts"] if m["name"] in volumes}
+        names = {service, "console"} if service == "monitoring" else {service}
+        assert {secret["secretName"] for secret in mounts.values()} == {f"{name}-tls" for name in names}
+        assert {secret["defaultMode"] for secret in mounts.values()} == {0o440}
+        for name in names:
+            files = files_of(settings, name)
+            assert {str(files.certificate.parent), str(files.key.parent), str(files.authorities.parent)} <= set(mounts)
+
+
+def test_the_roles_of_clients_can_be_read_and_are_roles_of_some_rpc(demo: list[Manifest], tmp_path: Path) -> None:
+    file = tmp_path / "clients.toml"
+    file.write_text(of_kind(demo, "ConfigMap")["yinqi-clients"]["data"]["clients.toml"], "utf-8")
+    clients = load_client_roles(file, "service")
+    assert {"client", "console", "erp"} <= set(clients)
+    assert set().union(*clients.values()) <= set(KNOWN_ROLES)
+
+
+def test_cert_manager_makes_the_secrets_that_are_mounted_with_the_names_that_are_known(
+    demo: list[Manifest], tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "k8s", tmp_path / "k8s")
+    overlay = tmp_path / "k8s" / "overlays" / "certified"
+    overlay.mkdir()
+    (overlay / "kustomization.yaml").write_text(
+        "resources: [../../base]\ncomponents: [../../components/cert-manager]\n"
+    )
+    rendered = [manifest for manifest in yaml.safe_load_all(render(overlay)) if manifest]
+    made = {name: m["spec"] for name, m in of_kind(rendered, "Certificate").items() if name != "yinqi-authority"}
+    mounted = {
+        v["secret"]["secretName"] for pod in pods(demo).values() for v in pod["spec"]["volumes"] if "secret" in v
+    }
+    assert mounted <= {spec["secretName"] for spec in made.values()}
+    issuers = of_kind(rendered, "Issuer")
+    for name, spec in made.items():
+        kind = "service" if name in SERVICES else "client"
+        assert spec["uris"] == [f"spiffe://yinqi/{kind}/{name}"]
+        assert spec["issuerRef"]["name"] in issuers
+        assert ("server auth" in spec["usages"]) == (kind == "service")
+        if kind == "service":
+            assert name in spec["dnsNames"]
 
 
 # --- who talks to whom ----------------------------------------------------------------------------------------------

@@ -74,7 +74,10 @@ async def running_suite(
     with tempfile.TemporaryDirectory(prefix="yinqi-bench-") as folder:
         names = ("payment", "account", "reconciliation", "monitoring", "gateway", "sandbox_bank", "console")
         ports = {f"{name}_port": free_port() for name in names}
-        settings = Settings(var_dir=Path(folder), **({"database_url": database_url} if database_url else {}), **ports)
+        # Plain text, as in earlier figures; what TLS costs is measured by tests.bench.tls.
+        settings = Settings(
+            var_dir=Path(folder), tls_mode="off", **({"database_url": database_url} if database_url else {}), **ports
+        )
         prepare(settings)
         config = settings.var_dir / "sandbox_bank.toml"
         lines = config.read_text("utf-8").splitlines()

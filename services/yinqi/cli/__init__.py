@@ -5,7 +5,20 @@ from __future__ import annotations
 import typer
 
 from yinqi.cli import _before_grpc as _before_grpc  # first: see there
-from yinqi.cli import alerts, approve, audit, bank, doubts, keys, payments, policy, reconciliation, statement, stop
+from yinqi.cli import (
+    alerts,
+    approve,
+    audit,
+    bank,
+    certs,
+    doubts,
+    keys,
+    payments,
+    policy,
+    reconciliation,
+    statement,
+    stop,
+)
 from yinqi.cli.doctor import doctor
 from yinqi.cli.evidence import evidence
 from yinqi.cli.pay import pay
@@ -40,6 +53,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(bank.app, name="bank")
 app.add_typer(stop.app, name="stop")
 app.add_typer(audit.app, name="audit")
+app.add_typer(certs.app, name="certs")
 app.command("evidence")(evidence)
 app.command("doctor")(doctor)
 app.command("simulate")(simulate)

@@ -127,7 +127,8 @@ def _with_address(typed: YinqiError, error: grpc.aio.AioRpcError, service: str, 
     return Unavailable(
         typed.reason,
         f"the {service} service at {address} does not answer. Is it running? Start everything with `yinqi up`, "
-        f"or set YINQI_{service.upper()}_ADDRESS; `yinqi doctor` tells more",
+        f"or set YINQI_{service.upper()}_ADDRESS; a certificate may not be believed: `yinqi certs show`; "
+        "`yinqi doctor` tells more",
         f"{address} 的 {service} 服务没有应答，请用 `yinqi up` 启动，或用 `yinqi doctor` 检查",
     )
 

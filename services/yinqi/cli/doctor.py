@@ -19,8 +19,10 @@ from yinqi.cli.connection import ExitCode, console, settings
 from yinqi.demo.suite import SERVICES
 from yinqi.kernel.errors import YinqiError
 from yinqi.runtime.database_engine import with_password_hidden
+from yinqi.runtime.grpc_client import bare_channel
 from yinqi.runtime.listening import is_free, port_in_use
 from yinqi.runtime.settings import Settings
+from yinqi.runtime.tls import CLIENT, OFF, files_of, read
 
 _FREE_BYTES_MIN = 1024**3
 
@@ -55,6 +57,7 @@ def doctor() -> None:
 
 async def _examine(current: Settings) -> list[Finding]:
     findings = [check(current) for check in (_python, _extension, _disk)]
+    findings.append(_certificates(current))
     findings += _databases(current)
     findings += [finding async for finding in _services(current)]
     findings.append(await _bank(current))
@@ -87,6 +90,19 @@ def _disk(current: Settings) -> Finding:
     return Finding("disk 磁盘", free < _FREE_BYTES_MIN, words, "free some space" if free < _FREE_BYTES_MIN else "")
 
 
+def _certificates(current: Settings) -> Finding:
+    subject = "certificates 证书"
+    if current.tls_mode == OFF:
+        return Finding(
+            subject, False, "not used: YINQI_TLS_MODE=off, plain text on this machine", "only for development"
+        )
+    try:
+        read(files_of(current, CLIENT))
+    except YinqiError as error:
+        return Finding(subject, True, f"{error.message} {error.message_zh}", "yinqi certs show; yinqi certs create")
+    return Finding(subject, False, f"our client certificate can be used (TLS, {current.tls_mode})")
+
+
 def _databases(current: Settings) -> Iterator[Finding]:
     from yinqi.runtime.migrations import check_revision  # Imported late: alembic takes a second.
 
@@ -115,7 +131,11 @@ async def _services(current: Settings) -> AsyncIterator[Finding]:
 async def _service(service: str, current: Settings) -> Finding:
     address = current.address_of(service)
     subject = f"{service} at {address}"
-    async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    try:
+        channel = bare_channel(address, current)
+    except YinqiError as error:
+        return Finding(subject, True, f"cannot be asked: {error.message}", "yinqi certs show")
+    async with channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(service=service), timeout=1.5

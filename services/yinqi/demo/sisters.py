@@ -27,7 +27,7 @@ T = TypeVar("T")
 # What a person of the company may do in a development installation.
 COMPANY_ROLES = (
     "payment_initiator,payment_approver,payment_viewer,payment_resolver,account_viewer,account_operator,reconciler,"
-    "alert_viewer,alert_handler,auditor,key_officer"
+    "alert_viewer,alert_handler,auditor,key_officer,stop_puller,stop_lifter"
 )
 _AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
 _TRIES_MAX = 10

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from yinqi.demo.certificates import make_suite_certificates
 from yinqi.runtime.custody import BANK_KEY_VARIABLES
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.supervisor import Child
+from yinqi.runtime.tls import CLIENT, OFF, channel_credentials
 
 DATA = Path(__file__).parent / "data"
 # Starting order; stopped in reverse, so that nobody loses a sister it still needs.
@@ -44,6 +46,7 @@ def children(settings: Settings, env: Mapping[str, str], bank_options: list[str]
                 port=settings.port_of(service),
                 host=settings.host,
                 without=() if service == "gateway" else BANK_KEY_VARIABLES,
+                credentials=lambda: channel_credentials(settings, CLIENT),
             )
             for service in SERVICES
         ),
@@ -81,7 +84,13 @@ def _profile_accounts() -> list[dict[str, str]]:
 
 
 def prepare(settings: Settings) -> None:
-    """Write what both sides of the wire must agree on: the company's accounts at the sandbox bank."""
+    """Write what both sides of the wire must agree on: the company's accounts at the sandbox bank; and certificates.
+
+    Raises:
+        TlsInvalid: certificates cannot be made.
+    """
+    if settings.tls_mode != OFF and settings.tls_ca_file == Settings.model_fields["tls_ca_file"].default:
+        make_suite_certificates(settings)
     (settings.var_dir / "gateway").mkdir(parents=True, exist_ok=True)
     exchange_dir(settings).mkdir(parents=True, exist_ok=True)
     accounts = demo_accounts()
@@ -114,8 +123,11 @@ def exchange_dir(settings: Settings) -> Path:
 
 
 def suite_env(settings: Settings) -> dict[str, str]:
-    """Return the environment that makes every child use this suite's folders."""
+    """Return the environment that makes every child use this suite's folders and, as a development installation, believe
+    the names that our own commands give (within the roles of their certificate)."""
     return {
+        "YINQI_TLS_MODE": settings.tls_mode,
+        "YINQI_DEV_IDENTITY_ENABLED": "true",
         "YINQI_VAR_DIR": str(settings.var_dir),
         "YINQI_EXCHANGE_DIR": str(exchange_dir(settings)),
     }

@@ -1,20 +1,24 @@
-"""Channels to sister services: deadline, trace, identity and limits on every call."""
+"""Channels to sister services: TLS, deadline, trace, identity and limits on every call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+from yinqi.kernel.errors import Unauthenticated
 from yinqi.runtime import attributes
 from yinqi.runtime.errors import ErrorReason, error_reason, typed_error
 from yinqi.runtime.identity import SERVICE_ROLE
+from yinqi.runtime.renewed_channel import RenewedChannel
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import Telemetry, current_traceparent, format_traceparent
+from yinqi.runtime.tls import CLIENT, OFF, channel_credentials, files_of
 
-__all__ = ["ErrorReason", "error_reason", "open_channel", "typed_error"]
+__all__ = ["ErrorReason", "bare_channel", "error_reason", "open_channel", "typed_error"]
 
 _KEEPALIVE_MS = 20_000
 
@@ -22,8 +26,11 @@ _KEEPALIVE_MS = 20_000
 class _Outgoing:
     """What all client interceptors add to a call."""
 
-    def __init__(self, identity: str, roles: str, timeout_s: float, telemetry: Telemetry) -> None:
+    def __init__(
+        self, identity: str, roles: str, timeout_s: float, telemetry: Telemetry, token_file: Path | None
+    ) -> None:
         self._identity = ((attributes.IDENTITY_KEY, identity), (attributes.ROLES_KEY, roles)) if identity else ()
+        self._token_file = token_file
         self._timeout_s = timeout_s
         self._telemetry = telemetry
 
@@ -33,6 +40,8 @@ class _Outgoing:
         added = tuple(pair for pair in self._identity if pair[0] not in given)
         if traceparent and attributes.TRACEPARENT_KEY not in given:
             added += ((attributes.TRACEPARENT_KEY, traceparent),)
+        if self._token_file is not None and attributes.AUTHORIZATION_KEY not in given:
+            added += ((attributes.AUTHORIZATION_KEY, f"Bearer {_token(self._token_file)}"),)
         timeout = details.timeout
         if timeout is None and default_timeout:
             timeout = self._timeout_s
@@ -106,6 +115,7 @@ def open_channel(
     settings: Settings,
     telemetry: Telemetry | None = None,
     roles: str = SERVICE_ROLE,
+    certificate: str = "",
 ) -> grpc.aio.Channel:
     """Return a channel to host:port; connecting happens at the first call.
 
@@ -113,24 +123,67 @@ def open_channel(
     the current trace and make a client span. Response streams get neither deadline nor span.
 
     Args:
-        service_name: who we are; sent as the caller's identity ("" sends none, the server's dev principal).
+        service_name: who we are. The certificate proves it; where a server believes its callers (development, plain
+            text), it is sent as the caller's identity ("" sends none, the server's dev principal).
         roles: separated by commas; a sister service is "service".
         telemetry: None: the current trace is passed on, but no span is made.
+        certificate: whose certificate to show; by default a service's own, else that of our commands ("client").
+    Raises:
+        TlsInvalid: our certificate or key cannot be used.
     """
-    shared = (service_name, roles, settings.call_timeout_s, telemetry or Telemetry.off(service_name))
-    return grpc.aio.insecure_channel(
-        address,
-        options=[
-            ("grpc.max_send_message_length", settings.message_bytes_max),
-            ("grpc.max_receive_message_length", settings.message_bytes_max),
-            ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-            ("grpc.keepalive_timeout_ms", 5_000),
-            ("grpc.http2.max_pings_without_data", 0),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2_000),
-            ("grpc.enable_http_proxy", 0),  # sisters are never behind the machine's web proxy
-            ("grpc.use_local_subchannel_pool", 1),
-        ],
-        interceptors=[_UnaryUnary(*shared), _StreamUnary(*shared), _UnaryStream(*shared), _StreamStream(*shared)],
-    )
+    is_service = roles == SERVICE_ROLE
+    token_file = Path(settings.token_file) if settings.token_file and not is_service else None
+    shared = (service_name, roles, settings.call_timeout_s, telemetry or Telemetry.off(service_name), token_file)
+
+    def connect() -> grpc.aio.Channel:
+        return bare_channel(
+            address,
+            settings,
+            name,
+            options=[
+                ("grpc.max_send_message_length", settings.message_bytes_max),
+                ("grpc.max_receive_message_length", settings.message_bytes_max),
+                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", 5_000),
+                ("grpc.http2.max_pings_without_data", 0),
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.min_reconnect_backoff_ms", 100),
+                ("grpc.max_reconnect_backoff_ms", 2_000),
+            ],
+            interceptors=[_UnaryUnary(*shared), _StreamUnary(*shared), _UnaryStream(*shared), _StreamStream(*shared)],
+        )
+
+    name = certificate or (service_name if is_service else CLIENT)
+    if settings.tls_mode == OFF:
+        return connect()
+    return RenewedChannel(connect, files_of(settings, name).stamp, settings.tls_reload_interval_s)
+
+
+def bare_channel(
+    address: str,
+    settings: Settings,
+    certificate: str = CLIENT,
+    *,
+    options: Sequence[tuple[str, Any]] = (),
+    interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None,
+) -> grpc.aio.Channel:
+    """Return a channel that adds nothing to calls: encrypted, or plain where the settings say so.
+
+    Raises:
+        TlsInvalid: the certificate or key cannot be used.
+    """
+    credentials = channel_credentials(settings, certificate)
+    # Sisters are never behind the machine's web proxy.
+    options = [*options, ("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+    return grpc.aio.secure_channel(address, credentials, options=options, interceptors=interceptors)
+
+
+def _token(file: Path) -> str:
+    try:
+        return file.read_text("ascii").strip()  # at each call: tokens live for minutes
+    except (OSError, ValueError):
+        raise Unauthenticated(
+            "TOKEN_UNREADABLE", f"{file} (YINQI_TOKEN_FILE) cannot be read; sign in again.", "令牌文件无法读取。"
+        ) from None

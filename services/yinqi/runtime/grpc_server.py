@@ -22,6 +22,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from yinqi.kernel.errors import Overloaded, YinqiError
+from yinqi.runtime.authentication import Authenticator
 from yinqi.runtime.call_context import CallContext
 from yinqi.runtime.custody import check_custody
 from yinqi.runtime.errors import status_of
@@ -31,6 +32,7 @@ from yinqi.runtime.listening import is_free, port_in_use
 from yinqi.runtime.logging import configure_logging
 from yinqi.runtime.settings import Settings, SettingsT, load_settings
 from yinqi.runtime.telemetry import Telemetry
+from yinqi.runtime.tls import MUTUAL, OFF, Stamp, files_of, invalid, read, require_loopback_without_tls
 
 _log = structlog.get_logger(__name__)
 
@@ -38,7 +40,7 @@ _log = structlog.get_logger(__name__)
 Servicer = tuple[Callable[[Any, Any], None], object]
 
 # Kinds of what grpc_core brings (see grpc_core.pyi).
-_MESSAGE, _CANCELLED, _WRITABLE, _DRAINED = range(4)
+_MESSAGE, _CANCELLED, _WRITABLE, _DRAINED, _REFUSED = range(5)
 _FLUSH_S = 1.0
 _NO_BOUNDS: Mapping[str, int] = MappingProxyType({})
 _OVERLOADED = Overloaded(
@@ -107,7 +109,11 @@ class GrpcServer:
         self._address = address
         self._settings = settings
         self._health = health.aio.HealthServicer()
-        self._interceptor = ServerInterceptor(settings, telemetry, access=access)
+        self._authenticator = Authenticator(settings)
+        self._interceptor = ServerInterceptor(settings, telemetry, self._authenticator, access=access)
+        self._tls_files = files_of(settings, service_name)
+        self._tls_stamp: Stamp = ()
+        self._watching: asyncio.Task[None] | None = None
         self._served: dict[int, _Served] = {}
         self._drained = asyncio.Event()
         self._ended = False
@@ -131,6 +137,8 @@ class GrpcServer:
             in_flight_max=settings.in_flight_max,
             streams_max=settings.streams_max,
             arrival_s_max=settings.deadline_default_s,
+            handshake_s_max=settings.tls_handshake_s,
+            handshakes_max=settings.tls_handshakes_max,
             overloaded=(overloaded.code, overloaded.message, overloaded.SerializeToString()),
         )
 
@@ -139,19 +147,53 @@ class GrpcServer:
 
         Raises:
             PortInUse: names the service, the port, its holder and what to do.
+            TlsInvalid: a certificate or key cannot be used, or plain text would leave this machine.
         """
         host, _, port = self._address.rpartition(":")
         host = host.strip("[]")
+        require_loopback_without_tls(self._settings, self.service_name, host)
+        if self._settings.tls_mode != OFF:
+            self._set_tls()
         if int(port) and not is_free(host, int(port)):
             raise port_in_use(self.service_name, int(port))
         try:
-            self.port = self._core.start(host, int(port))
+            self.port = self._core.start(host, int(port), self._settings.health_port or None)
         except OSError:
             raise port_in_use(self.service_name, int(port)) from None
         asyncio.get_running_loop().add_reader(self._core.fileno(), self._take)
         for name in (*self._names, self.service_name):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._watching = asyncio.create_task(self._watch(), name="credentials")
         _log.info("serving", service=self.service_name, port=self.port)
+
+    def _set_tls(self) -> None:
+        self._tls_stamp = self._tls_files.stamp()  # before reading: a change meanwhile is seen later
+        material = read(self._tls_files)
+        try:
+            self._core.set_tls(
+                certificates=material.certificate,
+                private_key=material.key,
+                client_authorities=material.authorities,
+                revocation_lists=material.revocation_lists,
+                is_client_required=self._settings.tls_mode == MUTUAL,
+            )
+        except ValueError as error:
+            part, why = error.args
+            raise invalid(self._tls_files.certificate, f"cannot be served with ({part}: {why})", "无法使用") from None
+
+    async def _watch(self) -> None:
+        """Take new certificates, keys, roles and token keys when their files change; what is wrong leaves the old."""
+        while True:
+            await asyncio.sleep(self._settings.tls_reload_interval_s)
+            self._authenticator.reload()
+            if self._settings.tls_mode == OFF or self._tls_files.stamp() == self._tls_stamp:
+                continue
+            try:
+                self._set_tls()
+            except YinqiError as error:
+                _log.error("new certificate not taken, the old one stays", error=error.message)
+            else:
+                _log.info("new certificate taken", service=self.service_name)
 
     def _take(self) -> None:
         """Start a task for each call that has come in, and pass on what happened to the others."""
@@ -167,6 +209,13 @@ class GrpcServer:
         for kind, call_id, message in events:
             if kind == _DRAINED:
                 self._drained.set()
+                continue
+            if kind == _REFUSED:
+                _log.warning(
+                    "connections refused at the handshake",
+                    count=call_id,
+                    latest=(message or b"").decode("utf-8", "replace"),
+                )
                 continue
             about = self._served.get(call_id)
             if about is None:
@@ -192,6 +241,8 @@ class GrpcServer:
         if self._ended or not self.port:
             return
         self._ended = True
+        if self._watching is not None:
+            self._watching.cancel()
         loop = asyncio.get_running_loop()
         for served in list(self._served.values()):
             if served.method.is_stream and not served.method.is_exempt:

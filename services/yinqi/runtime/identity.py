@@ -1,4 +1,4 @@
-"""Who calls, and what they may do. A dev identity for now: the caller says who it is."""
+"""Who calls, and what they may do. How a caller is known: authentication.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yinqi.api.common.v1 import access_pb2
 from yinqi.kernel.errors import PermissionDenied, Unauthenticated
 
 SERVICE_ROLE = "service"  # a sister service
-_NAME_LENGTH_MAX = 100
+NAME_LENGTH_MAX = 100
 
 # Roles of which a caller needs one, by full method name ("/package.Service/Method"); None: anybody may call.
 AccessPolicy = Callable[[str], frozenset[str] | None]
@@ -82,12 +82,12 @@ def principal_from(identity: str, roles: str, *, dev_identity_enabled: bool) -> 
             return DEV_PRINCIPAL
         raise Unauthenticated(
             "IDENTITY_MISSING",
-            "Say who calls: metadata x-yinqi-identity and x-yinqi-roles.",
-            "请在元数据中声明调用者身份。",
+            "Say who calls: over TLS with a client certificate, or with a token (metadata authorization: Bearer …).",
+            "请通过客户端证书或令牌表明身份。",
         )
-    if len(identity) > _NAME_LENGTH_MAX or not identity.isprintable():
+    if len(identity) > NAME_LENGTH_MAX or not identity.isprintable():
         raise Unauthenticated(
-            "IDENTITY_INVALID", f"x-yinqi-identity must be 1 to {_NAME_LENGTH_MAX} printable characters."
+            "IDENTITY_INVALID", f"x-yinqi-identity must be 1 to {NAME_LENGTH_MAX} printable characters."
         )
     if not dev_identity_enabled:
         raise Unauthenticated(

@@ -22,15 +22,10 @@ from opentelemetry.trace import Status, StatusCode
 
 from yinqi.kernel.errors import Unavailable, YinqiError
 from yinqi.runtime import attributes
+from yinqi.runtime.authentication import Authenticator
 from yinqi.runtime.call_context import Aborted, CallContext, parse_request
 from yinqi.runtime.errors import build_status, internal_status, status_of
-from yinqi.runtime.identity import (
-    AccessPolicy,
-    principal_from,
-    require_role,
-    roles_from_proto,
-    set_current_principal,
-)
+from yinqi.runtime.identity import AccessPolicy, require_role, roles_from_proto, set_current_principal
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import Telemetry
 
@@ -94,12 +89,14 @@ class ServerInterceptor:
         self,
         settings: Settings,
         telemetry: Telemetry,
+        authenticator: Authenticator,
         *,
         access: AccessPolicy = roles_from_proto,
         reference: Callable[[], str] = lambda: secrets.token_hex(6),
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
+        self._authenticator = authenticator
         self._access = access
         self._reference = reference
 
@@ -174,12 +171,7 @@ class ServerInterceptor:
             else parse_request(method.path, method.deserialize, call.message)
         )
         if not method.is_exempt:
-            metadata = call.metadata
-            principal = principal_from(
-                str(metadata.get(attributes.IDENTITY_KEY, "")),
-                str(metadata.get(attributes.ROLES_KEY, "")),
-                dev_identity_enabled=self._settings.dev_identity_enabled,
-            )
+            principal = self._authenticator.principal_of(call)
             require_role(principal, method.allowed, method.path)
             set_current_principal(principal)
             if span is not None:

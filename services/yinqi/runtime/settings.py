@@ -28,6 +28,7 @@ PORTS_DEFAULT: Mapping[str, int] = {
     "sandbox_bank": 7106,
     "console": 7180,
 }
+GRPC_SERVICES = ("payment", "account", "reconciliation", "monitoring", "gateway")
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0 lets the system choose; tests use it.
 
 
@@ -100,7 +101,33 @@ class Settings(BaseSettings):
     journal_seal_interval_s: float = Field(1.0, gt=0, le=60)
     journal_seal_rows_max: int = Field(2_000, ge=1, le=10_000)
 
-    dev_identity_enabled: bool = True
+    # Who may connect, and who calls (docs/identity.md). "mutual": both sides show a certificate; "server": callers may
+    # come without one and show a token; "off": plain text, on this machine's own addresses only.
+    tls_mode: Literal["mutual", "server", "off"] = "mutual"
+    # PEM. {var_dir} and {name} are filled in; a name is a service's, "console" or "client".
+    tls_certificate_file: str = "{var_dir}/tls/{name}.crt"
+    tls_key_file: str = "{var_dir}/tls/{name}.key"
+    tls_ca_file: str = "{var_dir}/tls/ca.crt"
+    tls_crl_file: str = ""  # revocation lists; empty: none is asked
+    tls_clients_file: str = "{var_dir}/tls/clients.toml"  # what client certificates may do
+    tls_trust_domain: str = Field("yinqi", pattern=r"^[a-z0-9._-]{1,255}$")  # spiffe://yinqi/service/payment
+    tls_reload_interval_s: float = Field(5.0, gt=0, le=3600)
+    tls_handshake_s: float = Field(10.0, gt=0, le=60)
+    tls_handshakes_max: int = Field(256, ge=1)
+    health_port: Port = 0  # one more port, for probes that speak no TLS: health checks alone; 0: none
+
+    # Tokens of people (JWT). The keys: a JSON Web Key Set, read again when the file changes; empty: no tokens.
+    jwt_jwks_file: str = ""
+    jwt_issuer: str = ""
+    jwt_audience: str = "yinqi"
+    jwt_algorithms: str = "EdDSA,ES256,ES384,PS256,RS256"
+    jwt_leeway_s: int = Field(30, ge=0, le=300)
+    jwt_name_claim: str = "sub"
+    jwt_roles_claim: str = "roles"  # a dot goes deeper: realm_access.roles
+    token_file: str = ""  # what our own commands show as the person's token
+
+    # Development only: callers say who they are (x-yinqi-identity, x-yinqi-roles).
+    dev_identity_enabled: bool = False
 
     otlp_endpoint: str = Field(
         "", validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -143,7 +170,12 @@ class Settings(BaseSettings):
 
     def address_of(self, service: str) -> str:
         """Return host:port at which `service` is reached."""
-        return str(getattr(self, f"{service}_address")) or self.listen_address(service)
+        return str(getattr(self, f"{service}_address")) or f"{self.own_host}:{self.port_of(service)}"
+
+    @property
+    def own_host(self) -> str:
+        """Where this machine reaches what listens on `host`: no certificate names "all addresses"."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 (only compared with)
 
     def journal_key_of(self, service: str) -> Path:
         """Return the file of the key that signs the seals of the service's journals."""
@@ -158,6 +190,10 @@ class Settings(BaseSettings):
         folders = self.journal_checkpoint_dirs.replace("{var_dir}", str(self.var_dir)).split(",")
         own = "" if self.database_url == _DATABASE_URL else _short_digest(_CREDENTIALS.sub("://", self.database_url))
         return [Path(folder.strip()) / own for folder in folders if folder.strip()]
+
+    def tls_file(self, template: str, name: str = "") -> Path:
+        """Return the file that one of the `tls_*_file` settings names, for a certificate's name."""
+        return Path(template.replace("{name}", name).replace("{var_dir}", str(self.var_dir)))
 
     def database_url_of(self, service: str) -> str:
         """Return the SQLAlchemy URL of the service's own database; creates nothing."""

@@ -43,6 +43,7 @@ class Child:
         env: changes to this process's environment. without: variables that are not its business.
         port: where it listens; None if it does not.
         health: "grpc" (grpc.health.v1), "http" (GET /healthz), or "none".
+        credentials: with what to ask a gRPC child for its health; None: plain text.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Child:
     health: str = "grpc"
     without: Collection[str] = ()
     host: str = "127.0.0.1"
+    credentials: Callable[[], grpc.ChannelCredentials | None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -269,14 +271,20 @@ def _tail(path: Path, lines: int = 15) -> str:
 
 
 async def _grpc_healthy(child: Child) -> bool:
-    async with grpc.aio.insecure_channel(
-        f"{child.host}:{child.port}", options=[("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
-    ) as channel:
+    async with _channel(child) as channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1.0)
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _channel(child: Child) -> grpc.aio.Channel:
+    address, credentials = f"{child.host}:{child.port}", child.credentials()
+    options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, credentials, options=options)
 
 
 async def _http_healthy(child: Child) -> bool:

@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from yinqi.demo.suite import DATA
 from yinqi.runtime.listening import free_port
@@ -21,6 +23,7 @@ from yinqi.runtime.listening import free_port
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 NAMES = ("payment", "account", "reconciliation", "monitoring", "gateway", "sandbox_bank", "console")
 ACCOUNT = "755915678910001"
+README = Path(__file__).parents[3] / "README.md"
 
 
 class Terminal:
@@ -73,6 +76,37 @@ def test_up_says_where_everything_is(terminal: Terminal) -> None:
     assert f"http://127.0.0.1:{terminal.ports['console']}/" in text
     for service in ("payment", "account", "reconciliation", "monitoring", "gateway"):
         assert f"127.0.0.1:{terminal.ports[service]}" in text
+
+
+def test_the_python_example_of_the_readme_pays_over_mutual_tls(terminal: Terminal) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert "127.0.0.1:7101" in block
+    source = block.replace("127.0.0.1:7101", f"127.0.0.1:{terminal.ports['payment']}")
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=terminal.folder,
+        env=terminal.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_nobody_gets_in_without_a_certificate(terminal: Terminal) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{terminal.ports['payment']}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            health.Check(health_pb2.HealthCheckRequest(), timeout=30)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_certificates_can_be_renewed_while_everything_runs(terminal: Terminal) -> None:
+    assert terminal.run("certs", "create", "--renew").returncode == 0
+    assert terminal.run("certs", "show").returncode == 0
+    done = terminal.run("payments", "list")
+    assert done.returncode == 0, done.stderr
 
 
 def test_doctor_finds_a_running_suite_well(terminal: Terminal) -> None:

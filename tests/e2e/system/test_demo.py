@@ -19,7 +19,7 @@ pytestmark = pytest.mark.system
 def run_demo(folder: Path, *options: str) -> tuple[int, dict, str]:
     """Run the command in a folder of its own, on free ports; return exit code, report and what it printed."""
     env = {
-        **os.environ,  # noqa: TID251 (the child needs PATH and the like)
+        **{k: v for k, v in os.environ.items() if not k.startswith("YINQI_")},  # noqa: TID251 (PATH and the like)
         "YINQI_VAR_DIR": str(folder),
         "COLUMNS": "140",
         **{f"YINQI_{name.upper()}_PORT": str(free_port()) for name in PORTS},

@@ -146,6 +146,8 @@ async def _payment_service(url: str) -> AsyncIterator[grpc.aio.Channel]:
             "YINQI_DATABASE_URL": url,
             "YINQI_PAYMENT_PORT": str(port),
             "YINQI_VAR_DIR": folder,
+            "YINQI_TLS_MODE": "off",
+            "YINQI_DEV_IDENTITY_ENABLED": "true",
             "YINQI_MONITORING_PORT": str(free_port()),
             "YINQI_GATEWAY_PORT": str(free_port()),
         }
@@ -155,7 +157,7 @@ async def _payment_service(url: str) -> AsyncIterator[grpc.aio.Channel]:
             )
         try:
             async with open_channel(
-                f"127.0.0.1:{port}", service_name="erp", roles=ROLES, settings=Settings()
+                f"127.0.0.1:{port}", service_name="erp", roles=ROLES, settings=Settings(tls_mode="off")
             ) as channel:
                 await asyncio.wait_for(channel.channel_ready(), 120)
                 yield channel

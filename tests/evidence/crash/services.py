@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,15 @@ from yinqi import gateway as gateway_package
 from yinqi.api.monitoring.v1 import monitoring_pb2, monitoring_service_pb2, monitoring_service_pb2_grpc
 from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2_grpc
 from yinqi.api.payment.v1 import payment_service_pb2 as api
+from yinqi.kernel.clock import FixedClock, SystemClock
 from yinqi.payment.status import FINAL
+from yinqi.runtime.certificates import make_certificates
 from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.listening import free_port
-from yinqi.runtime.settings import Settings, child_environment
+from yinqi.runtime.settings import GRPC_SERVICES, Settings, child_environment
 
 _SERVICES = str(Path(__file__).parents[3] / "services")
+_CERTIFIED_BEFORE = timedelta(days=2)  # clocks are turned back by less
 _FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 _BATCH = 15
 _CUT_S = 3.0
@@ -189,13 +193,13 @@ class _Monitoring(monitoring_service_pb2_grpc.MonitoringServiceServicer):
 async def _running(suite: Suite) -> AsyncIterator[Suite]:
     monitoring = grpc.aio.server()
     monitoring_service_pb2_grpc.add_MonitoringServiceServicer_to_server(_Monitoring(), monitoring)
-    suite.ports["monitoring"] = monitoring.add_insecure_port("127.0.0.1:0")
+    suite.ports["monitoring"] = monitoring.add_secure_port("127.0.0.1:0", _credentials(suite.folder / "tls"))
     await monitoring.start()
     try:
         for name in _KILLED:
             await suite.start(name)
         async with open_channel(
-            suite.address("payment"), service_name="erp", roles=ROLES, settings=Settings()
+            suite.address("payment"), service_name="erp", roles=ROLES, settings=suite.settings
         ) as channel:
             await asyncio.wait_for(channel.channel_ready(), 300)
             suite.stub = payment_service_pb2_grpc.PaymentServiceStub(channel)
@@ -204,6 +208,11 @@ async def _running(suite: Suite) -> AsyncIterator[Suite]:
         for name in _KILLED:
             await suite.kill(name)
         await monitoring.stop(None)
+
+
+def _credentials(folder: Path) -> grpc.ServerCredentials:
+    pair = ((folder / "monitoring.key").read_bytes(), (folder / "monitoring.crt").read_bytes())
+    return grpc.ssl_server_credentials([pair], (folder / "ca.crt").read_bytes(), require_client_auth=True)
 
 
 class Suite:
@@ -217,6 +226,15 @@ class Suite:
         self.ports = {name: free_port() for name in _KILLED}
         self._places = {"gateway": network.gateway, "sandbox_bank": network.bank}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self.settings = Settings(var_dir=folder, tls_mode="mutual")
+        make_certificates(
+            folder / "tls",
+            services=GRPC_SERVICES,
+            clients={"client": "payment_initiator,payment_viewer"},
+            trust_domain=self.settings.tls_trust_domain,
+            clock=FixedClock(SystemClock().now() - _CERTIFIED_BEFORE),
+            hosts=[network.gateway.host],
+        )
         (folder / "gateway").mkdir()
         (folder / "exchange").mkdir()
         (folder / "profiles").mkdir()
@@ -291,6 +309,7 @@ class Suite:
             "YINQI_GATEWAY_PROFILES_DIR": str(self.folder / "profiles"),
             "YINQI_CONSOLE_PORT": "0",
             "YINQI_HOST": place.host,
+            "YINQI_TLS_MODE": "mutual",
             **{f"YINQI_{each.upper()}_PORT": str(port) for each, port in self.ports.items()},
             **{f"YINQI_{each.upper()}_ADDRESS": self.address(each) for each in self.ports},
             **_PACE,

@@ -33,6 +33,7 @@ from yinqi.monitoring.settings import MonitoringSettings
 from yinqi.runtime.database import Database
 from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.listening import is_free, port_in_use
+from yinqi.runtime.tls import CONSOLE
 
 _HERE = Path(__file__).parent
 _ASSETS = {"console.css": "text/css", "console.js": "text/javascript"}
@@ -103,7 +104,11 @@ async def open_console(
         channels = {
             service: await stack.enter_async_context(
                 open_channel(
-                    _address(settings, service, own_port), service_name="console", settings=settings, roles=VIEWER_ROLES
+                    _address(settings, service, own_port),
+                    service_name="console",
+                    settings=settings,
+                    roles=VIEWER_ROLES,
+                    certificate=CONSOLE,
                 )
             )
             for service in SERVICES
@@ -146,7 +151,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _address(settings: MonitoringSettings, service: str, own_port: int) -> str:
-    return f"{settings.host}:{own_port}" if service == "monitoring" else settings.address_of(service)
+    return f"{settings.own_host}:{own_port}" if service == "monitoring" else settings.address_of(service)
 
 
 async def _started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
