@@ -9,7 +9,7 @@ from typing import Any
 from tests.model.payment.one_payment import BACK, BOOKED, REFUSED, Explorer, Step, Stored, World
 
 from yinqi.payment.model import BankWord, StatusReport
-from yinqi.payment.status import IN_FLIGHT, PaymentStatus
+from yinqi.payment.status import BEFORE_RELEASE, IN_FLIGHT, PaymentStatus
 
 S, W = PaymentStatus, BankWord
 # The fields of a world before what may still go wrong.
@@ -117,6 +117,8 @@ def _wrong_state(explorer: Explorer, world: World) -> str:
         return "in flight without an attempt"
     if status is S.CANCELLED and (world.bank or world.network or world.holding):
         return "cancelled, and yet it leaves"
+    if status in BEFORE_RELEASE and world.may_have_left:
+        return "it may be released anew, and it may have left before"
     if world.is_fickle or stored.payment.contradiction:
         return ""
     if status in (S.SETTLED, S.RETURNED) and not any(what in (BOOKED, BACK) for _, what in world.bank):

@@ -18,6 +18,7 @@ from payment_builders import payment
 from tests.model.payment.exploring import Explored, Violation, explore
 from tests.model.payment.one_payment import Explorer, OnePersonDecided
 
+from yinqi.gateway import decisions as gateway_rules
 from yinqi.payment import decisions, doubt_use_cases, doubts, resend, status, use_cases
 from yinqi.payment.model import BankWord, Move, Pacing, Payment
 from yinqi.payment.status import PaymentStatus, StatusEvent
@@ -120,6 +121,19 @@ def _believes_one_person(patch: Patch) -> None:
     patch.setattr(doubt_use_cases, "decide_doubt", decide)
 
 
+def _of_this_release(is_meant: Callable[[Payment, Any], bool]) -> Callable[[Patch], None]:
+    return lambda patch: patch.setattr(decisions, "_is_of_this_release", is_meant)
+
+
+def _written_off(rule: Callable[[Any, int, int], bool]) -> Callable[[Patch], None]:
+    return lambda patch: patch.setattr(gateway_rules, "is_written_off", rule)
+
+
+def _sends_what_it_wrote_off(patch: Patch) -> None:
+    whole = gateway_rules.blocks
+    patch.setattr(gateway_rules, "blocks", lambda rows, attempt, _release: whole(rows, attempt))
+
+
 def _word(word: BankWord, event: StatusEvent) -> Callable[[Patch], None]:
     return lambda patch: patch.setitem(decisions._EVENT_OF_WORD, word, event)
 
@@ -151,6 +165,27 @@ MUTANTS: dict[str, tuple[Callable[[Patch], None], str]] = {
     ),
     "a refusal after a settlement overwrites it": (_row(S.SETTLED, E.BANK_REJECTED, S.REJECTED), "overwrites"),
     "the claim forgets its lease": (_forgets_the_lease, "nobody will act"),
+    "not sent is believed of a release that is over": (
+        _of_this_release(lambda its, report: report.attempt == its.submission_attempts),
+        "may have left before",
+    ),
+    "not sent is believed of another attempt": (
+        _of_this_release(lambda its, report: report.release == its.releases),
+        "may have left before",
+    ),
+    "what the gateway never heard of counts as not sent": (
+        _written_off(lambda rows, attempt, release: bool(release) and all(row.attempt != attempt for row in rows)),
+        "may have left before",
+    ),
+    "an older record proves that nothing left": (
+        _written_off(lambda rows, attempt, _: any(row.attempt == attempt and row.state == "NOT_SENT" for row in rows)),
+        "may have left before",
+    ),
+    "the gateway sends what it wrote off": (_sends_what_it_wrote_off, "may have left before|yet it leaves"),
+    "the gateway asks for no proof": (
+        lambda patch: patch.setattr(gateway_rules, "require_proof", lambda *_: None),
+        "the money left twice",
+    ),
     "one person is enough": (_believes_one_person, "one person's word"),
 }
 
