@@ -41,7 +41,7 @@ from yinqi.payment.status import IN_FLIGHT, PaymentStatus
 
 KEY, END_TO_END_ID = "PI0001", new_payment().instruction.end_to_end_id
 SAFE_WINDOW = timedelta(seconds=30)
-ATTEMPTS_MAX, RELEASES_MAX = 2, 6
+ATTEMPTS_MAX, RELEASES_MAX = 2, 6  # the second: of what nobody may send for ever, as mutants do
 S, W = PaymentStatus, BankWord
 
 NOTHING = -1
@@ -208,10 +208,15 @@ class Numbers(Generic[T]):
 
 
 class Explorer:
-    """All steps out of a world. What a function of the service makes of an input is asked once and remembered."""
+    """All steps out of a world. What a function of the services makes of an input is asked once and remembered.
 
-    def __init__(self, pacing: Pacing) -> None:
+    Args:
+        lingers: calls to the gateway may be held up or delivered twice, and its word NOT_SENT be heard late and again.
+    """
+
+    def __init__(self, pacing: Pacing, *, lingers: bool = True) -> None:
         self._pacing = pacing
+        self._lingers = lingers
         self._stored: Numbers[Stored] = Numbers()
         self._reports: Numbers[StatusReport] = Numbers()
         self._permits: Numbers[ResendPermit] = Numbers()
@@ -238,8 +243,16 @@ class Explorer:
             self._time,
         ):
             for step in steps(world):
-                is_final = self._stored.things[step.world.stored].payment.is_final
-                yield step._replace(world=self._at_rest(step.world)) if is_final else step
+                after = self._without_refused(step.world)
+                is_final = self._stored.things[after.stored].payment.is_final
+                yield step._replace(world=self._at_rest(after) if is_final else after)
+
+    def _without_refused(self, world: World) -> World:
+        """Forget calls that the gateway refuses for ever: what is on record of an attempt only grows."""
+        if not world.delayed:
+            return world
+        left = tuple(call for call in world.delayed if not self._blocks(world.registry, call))
+        return world._replace(delayed=left)
 
     def _at_rest(self, world: World) -> World:
         """Forget what can change nothing any more: of a final payment the clock, and a permit if it is refused."""
@@ -247,9 +260,8 @@ class Explorer:
         if permit != NOTHING:
             _, sent = self._do(world, "resend", partial(self._resent, self._permits.things[permit]), permit)
             permit = permit if sent else NOTHING
-        delayed = tuple(call for call in world.delayed if not self._blocks(world.registry, call))
-        registry = world.registry if delayed or world.holding else ()
-        return world._replace(clock=_LATER, permit=permit, delayed=delayed, registry=registry)
+        registry = world.registry if world.delayed or world.holding else ()
+        return world._replace(clock=_LATER, permit=permit, registry=registry)
 
     # --- numbers and memory ---
 
@@ -358,14 +370,14 @@ class Explorer:
             yield Step("hold too long", idle)
             if world.faults:
                 worse = world._replace(faults=world.faults - 1)
-                # It arrives some time: for the first time, if the worker then holds too long, else for the second.
-                yield Step("call held up or doubled", worse._replace(delayed=tuple(sorted((*world.delayed, call)))))
-                gone, unsent = self._written_off(worse._replace(holding=None), call, "BANK_UNREACHABLE")
+                gone, unsent = self._written_off(worse._replace(holding=None), call)
                 yield Step("unreachable", gone._replace(calling=call, answer=unsent))
-                yield Step(
-                    "unreachable, heard late",
-                    gone._replace(calling=call, answer=self._silence(call), late=world.late | {unsent}),
-                )
+                if self._lingers:
+                    late = gone._replace(late=world.late | {unsent})
+                    yield Step("unreachable, heard late", late._replace(calling=call, answer=self._silence(call)))
+                    # It arrives some time: for the first time, if the worker then holds too long, else for the second.
+                    lingering = worse._replace(delayed=tuple(sorted((*world.delayed, call))))
+                    yield Step("call held up or doubled", lingering)
         if world.calling and world.answer == NOTHING:
             is_on_its_way = world.calling.attempt in world.network
             if world.faults or not is_on_its_way:
@@ -390,16 +402,24 @@ class Explorer:
         if self._blocks(world.registry, call):
             return world, self._report_number(_report(W.UNKNOWN, call.attempt, gateway_rules.ALREADY_SUBMITTED))
         if call.attempt > 1 and not self._is_proved(world.registry, call):
-            return self._written_off(world, call, "RESEND_PROOF_INSUFFICIENT")
+            return self._written_off(world, call)
         network = tuple(sorted((*world.network, call.attempt)))
         return _with_row(world, call, SendState.SENDING)._replace(network=network), NOTHING
 
-    def _written_off(self, world: World, call: Call, code: str) -> tuple[World, int]:
+    def _written_off(self, world: World, call: Call) -> tuple[World, int]:
         """Return what the gateway makes of a call whose bytes cannot leave: recorded, unless it is refused anyway."""
         if self._blocks(world.registry, call):
             return world, self._report_number(_report(W.UNKNOWN, call.attempt, gateway_rules.ALREADY_SUBMITTED))
-        unsent = self._report_number(_report(W.NOT_SENT, call.attempt, code, release=call.release))
-        return _with_row(world, call, SendState.NOT_SENT), unsent
+        unsent = _report(W.NOT_SENT, call.attempt, release=call.release)
+        return _with_row(world, call, SendState.NOT_SENT), self._report_number(unsent)
+
+    def will_leave(self, world: World) -> bool:
+        """Whether a request is on its way, or a call that the gateway would take as things stand."""
+        calls = (*world.delayed, world.holding) if world.holding else world.delayed
+        return bool(world.network) or any(self._would_send(world.registry, call) for call in calls)
+
+    def _would_send(self, registry: tuple[Row, ...], call: Call) -> bool:
+        return not self._blocks(registry, call) and (call.attempt == 1 or self._is_proved(registry, call))
 
     def _blocks(self, registry: tuple[Row, ...], call: Call) -> bool:
         return self._asked_of_gateway(
@@ -494,12 +514,13 @@ class Explorer:
             blind = self._report_number(_absence(world, subject, can_see=False))
             yield Step("ask: no answer", unheard)
             yield Step("ask: blind", worse._replace(asked=(subject.status, blind)))
-            yield Step(f"ask: {truth.word}, heard late", unheard._replace(late=world.late | {number}))
+            if self._lingers or truth.word is not W.NOT_SENT:
+                yield Step(f"ask: {truth.word}, heard late", unheard._replace(late=world.late | {number}))
 
     def _truth(self, world: World, subject: Payment) -> StatusReport:
         attempt, release = subject.submission_attempts, subject.releases
         if self._is_written_off(world.registry, subject):
-            return _report(W.NOT_SENT, attempt, "NOT_SENT_ON_RECORD", release=release)
+            return _report(W.NOT_SENT, attempt, release=release)
         found = max(world.bank, default=None)
         return _report(_WORD_OF[found[1]], attempt) if found else _absence(world, subject, can_see=True)
 
