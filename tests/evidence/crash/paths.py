@@ -62,8 +62,10 @@ class Path_(Protocol):
 class _Payments:
     """What the four paths of payments share."""
 
+    _sends = True
+
     def __init__(self, folder: Path, say: Say) -> None:
-        self.house = House(folder)
+        self.house = House(folder, sends=self._sends)
         self.say = say
         self.ids: dict[str, str] = {}
 
@@ -107,6 +109,8 @@ class _Payments:
 
 class Accept(_Payments):
     """Callers' batches and single payments, and a repeat of what they are not sure of."""
+
+    _sends = False
 
     async def act(self, name: str) -> None:
         batch = [f"{name}-b{n}of{BATCH}" for n in range(BATCH)]
