@@ -15,21 +15,25 @@ import pytest
 from yinqi.runtime.settings import child_environment
 
 ROOT = Path(__file__).parents[3]
-_DEADLINE_S = 1_800
+_DEADLINE_S = 900
 pytestmark = [pytest.mark.system, pytest.mark.timeout(_DEADLINE_S + 60)]
 
 
 def drill(*parts: str) -> str:
     """Run parts of the evidence in their short form and return what they printed; skip if the machine cannot do them."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.evidence", "--short", *parts],
-        cwd=ROOT,
-        env=child_environment({"PYTHONPATH": f"{ROOT / 'services'}:{ROOT}"}),
-        capture_output=True,
-        text=True,
-        timeout=_DEADLINE_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.evidence", "--short", *parts],
+            cwd=ROOT,
+            env=child_environment({"PYTHONPATH": f"{ROOT / 'services'}:{ROOT}"}),
+            capture_output=True,
+            text=True,
+            timeout=_DEADLINE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        said = (late.stdout or b"").decode("utf-8", "replace")[-4000:]
+        pytest.fail(f"the drills {', '.join(parts)} did not end within {_DEADLINE_S} s; they printed: {said}")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     _, is_left_out, reason = done.stdout.partition("left out: ")
     if is_left_out:

@@ -38,7 +38,7 @@ Say = Callable[..., None]
 BATCH = 4
 _FINALS = frozenset(str(status) for status in FINAL)
 _EXECUTED_S = 0.025
-_PATIENCE_S = 120.0
+_PATIENCE_S = 60.0
 _ACCOUNT, _FIRST_DAY, _EVENTS_A_DAY, _STEP = "755915678910001", date(2026, 11, 2), 40, 5
 _OPENING = 10**9
 
