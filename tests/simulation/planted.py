@@ -13,7 +13,6 @@ from yinqi.account import booking
 from yinqi.account import use_cases as account_use_cases
 from yinqi.account.booking import PaymentMove, PaymentStanding, Standing
 from yinqi.account.ledger import Kind, available, payables, transfer
-from yinqi.gateway import querying
 from yinqi.gateway import use_cases as gateway_use_cases
 from yinqi.gateway.adapters.cdc.dialect import CdcDialect
 from yinqi.gateway.exchange import BankCaller
@@ -103,22 +102,6 @@ def what_was_called_not_sent_may_still_be_sent(patch: Patch) -> None:
     original = gateway_use_cases.blocks
     patch.setattr(gateway_use_cases, "blocks", lambda earlier, attempt, _release: original(earlier, attempt))
     patch.setattr(gateway_use_cases, "void_submissions", lambda *_: frozenset())
-
-
-@planted
-def silence_of_the_registry_counts_as_not_sent(patch: Patch) -> None:
-    def wrong(earlier: Sequence[Any], attempt: int, release: int) -> bool:
-        return release > 0 and all(one.attempt != attempt or one.state == "NOT_SENT" for one in earlier)
-
-    patch.setattr(querying, "is_written_off", wrong)
-
-
-@planted
-def what_is_being_sent_counts_as_not_sent(patch: Patch) -> None:
-    def wrong(earlier: Sequence[Any], attempt: int, release: int) -> bool:
-        return release > 0 and any(one.attempt == attempt and one.ended_at is None for one in earlier)
-
-    patch.setattr(querying, "is_written_off", wrong)
 
 
 # --- believing ------------------------------------------------------------------------------------------------------
