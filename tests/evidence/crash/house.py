@@ -47,7 +47,7 @@ from yinqi.simulation.network import HandlersOf
 SAFE_WINDOW_MS = 300
 """Sound here: a message of a killed gateway reaches the bank beside at once or never."""
 _PACING = Pacing(
-    lease=timedelta(seconds=20),
+    lease=timedelta(seconds=6),  # what a full disk kept from being recorded is asked for again after it
     first_query_delay=timedelta(milliseconds=5),
     query_interval=timedelta(milliseconds=40),
     query_interval_max=timedelta(milliseconds=100),
@@ -77,7 +77,7 @@ class House:
             clock=clock,
             telemetry=telemetry,
             pacing=_PACING,
-            limits=WorkerLimits(batch_max=200, calls_max=4, bank_timeout_s=10.0),
+            limits=WorkerLimits(batch_max=200, calls_max=4, bank_timeout_s=2.0),
         )
         self.servicer = PaymentServicer(
             self.payments,

@@ -153,7 +153,7 @@ class Reply(_Payments):
             await self._take_notices()
             if await self.tell_statuses(self.keys):
                 return
-            await asyncio.sleep(0.004)
+            await asyncio.sleep(0.01)
         self.say("stuck", *self.keys)
 
     async def _take_notices(self) -> None:
@@ -178,7 +178,7 @@ class Query(_Payments):
             await self.house.settle_calls()
             if await self.tell_statuses(self.keys):
                 return
-            await asyncio.sleep(0.004)
+            await asyncio.sleep(0.01)
         self.say("stuck", *self.keys)
 
 
