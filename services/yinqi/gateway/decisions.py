@@ -46,6 +46,20 @@ def may_have_left(earlier: Iterable[Attempt], attempt: int) -> bool:
     return any(other.attempt > attempt or (other.attempt == attempt and _may_have_left(other)) for other in earlier)
 
 
+def is_written_off(earlier: Sequence[Attempt], attempt: int, release: int) -> bool:
+    """Return whether the record proves that attempt number `attempt` never left under `release`, and never will.
+
+    The record of that release, or of a later one: `blocks` refuses it from then on, so the word stays true however late
+    it is heard. No record proves nothing: the call may still be on its way here, or the registry be an older one (a
+    restored backup); an older release proves nothing for the same reason. Nor does a record that the bank contradicts.
+    """
+    return (
+        not may_have_left(earlier, attempt)
+        and all(other.known_at is None for other in earlier)
+        and any(other.attempt == attempt and 0 < release <= other.release for other in earlier)
+    )
+
+
 def require_proof(
     submission: Submission,
     earlier: Sequence[Attempt],

@@ -95,6 +95,8 @@ def reference_from(message: gateway_pb2.PaymentReference) -> PaymentReference:
         debtor_account=message.debtor_account,
         submitted_date=optional_date(message.submitted_date, "submitted_date"),
         traceparent=message.traceparent,
+        attempt=message.attempt,
+        release=message.release,
     )
 
 

@@ -32,6 +32,11 @@ def _require_reference(instruction_id: str) -> None:
         )
 
 
+def _require_release(release: int) -> None:
+    if release < 0:
+        raise InvalidRequest("RELEASE_INVALID", "release: 0 or more.", "放行次数不得为负。")
+
+
 class Channel(enum.StrEnum):
     """The clearing channel asked for (汇路)."""
 
@@ -141,21 +146,32 @@ class Submission:
             raise InvalidRequest(
                 "ATTEMPT_INVALID", f"attempt: 1 to {ATTEMPTS_MAX}.", f"提交次数须为 1 至 {ATTEMPTS_MAX}。"
             )
-        if self.release < 0:
-            raise InvalidRequest("RELEASE_INVALID", "release: 0 or more.", "放行次数不得为负。")
+        _require_release(self.release)
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentReference:
-    """A payment to ask for. `submitted_date`: first day it may have been sent; None if the caller does not know."""
+    """A payment to ask for.
+
+    Attributes:
+        submitted_date: first day it may have been sent; None if the caller does not know.
+        attempt, release: the intention to send that is in doubt; 0: the caller does not say.
+    """
 
     instruction_id: str
     debtor_account: str
     submitted_date: date | None = None
     traceparent: str = ""
+    attempt: int = 0
+    release: int = 0
 
     def __post_init__(self) -> None:
         _require_reference(self.instruction_id)
+        if not 0 <= self.attempt <= ATTEMPTS_MAX:
+            raise InvalidRequest(
+                "ATTEMPT_INVALID", f"attempt: 0 to {ATTEMPTS_MAX}.", f"提交次数须为 0 至 {ATTEMPTS_MAX}。"
+            )
+        _require_release(self.release)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,14 @@ from datetime import timedelta
 from functools import partial
 
 from yinqi.gateway import use_cases
-from yinqi.gateway.decisions import QueryPlan, accounts_without_control, conclude, paced, plan_queries
+from yinqi.gateway.decisions import (
+    QueryPlan,
+    accounts_without_control,
+    conclude,
+    is_written_off,
+    paced,
+    plan_queries,
+)
 from yinqi.gateway.exchange import Bank, BankCaller, Exchange, Failure, Step
 from yinqi.gateway.limits import run_all
 from yinqi.gateway.model import (
@@ -45,40 +52,42 @@ class Querier:
     async def query(self, references: Sequence[PaymentReference]) -> list[StatusReport]:
         """Return one report per reference, in order; safe to repeat.
 
+        What our own record proves never to have left is said at once; no bank could say more.
+
         Raises:
             Overloaded: too many calls wait for a bank.
         """
+        ids = [reference.instruction_id for reference in references]
+        attempts = await self._database.read(lambda connection: SqlStore(connection).registry.find(ids))
         by_bank: dict[str, dict[str, PaymentReference]] = {}
         reports: dict[str, StatusReport] = {}
         for reference in references:
             account = self._profiles.account(reference.debtor_account)
-            if account is None:
+            if is_written_off(attempts.get(reference.instruction_id, ()), reference.attempt, reference.release):
+                reports[reference.instruction_id] = self._never_left(reference)
+            elif account is None:
                 reports[reference.instruction_id] = self._unknown(reference, "ACCOUNT_UNREACHABLE")
             else:
                 by_bank.setdefault(account.profile, {})[reference.instruction_id] = reference
-        found = [self._query_bank(self._banks[name], list(its.values())) for name, its in by_bank.items()]
+        found = [self._query_bank(self._banks[name], list(its.values()), attempts) for name, its in by_bank.items()]
         for name, part in zip(by_bank, await run_all(found), strict=True):
             spacing = timedelta(milliseconds=self._profiles.profile(name).in_doubt.query_interval_ms)
             reports |= {instruction_id: paced(report, spacing) for instruction_id, report in part.items()}
         return [reports[reference.instruction_id] for reference in references]
 
-    async def _query_bank(self, bank: Bank, references: Sequence[PaymentReference]) -> dict[str, StatusReport]:
-        ids = [reference.instruction_id for reference in references]
+    async def _query_bank(
+        self, bank: Bank, references: Sequence[PaymentReference], attempts: Attempts
+    ) -> dict[str, StatusReport]:
         accounts = sorted({reference.debtor_account for reference in references})
-
-        def look_up(store: SqlStore) -> tuple[dict[str, list[Attempt]], list[QueryPlan]]:
-            attempts = store.registry.find(ids)
-            plans = plan_queries(
-                references,
-                store.registry.known_references(accounts),
-                {one: its[0].claimed_at.astimezone(BANK_ZONE).date() for one, its in attempts.items()},
-                self._clock.today(),
-                references_max=bank.profile.batch.references_max,
-                days_max=bank.profile.in_doubt.query_days_max,
-            )
-            return attempts, plans
-
-        attempts, plans = await self._database.read(lambda connection: look_up(SqlStore(connection)))
+        known = await self._database.read(lambda connection: SqlStore(connection).registry.known_references(accounts))
+        plans = plan_queries(
+            references,
+            known,
+            {one: its[0].claimed_at.astimezone(BANK_ZONE).date() for one, its in attempts.items()},
+            self._clock.today(),
+            references_max=bank.profile.batch.references_max,
+            days_max=bank.profile.in_doubt.query_days_max,
+        )
         companies = [self._company_of(plan.asked[0].debtor_account) for plan in plans]
         tickets = await bank.limits.reserve("query", companies)
 
@@ -160,6 +169,18 @@ class Querier:
     def _company_of(self, debtor_account: str) -> str:
         account = self._profiles.account(debtor_account)
         return "" if account is None else account.company
+
+    def _never_left(self, reference: PaymentReference) -> StatusReport:
+        text = (
+            "on record: nothing left for the bank under this release, and nothing will 有记录证明未曾发出，亦不会发出"
+        )
+        return StatusReport(
+            reference.instruction_id,
+            BankStatus.NOT_SENT,
+            self._clock.now(),
+            "NOT_SENT_ON_RECORD",
+            reason_text=text,
+        )
 
     def _unknown(
         self, reference: PaymentReference, reason: str, code: str = "", text: str = "", archive_id: str = ""

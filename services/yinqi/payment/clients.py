@@ -110,11 +110,11 @@ class GrpcBankGateway:
             response = await self._stub.QueryPayments(request, timeout=self._timeout_s, wait_for_ready=False)
         except grpc.aio.AioRpcError as error:
             raise typed_error(error) from error
-        attempts = {payment.instruction_id: payment.submission_attempts for payment in payments}
+        asked = {payment.instruction_id: payment for payment in payments}
         return [
-            mapping.report_from(report, attempts[report.instruction_id])
+            mapping.report_from(report, payment.submission_attempts, payment.releases)
             for report in response.reports
-            if report.instruction_id in attempts
+            if (payment := asked.get(report.instruction_id)) is not None
         ]
 
     async def list_returns(
@@ -157,16 +157,16 @@ def _orders_of(submissions: Sequence[Submission]) -> list[order_pb2.OrderEvidenc
 def _report_of(submission: Submission, report: gateway_pb2.PaymentStatusReport | None) -> StatusReport:
     if report is None:
         return _no_answer(submission, "The gateway's answer lacks this payment.")
-    return mapping.report_from(report, submission.attempt)
+    return mapping.report_from(report, submission.attempt, submission.payment.releases)
 
 
 def _no_answer(submission: Submission, text: str) -> StatusReport:
-    return StatusReport(
-        submission.payment.instruction_id,
-        BankWord.UNKNOWN,
-        submission.attempt,
-        StatusReason("NO_ANSWER", "", text),
-    )
+    return _report_about(submission, BankWord.UNKNOWN, StatusReason("NO_ANSWER", "", text))
+
+
+def _report_about(submission: Submission, word: BankWord, reason: StatusReason) -> StatusReport:
+    payment = submission.payment
+    return StatusReport(payment.instruction_id, word, submission.attempt, reason, release=payment.releases)
 
 
 def _all_failed(submissions: Sequence[Submission], found: ErrorReason) -> list[StatusReport]:
@@ -177,7 +177,4 @@ def _all_failed(submissions: Sequence[Submission], found: ErrorReason) -> list[S
         text = f"The call to the gateway ended with {found.code.name}."
         return [_no_answer(submission, text) for submission in submissions]
     reason = StatusReason(found.reason, "", found.message).bounded()
-    return [
-        StatusReport(submission.payment.instruction_id, BankWord.NOT_SENT, submission.attempt, reason)
-        for submission in submissions
-    ]
+    return [_report_about(submission, BankWord.NOT_SENT, reason) for submission in submissions]

@@ -35,6 +35,8 @@ _EVENT_OF_WORD = {
 _SUSPICIOUS = "SUSPICIOUS"
 # Words that show that the bank has or had the payment: they count whichever attempt they speak of.
 _WORDS_OF_HAVING = frozenset({BankWord.PROCESSING, BankWord.SETTLED, BankWord.RETURNED})
+# What NOT_SENT may be heard of: sent, and neither answered by the bank nor given up.
+_OPEN_ATTEMPT = frozenset({PaymentStatus.SUBMITTING, PaymentStatus.UNKNOWN})
 _INFERRED = StatusReason("INFERRED_FROM_RETURN", "", "The bank reported the return before the settlement.")
 
 
@@ -70,13 +72,16 @@ def _is_outdated(payment: Payment, report: StatusReport) -> bool:
 
 
 def _not_sent(payment: Payment, report: StatusReport, now: datetime, pacing: Pacing, actor: str) -> list[Move]:
-    # Only while the attempt is open: after a crash or time-out the payment is the query's business.
-    if payment.status is not PaymentStatus.SUBMITTING or report.attempt != payment.submission_attempts:
+    # The gateway's record is final for one release of one attempt and says nothing of any other, however late it is heard.
+    if payment.status not in _OPEN_ATTEMPT or not _is_of_this_release(payment, report):
         return []
     # A resend needs fresh evidence for its next try, so it goes back to UNKNOWN, not to SCHEDULED.
     is_first = payment.submission_attempts <= 1
     event = StatusEvent.NOT_SENT if is_first else StatusEvent.RESEND_NOT_SENT
-    tries = payment.step_tries + 1
+    # Tries to send are counted while sending, questions while in doubt.
+    tries = (
+        payment.step_tries + 1 if payment.status is PaymentStatus.SUBMITTING else 1 if is_first else payment.step_tries
+    )
     after = payment.moved(
         advance(payment.status, event),
         now,
@@ -88,6 +93,10 @@ def _not_sent(payment: Payment, report: StatusReport, now: datetime, pacing: Pac
         submission_attempts=payment.submission_attempts - 1,
     )
     return [Move("payment.not_sent", payment.status, after, report.reason.bounded(), actor)]
+
+
+def _is_of_this_release(payment: Payment, report: StatusReport) -> bool:
+    return (report.attempt, report.release) == (payment.submission_attempts, payment.releases)
 
 
 def _event_of(report: StatusReport) -> StatusEvent:

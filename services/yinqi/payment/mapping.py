@@ -333,17 +333,20 @@ def _proof_to(proof: NotFoundProof) -> gateway_pb2.NotFoundProof:
 
 
 def reference_to(payment: Payment) -> gateway_pb2.PaymentReference:
-    """Return a payment to ask about."""
+    """Return a payment to ask about; of one that the bank has, only the bank can tell."""
     submitted_at = payment.first_submitted_at or payment.received_at
+    is_in_doubt = payment.status is PaymentStatus.UNKNOWN
     return gateway_pb2.PaymentReference(
         instruction_id=payment.instruction_id,
         debtor_account=payment.debtor_account,
         submitted_date=submitted_at.astimezone(BANK_ZONE).date().isoformat(),
         traceparent=payment.traceparent,
+        attempt=payment.submission_attempts if is_in_doubt else 0,
+        release=payment.releases if is_in_doubt else 0,
     )
 
 
-def report_from(message: gateway_pb2.PaymentStatusReport, attempt: int) -> StatusReport:
+def report_from(message: gateway_pb2.PaymentStatusReport, attempt: int, release: int = 0) -> StatusReport:
     """Read a report about an attempt; a status this version does not know is UNKNOWN, never a refusal."""
     has_proof = message.HasField("not_found_proof")
     return StatusReport(
@@ -356,6 +359,7 @@ def report_from(message: gateway_pb2.PaymentStatusReport, attempt: int) -> Statu
         archive_id=message.archive_id,
         proof=_proof_from(message.not_found_proof) if has_proof else None,
         ask_after=_instant(message.ask_after) if message.HasField("ask_after") else None,
+        release=release,
     )
 
 

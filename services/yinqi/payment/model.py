@@ -345,6 +345,7 @@ class StatusReport:
 
     Attributes:
         attempt: the attempt it speaks of, as far as we know; 0 if it is tied to none (returns).
+        release: the same, of releases; 0 if it is tied to none.
         booking_date: ISO 8601 or "".
         proof: with NOT_FOUND, the evidence.
         ask_after: the bank does not want to be asked for it before; None: it did not say.
@@ -359,6 +360,7 @@ class StatusReport:
     archive_id: str = ""
     proof: NotFoundProof | None = None
     ask_after: datetime | None = None
+    release: int = 0
 
     def ask_at(self, wanted: datetime) -> datetime:
         """Return when to ask again if we would like to at `wanted`: never before the bank wants it."""

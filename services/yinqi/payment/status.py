@@ -105,7 +105,11 @@ TRANSITIONS: dict[tuple[PaymentStatus, StatusEvent], PaymentStatus] = {
     (_S.PROCESSING, _E.BANK_PROCESSING): _S.PROCESSING,
     (_S.PROCESSING, _E.BANK_SETTLED): _S.SETTLED,
     (_S.PROCESSING, _E.BANK_REJECTED): _S.REJECTED,
-    # UNKNOWN is left by an explicit word of the bank, with a resend permit, or by two people's decision on documents.
+    # UNKNOWN is left by an explicit word of the bank, by the gateway's record that nothing left, with a resend permit, or
+    # by two people's decision on documents.
+    # The gateway's record that nothing left is a word of ours and final, also when it is heard by asking only.
+    (_S.UNKNOWN, _E.NOT_SENT): _S.SCHEDULED,
+    (_S.UNKNOWN, _E.RESEND_NOT_SENT): _S.UNKNOWN,
     (_S.UNKNOWN, _E.NO_ANSWER): _S.UNKNOWN,
     (_S.UNKNOWN, _E.BANK_SUSPICIOUS): _S.UNKNOWN,
     (_S.UNKNOWN, _E.BANK_PROCESSING): _S.PROCESSING,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.evidence.crash.at_random import Line, Lives, Make, folder_of, tell
+from tests.evidence.crash.at_random import Line, Lives, Make, folder_of, tell, two_at_a_time
 from tests.evidence.crash.audit import judge
 from tests.evidence.crash.child import DISK_FULL, Child
 
@@ -78,17 +78,17 @@ def _strike_all(blow: Blow, *, step: int) -> None:
     if missing := is_missing():
         print(f"left out: {missing}")
         return
-    tell(blow.what, "points", [strike(blow, path, step=step) for path in STORES], seed=0)
+    pieces = [(blow, path, store, step) for path, stores in STORES.items() for store in stores]
+    tell(blow.what, "points", two_at_a_time(strike, pieces), seed=0)
 
 
-def strike(blow: Blow, path: str, *, step: int = 1, make: Make | None = None) -> Line:
-    """Strike a path (`make`: another one in its place) at its n-th call, n = 1, 1 + step, … until there is none."""
+def strike(blow: Blow, path: str, store: str, step: int = 1, make: Make | None = None) -> Line:
+    """Strike a path (`make`: another one in its place) at a store's n-th call, n = 1, 1 + step, … until there is none."""
     line, began = Line(path), time.monotonic()
-    for store in STORES[path]:
-        number = 1
-        while number and number < _POINTS_MAX and not line.verdict.faults:
-            with folder_of(path) as folder:
-                number = _strike_in(Lives(path, folder, make), blow, store, number, step, line)
+    number = 1
+    while number and number < _POINTS_MAX and not line.verdict.faults:
+        with folder_of(path) as folder:
+            number = _strike_in(Lives(path, folder, make), blow, store, number, step, line)
     line.seconds = time.monotonic() - began
     return line
 

@@ -38,7 +38,7 @@ Say = Callable[..., None]
 BATCH = 4
 _FINALS = frozenset(str(status) for status in FINAL)
 _EXECUTED_S = 0.025
-_PATIENCE_S = 120.0
+_PATIENCE_S = 60.0
 _ACCOUNT, _FIRST_DAY, _EVENTS_A_DAY, _STEP = "755915678910001", date(2026, 11, 2), 40, 5
 _OPENING = 10**9
 
@@ -62,8 +62,10 @@ class Path_(Protocol):
 class _Payments:
     """What the four paths of payments share."""
 
+    _sends = True
+
     def __init__(self, folder: Path, say: Say) -> None:
-        self.house = House(folder)
+        self.house = House(folder, sends=self._sends)
         self.say = say
         self.ids: dict[str, str] = {}
 
@@ -108,6 +110,8 @@ class _Payments:
 class Accept(_Payments):
     """Callers' batches and single payments, and a repeat of what they are not sure of."""
 
+    _sends = False
+
     async def act(self, name: str) -> None:
         batch = [f"{name}-b{n}of{BATCH}" for n in range(BATCH)]
         await asyncio.gather(self.initiate(batch), self._initiate_one(f"{name}-1"), self._initiate_one(f"{name}-2"))
@@ -149,7 +153,7 @@ class Reply(_Payments):
             await self._take_notices()
             if await self.tell_statuses(self.keys):
                 return
-            await asyncio.sleep(0.004)
+            await asyncio.sleep(0.01)
         self.say("stuck", *self.keys)
 
     async def _take_notices(self) -> None:
@@ -174,7 +178,7 @@ class Query(_Payments):
             await self.house.settle_calls()
             if await self.tell_statuses(self.keys):
                 return
-            await asyncio.sleep(0.004)
+            await asyncio.sleep(0.01)
         self.say("stuck", *self.keys)
 
 

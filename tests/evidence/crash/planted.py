@@ -64,6 +64,6 @@ def planted(short: bool) -> None:
         return
     for bug in PLANTED:
         name = bug.__name__.strip("_").replace("_", " ")
-        line = strike(KILL, "accept", make=bug)
+        line = strike(KILL, "accept", "payment", make=bug)
         assert line.verdict.faults, f"{name}: not found in {line.rounds} kills"
         print(f"{name}: found after {line.rounds} kills, {line.seconds:.1f} s: {line.verdict.faults[0]}", flush=True)

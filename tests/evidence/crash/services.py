@@ -44,7 +44,7 @@ _CERTIFIED_BEFORE = timedelta(days=2)  # clocks are turned back by less
 _FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 _BATCH = 15
 _CUT_S = 3.0
-_FINAL_S = 600.0
+_FINAL_S = 180.0
 _FINALS = frozenset(str(status) for status in FINAL)
 _CUTS = [(line, direction) for line in ("payment", "bank") for direction in ("in", "out", "both")]
 _JUMPS_S = (3_600, 0, -3_600, 0)
@@ -71,6 +71,7 @@ _PACE = {
     "YINQI_PAYMENT_RETRY_MAX_S": "1",
     "YINQI_PAYMENT_BATCH_MAX": "5",
     "YINQI_PAYMENT_DOUBT_QUERIES": "1000",
+    "YINQI_PAYMENT_RESENDS_MAX": "900",
     "YINQI_LOG_LEVEL": "WARNING",
 }
 

@@ -88,6 +88,8 @@ class Gateway:
                 debtor_account=one.instruction.debtor_account.identification,
                 submitted_date=SystemClock().today().isoformat(),
                 traceparent=one.traceparent,
+                attempt=one.attempt,
+                release=one.release,
             )
             for one in submissions
         ]

@@ -163,12 +163,23 @@ async def test_what_was_called_not_sent_goes_out_under_a_new_release_only(
             (NOT_SENT, "ACCOUNT_UNREACHABLE"),
         ]
         assert reports[2].status == REJECTED
+        # Whoever did not hear it hears it by asking, without the bank; of no other release, and of nothing unheard of.
+        told = await gateway.query(away, unknown_account, refused)
+        assert {(report.status, report.reason_code) for report in told} == {(NOT_SENT, "NOT_SENT_ON_RECORD")}
+        told = await gateway.query(next_release(away), gateway.submission(release=1), next_release(unknown_account))
+        assert [(report.status, report.reason_code) for report in told] == [
+            (UNKNOWN, "BANK_UNAVAILABLE"),
+            (UNKNOWN, "BANK_UNAVAILABLE"),
+            (UNKNOWN, "ACCOUNT_UNREACHABLE"),
+        ]
     async with run_gateway(scripted_bank.address, database_url=database_url) as gateway:
         reports = await gateway.submit(away, unknown_account, refused)  # the same call is delivered a second time
         assert {(report.status, report.reason_code) for report in reports} == {(UNKNOWN, "ALREADY_SUBMITTED")}
         assert scripted_bank.calls == []
         (report,) = await gateway.submit(next_release(away))
         assert report.status == PROCESSING
+        told = await gateway.query(away, next_release(away))  # a late question, and the present one
+        assert NOT_SENT not in {report.status for report in told}
     assert scripted_bank.lines() == [away.instruction_id]
 
 

@@ -47,8 +47,8 @@ class FakeGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
     """A gateway with a bank behind it: the bank's book counts what was really paid.
 
     `script` says by end_to_end_id what happens to the n-th submission, e.g. {"A": ["lost_after", "ok"]}:
-    ok: PROCESSING, settled at the first question. reject: refused. not_sent: nothing leaves.
-    lost_before: the call breaks, the bank has nothing. lost_after: the bank has it, the call breaks.
+    ok: PROCESSING, settled at the first question. reject: refused. not_sent: nothing leaves. unheard: nothing leaves, and
+    the call that says so breaks. lost_before: the call breaks, the bank has nothing. lost_after: the bank has it, the call breaks.
     """
 
     def __init__(self) -> None:
@@ -56,6 +56,7 @@ class FakeGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
         self.submitted: Counter[tuple[str, int]] = Counter()
         self.book: dict[str, str] = {}  # instruction_id → end_to_end_id, as the bank has booked
         self.paid: Counter[str] = Counter()
+        self.written_off: dict[str, tuple[int, int]] = {}  # by instruction_id: attempt and release
         self.returns: list[str] = []
         self.returns_asked: list[tuple[list[str], str, str]] = []
         self.queried: Counter[str] = Counter()
@@ -112,14 +113,18 @@ class FakeGateway(gateway_service_pb2_grpc.GatewayServiceServicer):
         if fate == "not_sent":
             report.status = gateway_pb2.BANK_STATUS_NOT_SENT
             report.reason_code = "BANK_UNREACHABLE"
-        return report, fate.startswith("lost")
+        if fate == "unheard":
+            self.written_off[reference] = (submission.attempt, submission.release)
+        return report, fate.startswith("lost") or fate == "unheard"
 
     async def QueryPayments(self, request: Any, context: Any) -> Any:
         reports = []
         for reference in request.references:
             self.queried[reference.instruction_id] += 1
             report = Report(instruction_id=reference.instruction_id)
-            if reference.instruction_id in self.book:
+            if self.written_off.get(reference.instruction_id) == (reference.attempt, reference.release):
+                report.status, report.reason_code = gateway_pb2.BANK_STATUS_NOT_SENT, "NOT_SENT_ON_RECORD"
+            elif reference.instruction_id in self.book:
                 report.status = gateway_pb2.BANK_STATUS_SETTLED
                 report.booking_date = "2026-11-22"
                 report.account_servicer_reference = "BANK-Q"

@@ -440,11 +440,26 @@ def test_resends_have_a_limit(payment_database: Database):
 
 def test_a_payment_that_never_left_is_sent_later_with_the_same_attempt(payment_database: Database):
     key = submitted(payment_database).instruction_id
-    hear(payment_database, [report(W.NOT_SENT, key)])
+    hear(payment_database, [report(W.NOT_SENT, key, release=1)])
     assert get(payment_database).status is S.SCHEDULED
     assert claim(payment_database) == []  # not at once
     (again,) = claim(payment_database, NOW + timedelta(seconds=1))
-    assert (again.payment.instruction_id, again.attempt) == (key, 1)
+    assert (again.payment.instruction_id, again.attempt, again.payment.releases) == (key, 1, 2)
+
+
+def test_that_it_never_left_may_be_heard_by_asking_once_and_of_no_later_release(payment_database: Database):
+    key = submitted(payment_database).instruction_id
+    hear(payment_database, [report(W.UNKNOWN, key, release=1)])
+    later = NOW + timedelta(minutes=1)
+    (asked,) = ask(payment_database, later)
+    never_left = report(W.NOT_SENT, key, attempt=asked.submission_attempts, release=asked.releases)
+    hear(payment_database, [never_left], later, [asked])
+    assert (get(payment_database).status, journal(payment_database)[-1]) == (S.SCHEDULED, "payment.not_sent")
+    (again,) = claim(payment_database, later + timedelta(seconds=1))
+    assert (again.payment.instruction_id, again.attempt, again.payment.releases) == (key, 1, 2)
+    hear(payment_database, [report(W.UNKNOWN, key, release=again.payment.releases)], later)
+    hear(payment_database, [never_left], later)  # the same answer once more, late: another release is out now
+    assert get(payment_database).status is S.UNKNOWN
 
 
 def test_returns_are_recorded_once(payment_database: Database):

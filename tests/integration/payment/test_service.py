@@ -195,6 +195,18 @@ async def test_a_payment_that_never_left_is_sent_later(house: House):
     assert house.gateway.paid == {"A": 1}
 
 
+async def test_that_it_never_left_is_heard_by_asking_when_the_answer_was_lost(house: House):
+    house.gateway.safe_window_ms = 3_600_000  # no permit could be made of an empty answer
+    house.gateway.script["A"] = ["unheard", "unheard", "ok"]
+    await house.initiate(instruction_message("A"))
+    found = await house.reaches("A", "SETTLED")
+    assert house.gateway.written_off == {found.payment.instruction_id: (1, 2)}
+    told = [(e.type, e.reason.code) for e in found.journal if e.type == "payment.not_sent"]
+    assert told == [("payment.not_sent", "NOT_SENT_ON_RECORD")] * 2
+    assert found.payment.submission_attempts == 1
+    assert house.gateway.paid == {"A": 1}
+
+
 async def test_a_line_the_gateway_cannot_read_does_not_stop_its_batch(house: House):
     house.gateway.unreadable.add("A-3")
     house.monitoring.is_away = True

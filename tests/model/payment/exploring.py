@@ -9,7 +9,7 @@ from typing import Any
 from tests.model.payment.one_payment import BACK, BOOKED, REFUSED, Explorer, Step, Stored, World
 
 from yinqi.payment.model import BankWord, StatusReport
-from yinqi.payment.status import IN_FLIGHT, PaymentStatus
+from yinqi.payment.status import BEFORE_RELEASE, IN_FLIGHT, PaymentStatus
 
 S, W = PaymentStatus, BankWord
 # The fields of a world before what may still go wrong.
@@ -69,7 +69,7 @@ class _Map:
         return len(self._best)
 
 
-def explore(explorer: Explorer, beginning: World, states_max: int = 1_000_000) -> Explored:
+def explore(explorer: Explorer, beginning: World, states_max: int = 2_000_000) -> Explored:
     """Visit every reachable state, those with fewer faults first, and check each; then that each can come to an end.
 
     Raises:
@@ -115,13 +115,15 @@ def _wrong_state(explorer: Explorer, world: World) -> str:
         return "it is not final, and nobody will act"
     if stored.payment.submission_attempts == 0 and status in IN_FLIGHT:
         return "in flight without an attempt"
-    if status is S.CANCELLED and (world.bank or world.network or world.holding):
+    if status is S.CANCELLED and (world.bank or explorer.will_leave(world)):
         return "cancelled, and yet it leaves"
+    if status in BEFORE_RELEASE and (world.may_have_left or explorer.will_leave(world)):
+        return "it may be released anew, and it may have left before"
     if world.is_fickle or stored.payment.contradiction:
         return ""
     if status in (S.SETTLED, S.RETURNED) and not any(what in (BOOKED, BACK) for _, what in world.bank):
         return "settled in our books, not at the bank"
-    if status is S.REJECTED and (world.debits or world.network or world.holding):
+    if status is S.REJECTED and (world.debits or explorer.will_leave(world)):
         return "refused in our books, and the money leaves"
     if status is S.REJECTED and not any(what == REFUSED for _, what in world.bank) and stored.doubt is None:
         return "refused, and neither bank nor people said so"

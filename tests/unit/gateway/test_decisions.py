@@ -13,6 +13,7 @@ from yinqi.gateway.decisions import (
     accounts_without_control,
     blocks,
     conclude,
+    is_written_off,
     plan_queries,
     require_proof,
 )
@@ -73,6 +74,41 @@ def test_what_was_called_not_sent_is_sent_under_a_later_release_only(
     earlier: list[Attempt], release: int, expected: bool
 ) -> None:
     assert blocks(earlier, 1, release) is expected
+
+
+@pytest.mark.parametrize(
+    ("earlier", "asked", "expected"),
+    [
+        ([attempt(1, NOT_SENT, release=1)], (1, 1), True),
+        ([attempt(1, NOT_SENT, release=2)], (1, 1), True),  # written off again under a later release
+        ([attempt(1), attempt(2, NOT_SENT, release=2)], (2, 2), True),
+        ([], (1, 1), False),  # never heard of: its call may still be on the way
+        ([attempt(1, NOT_SENT, release=1)], (1, 2), False),  # the registry is older than its caller
+        ([attempt(1, NOT_SENT, release=1)], (1, 0), False),  # a caller that does not count
+        ([attempt(1, NOT_SENT)], (1, 0), False),
+        ([attempt(1, NOT_SENT, release=1)], (0, 1), False),
+        ([attempt(1, SENDING, release=1)], (1, 1), False),
+        ([attempt(1, release=1)], (1, 1), False),
+        ([attempt(1, release=1), attempt(2, NOT_SENT, release=2)], (1, 1), False),
+        ([attempt(2, NOT_SENT, release=2)], (1, 1), False),
+        ([attempt(1, NOT_SENT, release=1)], (2, 2), False),
+        ([attempt(1, NOT_SENT, release=1, known_at=NOW)], (1, 1), False),  # and yet the bank has shown it
+        ([attempt(1, known_at=NOW), attempt(2, NOT_SENT, release=2)], (2, 2), False),
+    ],
+)
+def test_only_a_record_of_that_release_or_a_later_one_proves_that_nothing_left(
+    earlier: list[Attempt], asked: tuple[int, int], expected: bool
+) -> None:
+    assert is_written_off(earlier, *asked) is expected
+
+
+@pytest.mark.parametrize("state", SendState)
+def test_what_is_written_off_stays_blocked(state: SendState) -> None:
+    for number in (1, 2):
+        for release in (0, 1, 2):
+            row = attempt(number, state, release=release)
+            for asked in ((a, r) for a in (1, 2) for r in (0, 1, 2)):
+                assert not is_written_off([row], *asked) or blocks([row], *asked)
 
 
 def check(submission: Any, earlier: list[Attempt], absence: Absence | None, **proof_changes: Any) -> None:

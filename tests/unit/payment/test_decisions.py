@@ -91,8 +91,29 @@ def test_nothing_left_of_a_resend_goes_back_to_unknown_because_its_evidence_is_u
     assert (move.payment.status, move.payment.submission_attempts) == (S.UNKNOWN, 1)
 
 
-@pytest.mark.parametrize("status", [S.UNKNOWN, S.PROCESSING, S.SETTLED, S.SCREENED])
-def test_a_late_not_sent_is_no_evidence(status: PaymentStatus):
+def test_nothing_left_is_as_true_when_it_is_heard_by_asking():
+    in_doubt = payment(S.UNKNOWN, releases=1, step_tries=6)
+    (move,) = moves(in_doubt, report(W.NOT_SENT, release=1))
+    assert (move.type, move.payment.status, move.payment.submission_attempts) == ("payment.not_sent", S.SCHEDULED, 0)
+    assert move.payment.next_action_at == NOW + timedelta(seconds=3) + PACING.submission_delay(
+        1
+    )  # questions are no tries
+    resent = payment(S.UNKNOWN, submission_attempts=2, releases=3, step_tries=6)
+    (move,) = moves(resent, report(W.NOT_SENT, attempt=2, release=3))
+    assert (move.payment.status, move.payment.submission_attempts, move.payment.step_tries) == (S.UNKNOWN, 1, 6)
+
+
+@pytest.mark.parametrize("status", [S.SUBMITTING, S.UNKNOWN])
+@pytest.mark.parametrize(("attempt", "release"), [(1, 1), (1, 2), (2, 1), (2, 3), (3, 2), (0, 0), (2, 0), (0, 2)])
+def test_nothing_left_of_another_attempt_or_release_says_nothing_of_the_present_one(
+    status: PaymentStatus, attempt: int, release: int
+):
+    present = payment(status, submission_attempts=2, releases=2)
+    assert moves(present, report(W.NOT_SENT, attempt=attempt, release=release)) == []
+
+
+@pytest.mark.parametrize("status", [S.PROCESSING, S.SETTLED, S.REJECTED, S.RETURNED, S.SCHEDULED, S.CANCELLED])
+def test_nothing_left_changes_nothing_of_what_the_bank_answered_or_what_is_not_out(status: PaymentStatus):
     assert moves(payment(status), report(W.NOT_SENT)) == []
 
 

@@ -56,6 +56,8 @@ PROCESSING        BANK_SUSPICIOUS   UNKNOWN
 PROCESSING        BANK_PROCESSING   PROCESSING
 PROCESSING        BANK_SETTLED      SETTLED
 PROCESSING        BANK_REJECTED     REJECTED
+UNKNOWN           NOT_SENT          SCHEDULED
+UNKNOWN           RESEND_NOT_SENT   UNKNOWN
 UNKNOWN           NO_ANSWER         UNKNOWN
 UNKNOWN           BANK_SUSPICIOUS   UNKNOWN
 UNKNOWN           BANK_PROCESSING   PROCESSING
@@ -129,11 +131,11 @@ def test_silence_never_rejects_or_settles():
             assert advance(status, E.NO_ANSWER) in (S.UNKNOWN, S.PROCESSING)
 
 
-def test_what_is_in_flight_is_left_by_a_word_of_the_bank_a_permit_or_two_people_only():
+def test_what_is_in_flight_is_left_by_a_word_of_the_bank_a_record_that_nothing_left_a_permit_or_two_people_only():
     def ways_out(status: PaymentStatus) -> set[StatusEvent]:
         return {event for (before, event), after in TRANSITIONS.items() if before is status and after is not before}
 
-    assert ways_out(S.UNKNOWN) <= BANK_WORDS | {E.RESEND} | DECLARED
+    assert ways_out(S.UNKNOWN) <= BANK_WORDS | {E.NOT_SENT, E.RESEND} | DECLARED
     assert ways_out(S.SUBMITTING) <= BANK_WORDS | {E.NO_ANSWER, E.NOT_SENT, E.RESEND_NOT_SENT}
 
 

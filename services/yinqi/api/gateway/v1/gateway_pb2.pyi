@@ -349,6 +349,8 @@ class PaymentReference(_message.Message):
     DEBTOR_ACCOUNT_FIELD_NUMBER: _builtins.int
     SUBMITTED_DATE_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
     instruction_id: _builtins.str
     """Ours."""
     debtor_account: _builtins.str
@@ -357,6 +359,12 @@ class PaymentReference(_message.Message):
     """First day it may have been sent, ISO 8601."""
     traceparent: _builtins.str
     """W3C traceparent of the payment's own trace."""
+    attempt: _builtins.int
+    """Which intention to send is in doubt, as in Submission. With both set, one that the gateway has on record as never to
+    be sent is NOT_SENT, and the bank is not asked. 0, or not on record: the bank is asked.
+    """
+    release: _builtins.int
+    """The caller's count of that intention, as in Submission."""
     def __init__(
         self,
         *,
@@ -364,10 +372,12 @@ class PaymentReference(_message.Message):
         debtor_account: _builtins.str = ...,
         submitted_date: _builtins.str = ...,
         traceparent: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        release: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["debtor_account", b"debtor_account", "instruction_id", b"instruction_id", "submitted_date", b"submitted_date", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "debtor_account", b"debtor_account", "instruction_id", b"instruction_id", "release", b"release", "submitted_date", b"submitted_date", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

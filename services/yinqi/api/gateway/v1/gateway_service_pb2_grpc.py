@@ -147,6 +147,8 @@ class GatewayServiceServicer:
     def QueryPayments(self, request, context):
         """Asks the banks for the status of payments (查询状态). Safe to repeat. One report per reference, in order.
         An unreachable bank gives UNKNOWN, reason BANK_UNAVAILABLE, for its references.
+        NOT_SENT, reason NOT_SENT_ON_RECORD: nothing left under the release asked about, and nothing will; it is what
+        SubmitPayments said, or would have said had its answer been heard.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,6 +53,8 @@ class GatewayServiceStub:
     QueryPayments: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.QueryPaymentsRequest, _gateway_service_pb2.QueryPaymentsResponse]
     """Asks the banks for the status of payments (查询状态). Safe to repeat. One report per reference, in order.
     An unreachable bank gives UNKNOWN, reason BANK_UNAVAILABLE, for its references.
+    NOT_SENT, reason NOT_SENT_ON_RECORD: nothing left under the release asked about, and nothing will; it is what
+    SubmitPayments said, or would have said had its answer been heard.
     """
     ListReturns: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListReturnsRequest, _gateway_service_pb2.ListReturnsResponse]
     """Lists payments that came back in a range of days (退汇查询). Safe to repeat. INVALID_ARGUMENT: over 7 days, or over
@@ -134,6 +136,8 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     QueryPayments: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.QueryPaymentsRequest, _gateway_service_pb2.QueryPaymentsResponse]  # type: ignore[assignment]
     """Asks the banks for the status of payments (查询状态). Safe to repeat. One report per reference, in order.
     An unreachable bank gives UNKNOWN, reason BANK_UNAVAILABLE, for its references.
+    NOT_SENT, reason NOT_SENT_ON_RECORD: nothing left under the release asked about, and nothing will; it is what
+    SubmitPayments said, or would have said had its answer been heard.
     """
     ListReturns: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListReturnsRequest, _gateway_service_pb2.ListReturnsResponse]  # type: ignore[assignment]
     """Lists payments that came back in a range of days (退汇查询). Safe to repeat. INVALID_ARGUMENT: over 7 days, or over
@@ -224,6 +228,8 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_gateway_service_pb2.QueryPaymentsResponse, _abc.Awaitable[_gateway_service_pb2.QueryPaymentsResponse]]:
         """Asks the banks for the status of payments (查询状态). Safe to repeat. One report per reference, in order.
         An unreachable bank gives UNKNOWN, reason BANK_UNAVAILABLE, for its references.
+        NOT_SENT, reason NOT_SENT_ON_RECORD: nothing left under the release asked about, and nothing will; it is what
+        SubmitPayments said, or would have said had its answer been heard.
         """
 
     @_abc_1.abstractmethod
