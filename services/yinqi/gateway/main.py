@@ -31,6 +31,7 @@ from yinqi.runtime.grpc_server import GrpcServer, run_with_settings
 from yinqi.runtime.journal.sealer import open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
+from yinqi.runtime.worker import every
 
 SERVICE = "gateway"
 
@@ -74,6 +75,9 @@ async def main(
         }
         policy_dir, version_file = settings.policy_paths()
         door = open_door(policy_dir, version_file, profiles, database, clock)
+        if door is not None:
+            watching = every(settings.gateway_policy_poll_s, door.look_at_policy, stop=stop, name="gateway.policy")
+            stack.callback(asyncio.create_task(watching, name="gateway-policy").cancel)
         servicer, submitter = _connect(banks, profiles, database, clock, ids, telemetry, door)
         add = gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server
         server = GrpcServer(
