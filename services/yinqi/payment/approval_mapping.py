@@ -19,7 +19,8 @@ def approval_to(
 ) -> order_pb2.Approval:
     """Return where an order stands."""
     waiting = [payment for payment in payments if payment.status is PaymentStatus.AWAITING_APPROVAL]
-    largest = max(waiting, key=lambda payment: payment.amount_minor_units, default=None)
+    nameable = [payment for payment in waiting if payment.category_purpose != "SALA"]
+    largest = max(nameable, key=lambda payment: payment.amount_minor_units, default=None)
     counts = Counter(payment.status for payment in payments)
     return order_pb2.Approval(
         evidence=evidence_to(evidence),

@@ -334,7 +334,7 @@ class Approval(_message.Message):
     maker: _builtins.str
     """Who made the order: whose key signed it, or for whom the payment service vouches; empty if the order does not hold."""
     largest_creditor: _builtins.str
-    """Who gets the largest payment that waits: for orientation, what is paid is in the signed lines."""
+    """Who gets the largest payment that waits: for orientation, what is paid is in the signed lines. Wages are left out."""
     needs_one_time_code: _builtins.bool
     """The policy asks whoever approves it for a one-time code as well (DecideOrderRequest.one_time_code)."""
     @_builtins.property
