@@ -126,7 +126,9 @@ def _print(shown: ShownOrder) -> None:
 
 
 def _missing(approval: order_pb2.Approval) -> str:
-    return ", ".join(f"{one.count} {one.role}{_who(one)}" for one in approval.missing) or "nothing 无"
+    missing = [f"{one.count} {one.role}{_who(one)}" for one in approval.missing]
+    obstacles = [f"{one.reason} x {one.count}: {escape(one.text)}" for one in approval.obstacles]
+    return ", ".join((*missing, *obstacles)) or "nothing 无"
 
 
 def _who(missing: order_pb2.MissingApproval) -> str:

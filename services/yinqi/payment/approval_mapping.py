@@ -46,6 +46,9 @@ def approval_to(
         ],
         largest_creditor=largest.creditor_name if largest is not None else "",
         needs_one_time_code=known.needs_code,
+        obstacles=[
+            order_pb2.ApprovalObstacle(reason=one.reason, text=one.text, count=one.lines) for one in known.obstacles
+        ],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -289,9 +290,18 @@ class Lacking(NamedTuple):
     people: tuple[str, ...]
 
 
+class Obstacle(NamedTuple):
+    """What stands in the way of so many lines though nobody's approval is missing."""
+
+    reason: str
+    text: str
+    lines: int
+
+
 class KnownOrder(NamedTuple):
     """What people are told of an order that waits. `maker`: "" if the order does not hold."""
 
+    obstacles: tuple[Obstacle, ...]
     maker: str
     given: tuple[Given, ...]
     lacking: tuple[Lacking, ...]
@@ -302,13 +312,15 @@ def known_of(evidence: Evidence, standings: Sequence[Standing], signed: SignedPo
     """Return what people are told of an order, from where its waiting payments stand."""
     missing = still_missing(standings)
     needs_code = any(one.needs_code for one in standings)
+    counts = Counter((one.reason, one.text) for one in standings if one.reason and not one.missing)
+    obstacles = tuple(Obstacle(*what, lines) for what, lines in sorted(counts.items()))
     order = check_orders([evidence], signed)[evidence.digest]
     if isinstance(order, str):
-        return KnownOrder("", (), tuple(Lacking(need, ()) for need in missing), needs_code)
+        return KnownOrder(obstacles, "", (), tuple(Lacking(need, ()) for need in missing), needs_code)
     facts, policy = order.facts, signed.policy
     given = (Given(vote, vote_counts(policy, vote, facts, now)) for vote in sorted(facts.votes, key=lambda v: v.at))
     lacking = (Lacking(need, who_could(policy, need.role, facts, now)) for need in missing)
-    return KnownOrder(facts.maker, tuple(given), tuple(lacking), needs_code)
+    return KnownOrder(obstacles, facts.maker, tuple(given), tuple(lacking), needs_code)
 
 
 def _standing(verdict: Verdict | str, order: CheckedOrder | str | None) -> Standing:

@@ -208,6 +208,33 @@ async def test_an_approver_whose_role_was_taken_away_counts_no_more(
     assert scripted_bank.lines() == []
 
 
+async def test_a_new_policy_rules_the_door_without_a_restart_and_a_bad_one_never(
+    run_gateway: Callable[..., Any], scripted_bank: Any, company: Company
+) -> None:
+    own = {"gateway_policy_dir": str(company.folder), "gateway_policy_poll_s": 0.05}
+    async with run_gateway(scripted_bank.address, **own) as gateway:
+        door = Door(gateway, scripted_bank, company)
+        new = door.order(MIDDLE, MIDDLE, MIDDLE)
+        shown, by_sun = evidence(new, door.approval(new, "li")), evidence(new, door.approval(new, "sun"))
+        assert await door.send([door.submission(new, 1)], shown) == ["SENT"]
+        company.people["li"], company.people["sun"], company.version = "", "checker", 2
+        company.publish()
+
+        async def in_force() -> bool:
+            return await door.send([door.submission(new, 2)], by_sun) == ["SENT"]
+
+        async def told() -> bool:
+            return "POLICY_REFUSED" in door.alerts()
+
+        await until(in_force, "the new policy to be in force")
+        assert await door.send([door.submission(new, 3)], shown) == ["APPROVALS_MISSING"]
+        company.people["li"], company.version = "checker", 1
+        company.publish()
+        await until(told, "the alert about the downgrade")
+        assert await door.send([door.submission(new, 3)], shown) == ["APPROVALS_MISSING"]
+    assert len(scripted_bank.lines()) == 2
+
+
 # What the thief writes into the payment service's database about one waiting payment V-n, and how the last door calls
 # what it then sees. {v} is the payment, {id} its instruction_id, {o} its order's digest.
 ATTACKS = {

@@ -105,8 +105,9 @@ def _missing(approval: order_pb2.Approval, words: Words) -> Safe:
         )
         for one in approval.missing
     ]
-    code = div(badge(words("approvals.code"), "unknown")) if approval.needs_one_time_code else ""
-    return join((*lines, code)) or span(words("approvals.nothing_missing"), cls="yq-muted")
+    code = div(badge(words("approvals.code"), "unknown")) if approval.needs_one_time_code and lines else ""
+    obstacles = (div(badge(one.reason, "rejected"), " ", one.text, cls="yq-small") for one in approval.obstacles)
+    return join((*lines, code, *obstacles)) or span(words("approvals.nothing_missing"), cls="yq-muted")
 
 
 def order_facts(shown: ShownOrder, words: Words) -> Safe:

@@ -329,6 +329,7 @@ class Approval(_message.Message):
     GIVEN_FIELD_NUMBER: _builtins.int
     LARGEST_CREDITOR_FIELD_NUMBER: _builtins.int
     NEEDS_ONE_TIME_CODE_FIELD_NUMBER: _builtins.int
+    OBSTACLES_FIELD_NUMBER: _builtins.int
     order_digest: _builtins.str
     """SM3 digest of the order, hexadecimal."""
     maker: _builtins.str
@@ -357,6 +358,10 @@ class Approval(_message.Message):
     def given(self) -> _containers.RepeatedCompositeFieldContainer[Global___GivenDecision]:
         """The decisions on it whose signatures hold, oldest first."""
 
+    @_builtins.property
+    def obstacles(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalObstacle]:
+        """What stands in the way of lines that wait, beside missing approvals; no approval helps against it."""
+
     def __init__(
         self,
         *,
@@ -369,14 +374,45 @@ class Approval(_message.Message):
         given: _abc.Iterable[Global___GivenDecision] | None = ...,
         largest_creditor: _builtins.str = ...,
         needs_one_time_code: _builtins.bool = ...,
+        obstacles: _abc.Iterable[Global___ApprovalObstacle] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "received_at", b"received_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "evidence", b"evidence", "given", b"given", "largest_creditor", b"largest_creditor", "maker", b"maker", "missing", b"missing", "needs_one_time_code", b"needs_one_time_code", "order_digest", b"order_digest", "received_at", b"received_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "evidence", b"evidence", "given", b"given", "largest_creditor", b"largest_creditor", "maker", b"maker", "missing", b"missing", "needs_one_time_code", b"needs_one_time_code", "obstacles", b"obstacles", "order_digest", b"order_digest", "received_at", b"received_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Approval: _TypeAlias = Approval  # noqa: Y015
+
+@_typing.final
+class ApprovalObstacle(_message.Message):
+    """Why lines of an order wait though nobody's approval is missing (障碍)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """A stable code: LIMIT_EXCEEDED, NO_RULE, ORDER_TOO_OLD, ORDER_SIGNATURE_INVALID, ..."""
+    text: _builtins.str
+    """The same in words, both languages."""
+    count: _builtins.int
+    """How many lines."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        text: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "reason", b"reason", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalObstacle: _TypeAlias = ApprovalObstacle  # noqa: Y015
 
 @_typing.final
 class ApprovalCount(_message.Message):
