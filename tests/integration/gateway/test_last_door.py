@@ -23,6 +23,7 @@ from yinqi.orders.keys import Signed
 from yinqi.orders.line_tree import joined
 from yinqi.orders.order import sign_decision
 from yinqi.orders.policy_file import PolicyInvalid
+from yinqi.payment.tables import metadata
 from yinqi.runtime.settings import Settings
 
 TESTS = Path(__file__).parents[2]
@@ -253,7 +254,27 @@ ATTACKS = {
     "UPDATE payment_orders SET signature = zeroblob(64) WHERE order_digest = {o}": "ORDER_SIGNATURE_INVALID",
     "DELETE FROM payment_orders WHERE order_digest = {o}": "ORDER_MISSING",
     "DELETE FROM payment_order_lines WHERE instruction_id = {id}": "ORDER_MISSING",
+    "UPDATE payment_order_lines SET amount_minor_units = 1, received_at = '1999-01-01' WHERE instruction_id = {id}": (
+        "APPROVALS_MISSING"
+    ),
+    "UPDATE payment_order_decisions SET order_digest = {o}": "APPROVALS_MISSING",
+    "UPDATE payment_events SET to_status = 'APPROVED', actor = 'approver:li' WHERE instruction_id = {id}": (
+        "APPROVALS_MISSING"
+    ),
+    "INSERT INTO resend_permits SELECT 'RP7', {id}, 1, received_at, received_at, received_at, 'A', 'C', 1, 'thief' "
+    "FROM payments WHERE instruction_id = {id}": "APPROVALS_MISSING",
+    "INSERT INTO payment_one_time_codes VALUES ('li', 0, 0, NULL)": "APPROVALS_MISSING",
+    "UPDATE feed_cursor SET sequence = 0": "APPROVALS_MISSING",
+    "INSERT INTO payment_doubts SELECT {id}, 'QUERIES_EXHAUSTED', 1, received_at, NULL, '', NULL, '', '', 0, 0, "
+    "'ALLOW_RESEND', 'D', '', '', '', 'thief', received_at, 1 FROM payments WHERE instruction_id = {id}": (
+        "APPROVALS_MISSING"
+    ),
 }
+
+
+def test_the_thief_writes_every_table_of_the_payment_service() -> None:
+    touched = {table for table in metadata.tables if any(f" {table} " in attack for attack in ATTACKS)}
+    assert touched == set(metadata.tables)
 
 
 async def test_raw_sql_in_the_payment_database_moves_no_money(
