@@ -257,11 +257,11 @@ ATTACKS = {
     "UPDATE payment_order_lines SET amount_minor_units = 1, received_at = '1999-01-01' WHERE instruction_id = {id}": (
         "APPROVALS_MISSING"
     ),
-    "UPDATE payment_order_decisions SET order_digest = {o}": "APPROVALS_MISSING",
+    "UPDATE OR REPLACE payment_order_decisions SET order_digest = {o}": "APPROVALS_MISSING",
     "UPDATE payment_events SET to_status = 'APPROVED', actor = 'approver:li' WHERE instruction_id = {id}": (
         "APPROVALS_MISSING"
     ),
-    "INSERT INTO resend_permits SELECT 'RP7', {id}, 1, received_at, received_at, received_at, 'A', 'C', 1, 'thief' "
+    "INSERT INTO resend_permits SELECT 7, {id}, 1, received_at, received_at, received_at, 'A', 'C', 1, 'thief' "
     "FROM payments WHERE instruction_id = {id}": "APPROVALS_MISSING",
     "INSERT INTO payment_one_time_codes VALUES ('li', 0, 0, NULL)": "APPROVALS_MISSING",
     "UPDATE feed_cursor SET sequence = 0": "APPROVALS_MISSING",
