@@ -16,14 +16,13 @@ from yinqi.orders.evidence import signed_from
 from yinqi.orders.policy_file import PolicyInvalid, SignedPolicy
 from yinqi.orders.policy_watch import PolicyInForce
 from yinqi.payment import approval_mapping
-from yinqi.payment.approvals import Approver, Decided, decide_order, find_order, known_of, reconsider
+from yinqi.payment.approvals import Approver, Decided, decide_order, find_order, known_of, reconsider, waits_for_people
 from yinqi.payment.code_secrets import CodeSecrets
 from yinqi.payment.model import Move, NewPayment, PaymentOrder, Position, RefusedLine, Submission
 from yinqi.payment.one_time_codes import CodeState, judge_code
 from yinqi.payment.order_store import SqlCodeStates, SqlOrderStore
 from yinqi.payment.orders_in import ProvenOrder, Voucher, prove_order
 from yinqi.payment.repository import SqlPaymentStore
-from yinqi.payment.status import PaymentStatus
 from yinqi.runtime.database import Database
 
 _log = structlog.get_logger(__name__)
@@ -41,6 +40,7 @@ class ApprovalDesk:
         self._codes = codes
         self._database = database
         self._clock = clock
+        self._reconsidered: SignedPolicy | None = None  # None: a process that took it up may have died before
 
     @property
     def signed(self) -> SignedPolicy:
@@ -58,10 +58,14 @@ class ApprovalDesk:
             version = self.signed.policy.version
             _log.error("policy refused; the old one stays in force", policy_version=version, message=error.message)
             return False
-        if found is None:
+        if found is not None:
+            _log.warning("a new policy is in force", policy_version=found.policy.version, signers=len(found.signers))
+        signed = self.signed
+        if signed is self._reconsidered:
             return False
-        _log.warning("a new policy is in force", policy_version=found.policy.version, signers=len(found.signers))
-        return await self._reconsider(found)
+        went_on = await self._reconsider(signed)
+        self._reconsidered = signed
+        return went_on
 
     async def _reconsider(self, signed: SignedPolicy) -> bool:
         """Judge anew what waits: nobody may be there to decide on what needs nobody any more."""
@@ -183,7 +187,7 @@ class ApprovalDesk:
         (evidence,) = orders.evidence([digest]).values()
         ids = orders.payments_of(digest)
         places, payments = orders.lines_of(ids), store.find(ids)
-        waiting = [p for p in payments.values() if p.status is PaymentStatus.AWAITING_APPROVAL]
+        waiting = [payment for payment in payments.values() if waits_for_people(payment)]
         standings = Approver(signed, orders).standings(waiting, now)
         lines = [b""] * (len(evidence.leaves) // 32)
         for instruction_id, place in places.items():

@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from yinqi.api.payment.v1 import order_pb2
 from yinqi.orders.evidence import Evidence, evidence_to
 from yinqi.orders.keys import Signed
-from yinqi.payment.approvals import KnownOrder
+from yinqi.payment.approvals import KnownOrder, waits_for_people
 from yinqi.payment.mapping import STATUS_NUMBER, timestamp
 from yinqi.payment.model import Payment, PaymentOrder
-from yinqi.payment.status import PaymentStatus
 
 
 def approval_to(
     order: PaymentOrder, evidence: Evidence, payments: Sequence[Payment], known: KnownOrder
 ) -> order_pb2.Approval:
     """Return where an order stands."""
-    waiting = [payment for payment in payments if payment.status is PaymentStatus.AWAITING_APPROVAL]
-    nameable = [payment for payment in waiting if payment.category_purpose != "SALA"]
+    nameable = [one for one in payments if waits_for_people(one) and one.category_purpose != "SALA"]
     largest = max(nameable, key=lambda payment: payment.amount_minor_units, default=None)
     counts = Counter(payment.status for payment in payments)
     return order_pb2.Approval(

@@ -29,6 +29,8 @@ from yinqi.payment.model import NO_REASON, Move, OrderLine, Pacing, Payment, Pay
 from yinqi.payment.ports import OrderStore, PaymentStore
 from yinqi.payment.status import PaymentStatus, StatusEvent, advance
 
+HELD_BACK = "LAST_DOOR_APPROVALS_MISSING"  # the gateway's word
+
 
 class DecisionRefused(FailedPrecondition):
     """The decision counts for nothing: its signer may not give it, or has given another. Nothing was recorded."""
@@ -177,27 +179,43 @@ def decide_order(
     approver = Approver(signed, orders)
     vote, is_new = approver.prove(order, decision, now)
     locked = store.lock(orders.payments_of(order.record.digest))
-    waiting = [p for p in locked.values() if p.status is PaymentStatus.AWAITING_APPROVAL]
+    waiting = [payment for payment in locked.values() if waits_for_people(payment)]
     if is_new:
         needs_code = vote.approves and any(one.needs_code for one in approver.standings(waiting, now).values())
         if needs_code and (reason := check_code(vote.person)):
             return Decided(order, [], _refused(reason, *CODE_WORDS[reason]))
         orders.add_decision(order.record.digest, decision, now)
-    standings = approver.standings(waiting, now)
-    moves = [
-        move for p in waiting for move in approval_moves(p, standings[p.instruction_id], now, f"approver:{vote.person}")
-    ]
-    store.save(moves)
-    return Decided(order, moves)
+    return Decided(order, _go_on(waiting, approver, store, now, f"approver:{vote.person}"))
 
 
 def reconsider(store: PaymentStore, orders: OrderStore, signed: SignedPolicy, digest: str, now: datetime) -> list[Move]:
     """Do what a new policy brings about for the payments of an order that wait: some need nobody any more."""
     locked = store.lock(orders.payments_of(digest))
-    waiting = [p for p in locked.values() if p.status is PaymentStatus.AWAITING_APPROVAL]
-    standings = Approver(signed, orders).standings(waiting, now)
-    moves = [move for p in waiting for move in approval_moves(p, standings[p.instruction_id], now, "payment.policy")]
+    waiting = [payment for payment in locked.values() if waits_for_people(payment)]
+    return _go_on(waiting, Approver(signed, orders), store, now, "payment.policy")
+
+
+def waits_for_people(payment: Payment) -> bool:
+    """Whether approvals are missing: asked for before release, or at the last door, if an approver lost his role since."""
+    is_held_back = payment.status is PaymentStatus.SCHEDULED and payment.reason_code == HELD_BACK
+    return is_held_back or payment.status is PaymentStatus.AWAITING_APPROVAL
+
+
+def _go_on(
+    waiting: Sequence[Payment], approver: Approver, store: PaymentStore, now: datetime, actor: str
+) -> list[Move]:
+    """Move the payments whose standing allows it; those that the last door held back may ask there again at once."""
+    standings = approver.standings(waiting, now)
+    moves: list[Move] = []
+    ready: list[Payment] = []
+    for payment in waiting:
+        standing = standings[payment.instruction_id]
+        if payment.status is PaymentStatus.AWAITING_APPROVAL:
+            moves += approval_moves(payment, standing, now, actor)
+        elif not standing.reason:
+            ready.append(payment)
     store.save(moves)
+    store.postpone(ready, now, step_tries=0)
     return moves
 
 

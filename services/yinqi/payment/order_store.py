@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, updat
 
 from yinqi.orders.evidence import Evidence
 from yinqi.orders.keys import Signed
+from yinqi.payment.approvals import HELD_BACK
 from yinqi.payment.model import NewPayment, OrderLine, OrderRecord, PaymentOrder, Position
 from yinqi.payment.one_time_codes import CodeState
 from yinqi.payment.status import PaymentStatus
@@ -93,10 +94,11 @@ class SqlOrderStore:
     def waiting(self, after: Position | None, limit: int) -> list[PaymentOrder]:
         """Return up to `limit` orders with payments that wait for approval after (received_at, digest), oldest first."""
         received_at, digest = payment_orders.c.received_at, payment_orders.c.order_digest
+        is_held_back = and_(payments.c.status == PaymentStatus.SCHEDULED, payments.c.reason_code == HELD_BACK)
         digests = (
             select(order_lines.c.order_digest)
             .join_from(order_lines, payments, order_lines.c.instruction_id == payments.c.instruction_id)
-            .where(payments.c.status == PaymentStatus.AWAITING_APPROVAL)
+            .where(or_(payments.c.status == PaymentStatus.AWAITING_APPROVAL, is_held_back))
         )
         query = select(payment_orders).where(digest.in_(digests)).order_by(received_at, digest).limit(limit)
         if after is not None:

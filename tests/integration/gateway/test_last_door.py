@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -236,6 +237,36 @@ async def test_a_new_policy_rules_the_door_without_a_restart_and_a_bad_one_never
     assert len(scripted_bank.lines()) == 2
 
 
+async def test_what_the_door_holds_back_for_a_lost_role_waits_for_another_approver(
+    run_gateway: Callable[..., Any], scripted_bank: Any, settings: Settings, sqlite_url: str, company: Company
+) -> None:
+    of_payment = company.folder.parent / "of_payment"
+    shutil.copytree(company.folder, of_payment)
+    company.people["li"], company.version = "", 2
+    company.publish()
+    async with run_gateway(scripted_bank.address, gateway_policy_dir=str(company.folder)) as gateway:
+        door = Door(gateway, scripted_bank, company)
+        changes = {"with_gateway": False, "gateway_address": f"127.0.0.1:{gateway.port}", "payment_policy_poll_s": 0.05}
+        async with run_house(sqlite_url, settings, payment_policy_dir=str(of_payment), **changes) as house:
+            await hand_in(house, new := door.order(MIDDLE, order_id="HELD"))
+            await approve(house, door, new)
+
+            async def held_back() -> bool:
+                found = await house.get("HELD-1")
+                return bool(found.payment.status_reason.code == "LAST_DOOR_APPROVALS_MISSING")
+
+            async def listed() -> bool:
+                response = await house.stub.ListApprovals(payment_pb.ListApprovalsRequest(), timeout=60)
+                return [list(need.people) for one in response.approvals for need in one.missing] == [["zhang"]]
+
+            await until(held_back, "the door to hold it back")
+            for file in company.folder.iterdir():
+                shutil.copy(file, of_payment)
+            await until(listed, "the inbox to name who could approve instead")
+            await approve(house, door, new, "zhang")
+            await until_sent(door, 1)
+
+
 # What the thief writes into the payment service's database about one waiting payment V-n, and how the last door calls
 # what it then sees. {v} is the payment, {id} its instruction_id, {o} its order's digest.
 ATTACKS = {
@@ -314,8 +345,8 @@ async def hand_in(house: House, new: NewOrder) -> None:
     await house.reaches(line.end_to_end_id, "AWAITING_APPROVAL")
 
 
-async def approve(house: House, door: Door, new: NewOrder) -> None:
-    signed = door.approval(new, "li")
+async def approve(house: House, door: Door, new: NewOrder, person: str = "li") -> None:
+    signed = door.approval(new, person)
     decision = order_pb2.SignedDecision(decision=signed.content, key_id=signed.key_id, signature=signed.signature)
     await house.stub.DecideOrder(payment_pb.DecideOrderRequest(order=new.digest.hex(), decision=decision), timeout=60)
 
