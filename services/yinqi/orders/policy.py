@@ -183,14 +183,16 @@ def judge(policy: Policy, line: Payable, order: OrderFacts, counted: int, now: d
     rule = policy.rule_of(line)
     if rule is None:
         return Verdict(Refusal.NO_RULE)
+    # A line that is refused now may pass later under the approvals given meanwhile.
+    may_need_code = any(tier.needs_code for tier in rule.tiers)
     if refusal := _refusal(policy, rule, line, order, now):
-        return Verdict(refusal)
+        return Verdict(refusal, needs_code=may_need_code)
     amount = max(line.minor_units, counted if rule.window else 0)
     if rule.is_by_order:
         amount = max(amount, dict(order.totals).get(line.currency, 0))
     tier = rule.tier_of(amount)
     if tier is None:
-        return Verdict(Refusal.LIMIT_EXCEEDED)
+        return Verdict(Refusal.LIMIT_EXCEEDED, needs_code=may_need_code)
     missing = missing_of(tier.needs, _rights(policy, rule, order, now)) if tier.needs else ()
     return Verdict(missing=missing, needs_code=tier.needs_code)
 

@@ -16,7 +16,7 @@ from yinqi.orders.evidence import signed_from
 from yinqi.orders.policy_file import PolicyInvalid, SignedPolicy
 from yinqi.orders.policy_watch import PolicyInForce
 from yinqi.payment import approval_mapping
-from yinqi.payment.approvals import Approver, Decided, decide_order, find_order, known_of, reconsider, waits_for_people
+from yinqi.payment.approvals import Approver, Decided, decide_order, find_order, known_of, reconsider
 from yinqi.payment.code_secrets import CodeSecrets
 from yinqi.payment.model import Move, NewPayment, PaymentOrder, Position, RefusedLine, Submission
 from yinqi.payment.one_time_codes import CodeState, judge_code
@@ -187,12 +187,10 @@ class ApprovalDesk:
         (evidence,) = orders.evidence([digest]).values()
         ids = orders.payments_of(digest)
         places, payments = orders.lines_of(ids), store.find(ids)
-        waiting = [payment for payment in payments.values() if waits_for_people(payment)]
-        standings = Approver(signed, orders).standings(waiting, now)
         lines = [b""] * (len(evidence.leaves) // 32)
         for instruction_id, place in places.items():
             lines[place.number - 1] = payments[instruction_id].order_bytes
-        known = known_of(evidence, list(standings.values()), signed, now)
+        known = known_of(evidence, list(payments.values()), Approver(signed, orders), signed, now)
         approval = approval_mapping.approval_to(order, evidence, list(payments.values()), known)
         return payment_service_pb2.GetApprovalResponse(approval=approval, lines=lines)
 

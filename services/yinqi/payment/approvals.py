@@ -181,8 +181,9 @@ def decide_order(
     locked = store.lock(orders.payments_of(order.record.digest))
     waiting = [payment for payment in locked.values() if waits_for_people(payment)]
     if is_new:
-        needs_code = vote.approves and any(one.needs_code for one in approver.standings(waiting, now).values())
-        if needs_code and (reason := check_code(vote.person)):
+        # Of all lines: an approval may come before a line has been screened, and counts for it then.
+        standings = approver.standings(list(locked.values()), now).values()
+        if vote.approves and any(one.needs_code for one in standings) and (reason := check_code(vote.person)):
             return Decided(order, [], _refused(reason, *CODE_WORDS[reason]))
         orders.add_decision(order.record.digest, decision, now)
     return Decided(order, _go_on(waiting, approver, store, now, f"approver:{vote.person}"))
@@ -326,11 +327,15 @@ class KnownOrder(NamedTuple):
     needs_code: bool
 
 
-def known_of(evidence: Evidence, standings: Sequence[Standing], signed: SignedPolicy, now: datetime) -> KnownOrder:
-    """Return what people are told of an order, from where its waiting payments stand."""
-    missing = still_missing(standings)
-    needs_code = any(one.needs_code for one in standings)
-    counts = Counter((one.reason, one.text) for one in standings if one.reason and not one.missing)
+def known_of(
+    evidence: Evidence, payments: Sequence[Payment], approver: Approver, signed: SignedPolicy, now: datetime
+) -> KnownOrder:
+    """Return what people are told of an order with these payments."""
+    standings = approver.standings(payments, now)
+    waiting = [standings[payment.instruction_id] for payment in payments if waits_for_people(payment)]
+    missing = still_missing(waiting)
+    needs_code = any(one.needs_code for one in standings.values())
+    counts = Counter((one.reason, one.text) for one in waiting if one.reason and not one.missing)
     obstacles = tuple(Obstacle(*what, lines) for what, lines in sorted(counts.items()))
     order = check_orders([evidence], signed)[evidence.digest]
     if isinstance(order, str):

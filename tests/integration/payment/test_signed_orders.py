@@ -335,6 +335,21 @@ async def test_an_approval_needs_a_one_time_code_where_the_policy_asks(
         await house.reaches("RUN-2-1", "CANCELLED")
 
 
+async def test_an_approval_before_screening_needs_its_code_too(
+    sqlite_url: str, settings: Settings, company: Company
+) -> None:
+    company.needs_codes = True
+    company.publish()
+    async with run_house(sqlite_url, settings, payment_policy_dir=str(company.folder)) as house:
+        await house.sisters["monitoring"].drain(0.1)
+        await submit(house, new := order(company, MIDDLE))
+        assert await house.status("RUN-1-1") == "RECEIVED"
+        assert await refusal(decide(house, new, company.keys["li"])) == "ONE_TIME_CODE_NEEDED"
+        found = await house.stub.GetApproval(pb.GetApprovalRequest(order=new.digest.hex()), timeout=60)
+        assert found.approval.needs_one_time_code
+        assert not found.approval.given
+
+
 def step_now() -> int:
     return int(datetime.now(UTC).timestamp()) // STEP_S  # noqa: TID251
 
