@@ -38,3 +38,10 @@ def test_the_shut_last_door_is_an_alert_of_its_own() -> None:
     assert (cause.rule, cause.severity) == ("last_door_shut", Severity.CRITICAL)
     assert "ORDER_SIGNATURE_INVALID" in cause.summary
     assert "均未发送" in cause.summary_zh
+
+
+def test_a_policy_that_cannot_be_used_is_an_alert_of_its_own() -> None:
+    event_ = event(0, refusal="LAST_DOOR_POLICY_REFUSED", notice_type="LAST_DOOR", notice_number="policy version 2")
+    (cause,) = effects_of_notices(mapping.notices_from([event_])).raised
+    assert (cause.rule, cause.severity) == ("policy_refused", Severity.CRITICAL)
+    assert "stays in force" in cause.summary
