@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from yinqi.api.payment.v1 import payment_service_pb2_grpc
 from yinqi.cli.connection import ExitCode, call, console, fail
 from yinqi.demo.words import refusal_table
-from yinqi.intake.handover import Handover, hand_over
+from yinqi.intake.handover import Handover, hand_over, unsigned
 from yinqi.intake.line import FileRefused, PaymentFile
 from yinqi.intake.reader import read_payment_file
 
@@ -57,7 +57,7 @@ def _send(handover: Handover) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(handover.file.name, total=len(handover.file.lines))
-            await hand_over(handover, stub, lambda lines: progress.advance(task, lines))
+            await hand_over(handover, unsigned(stub), lambda lines: progress.advance(task, lines))
 
     call("payment", send)
 

@@ -87,9 +87,16 @@ class OrderClient:
                 yield event
 
     async def approvals(self) -> Sequence[order_pb2.Approval]:
-        """Return the orders that wait for decisions."""
-        response = await self._stub.ListApprovals(payment_service_pb2.ListApprovalsRequest())
-        return list(response.approvals)
+        """Return the orders that wait for decisions, oldest first, read page by page."""
+        found: list[order_pb2.Approval] = []
+        token = ""
+        while True:
+            request = payment_service_pb2.ListApprovalsRequest(page_token=token)
+            response = await self._stub.ListApprovals(request)
+            found += response.approvals
+            token = response.next_page_token
+            if not token:
+                return found
 
     async def show(self, order: str) -> ShownOrder:
         """Return an order by id or digest as proven here: the text is made from the bytes that were signed.
@@ -100,9 +107,13 @@ class OrderClient:
         request = payment_service_pb2.GetApprovalRequest(order=order)
         return shown_order(await self._stub.GetApproval(request))
 
-    async def decide(self, shown: ShownOrder, key: PrivateKey, *, approves: bool) -> order_pb2.Approval:
+    async def decide(
+        self, shown: ShownOrder, key: PrivateKey, *, approves: bool, one_time_code: str = ""
+    ) -> order_pb2.Approval:
         """Sign a decision over the order and the text that was shown, and hand it in.
 
+        Args:
+            one_time_code: six digits, where `shown.approval.needs_one_time_code`.
         Raises:
             OrderInvalid: LINES_HIDDEN; an approval would cover lines that nobody has seen. Let the maker sign anew.
         """
@@ -115,5 +126,7 @@ class OrderClient:
             )
         signed = sign_decision(shown.digest, approves=approves, shown=shown.text, key=key, now=self._clock.now())
         decision = order_pb2.SignedDecision(decision=signed.content, key_id=signed.key_id, signature=signed.signature)
-        request = payment_service_pb2.DecideOrderRequest(order=shown.digest.hex(), decision=decision)
+        request = payment_service_pb2.DecideOrderRequest(
+            order=shown.digest.hex(), decision=decision, one_time_code=one_time_code
+        )
         return (await self._stub.DecideOrder(request)).approval

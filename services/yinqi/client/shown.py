@@ -16,13 +16,19 @@ _LARGEST = 20
 
 
 class ShownOrder(NamedTuple):
-    """An order and the text that a decision on it signs. `hidden`: lines the service did not show."""
+    """An order and the text that a decision on it signs.
+
+    Attributes:
+        hidden: lines the service did not show.
+        lines: those it showed, in the order's order.
+    """
 
     order: Order
     digest: bytes
     text: str
     approval: order_pb2.Approval
     hidden: int
+    lines: tuple[payment_pb2.PaymentInstruction, ...]
 
 
 def shown_order(response: payment_service_pb2.GetApprovalResponse) -> ShownOrder:
@@ -52,7 +58,7 @@ def shown_order(response: payment_service_pb2.GetApprovalResponse) -> ShownOrder
         )
     lines = [read_line(line, number) for number, line in enumerate(response.lines, 1) if line]
     hidden = order.line_count - len(lines)
-    return ShownOrder(order, digest_of(signed.content), _text(order, lines), response.approval, hidden)
+    return ShownOrder(order, digest_of(signed.content), _text(order, lines), response.approval, hidden, tuple(lines))
 
 
 def _text(order: Order, lines: Sequence[payment_pb2.PaymentInstruction]) -> str:

@@ -11,6 +11,7 @@ from yinqi.api.account.v1 import account_pb2
 from yinqi.api.monitoring.v1 import monitoring_pb2
 from yinqi.api.payment.v1 import payment_pb2
 from yinqi.api.reconciliation.v1 import reconciliation_pb2
+from yinqi.demo.thief import Theft
 from yinqi.demo.words import FINAL, break_reason, status_name
 from yinqi.intake.handover import Handover
 from yinqi.kernel.money import Money, format_decimal
@@ -39,6 +40,9 @@ class Findings:
     journals: Report | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
     killed: list[str] = field(default_factory=list)
+    orders_signed: int = 0
+    decisions: int = 0
+    thefts: list[Theft] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,12 @@ def _decimal(currency: str, minor_units: int) -> str:
     return format_decimal(Money(currency, minor_units))
 
 
+def stolen(found: Findings) -> list[str]:
+    """Return the attempts that the last door let pass, by its own answer or by the bank's book."""
+    at_bank = {one["reference"] for one in found.bank_book["payments"]}
+    return [theft.what for theft in found.thefts if not theft.answer or theft.instruction_id in at_bank]
+
+
 def judge(found: Findings) -> Verdict:
     """Return what holds and what does not."""
     days = [run for run in found.reconciliations if run.booking_count or run.entry_count]
@@ -135,6 +145,7 @@ def judge(found: Findings) -> Verdict:
         "every reconciled day adds up": bool(days) and all(r.balance_adjustment.is_balanced for r in days),
         "ledger and bank agree, breaks named": balances_agree(found),
         "the bank's own book is sound": not any(found.bank_book["integrity"].values()),
+        "what nobody approved stops at the last door": bool(found.thefts) and not stolen(found),
         "every alert arrived at the webhook": bool(found.alerts)
         and {alert.alert_id for alert in found.alerts} <= set(found.alert_ids_received),
     }
@@ -174,6 +185,12 @@ def as_json(found: Findings, verdict: Verdict) -> dict[str, Any]:
                 for p in found.payments
                 if p.status not in FINAL
             ],
+        },
+        "approvals": {"orders_signed": found.orders_signed, "decisions": found.decisions},
+        "last_door": {
+            "attempts": len(found.thefts),
+            "stopped": len(found.thefts) - len(stolen(found)),
+            "by_reason": dict(sorted(Counter(theft.answer for theft in found.thefts if theft.answer).items())),
         },
         "sent_twice": len(sent_twice(found.bank_book)),
         "lost": len(lost(found)),

@@ -15,11 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from yinqi.api.payment.v1 import payment_pb2
 from yinqi.demo.bank_control import BankControl
+from yinqi.demo.company import Company
 from yinqi.demo.journals import check_own_journals
 from yinqi.demo.report import Findings, as_json, judge
 from yinqi.demo.sisters import Sisters
 from yinqi.demo.suite import DATA, SANDBOX_BANK, SERVICES, children, demo_accounts, prepare, suite_env
 from yinqi.demo.summary import print_summary
+from yinqi.demo.thief import steal
 from yinqi.demo.webhook import WebhookReceiver
 from yinqi.demo.words import adjustment_table, refusal_table
 from yinqi.intake.handover import Handover
@@ -68,6 +70,7 @@ async def run_demo(settings: Settings, console: Console, *, kill: bool = False) 
 class _Demo:
     def __init__(self, settings: Settings, console: Console, *, kill: bool) -> None:
         self.found = Findings()
+        self._company = Company()
         self._settings = settings
         self._console = console
         self._kill = kill
@@ -93,8 +96,11 @@ class _Demo:
     @asynccontextmanager
     async def _suite(self, endpoint: str, alert_url: str) -> AsyncIterator[Supervisor]:
         prepare(self._settings)
+        policies = {service: self._settings.var_dir / service / "policy" for service in ("payment", "gateway")}
+        self._company.publish(*policies.values())
         env = {
             **suite_env(self._settings),
+            **{f"YINQI_{service.upper()}_POLICY_DIR": str(folder) for service, folder in policies.items()},
             **_HURRY,
             "YINQI_ALERT_URLS": alert_url,
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
@@ -121,6 +127,8 @@ class _Demo:
             first_day = await bank.business_date()
             self._headline(f"Day one at the bank 第一天 {first_day}")
             await self._first_day(supervisor, sisters)
+            with self._step("a thief finds the last door shut 最后一道门"):
+                self.found.thefts = await steal(self._company, sisters)
             second_day = await bank.advance_day()
             self._headline(f"Day two 第二天 {second_day} (the bank's clock was moved)")
             await self._second_day(sisters)
@@ -132,25 +140,32 @@ class _Demo:
         files = [*sorted((DATA / "pain001").glob("*.xml")), DATA / "suppliers-2026-11.csv"]
         killing = asyncio.create_task(self._kill_each(supervisor)) if self._kill else None
         await self._pay(sisters, files)
+        await self._approve(sisters)
         if killing is not None:
             await killing
         await self._until_final(sisters)
 
     async def _second_day(self, sisters: Sisters) -> None:
         await self._pay(sisters, [DATA / "suppliers-2026-11.xlsx"])
+        await self._approve(sisters)
         await self._until_final(sisters)
         with self._step("returns of yesterday's payments arrive 退汇"):
             await self._until_returns(sisters)
 
     async def _pay(self, sisters: Sisters, files: list[Path]) -> None:
+        initiate = self._company.signed(sisters)
         for file in files:
             handover = Handover(read_payment_file(file))
             self.found.handovers.append(handover)
             with self._timed("acceptance"), self._progress() as progress:
                 task = progress.add_task(file.name, total=len(handover.file.lines))
-                await sisters.hand_over(handover, lambda lines, p=progress, t=task: p.advance(t, lines))  # type: ignore[misc]
+                await sisters.hand_over(handover, initiate, lambda lines, p=progress, t=task: p.advance(t, lines))  # type: ignore[misc]
             if handover.refused:
                 self._console.print(refusal_table(handover.refused))
+
+    async def _approve(self, sisters: Sisters) -> None:
+        with self._step("people approve what takes people 审批"):
+            await self._company.approve(sisters)
 
     async def _until_final(self, sisters: Sisters) -> None:
         within_s = _FINAL_WITHIN_AFTER_KILLS_S if self._kill else _FINAL_WITHIN_S
@@ -199,6 +214,7 @@ class _Demo:
 
     async def _collect(self, sisters: Sisters, bank: BankControl, webhook: WebhookReceiver) -> None:
         found = self.found
+        found.orders_signed, found.decisions = len(self._company.orders), self._company.decisions
         found.payments = await sisters.payments()
         found.breaks = await sisters.breaks()
         found.balances = await sisters.balances()

@@ -11,14 +11,14 @@ import grpc
 
 from yinqi.api.account.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
 from yinqi.api.monitoring.v1 import monitoring_pb2, monitoring_service_pb2, monitoring_service_pb2_grpc
-from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2, payment_service_pb2_grpc
+from yinqi.api.payment.v1 import order_pb2, payment_pb2, payment_service_pb2, payment_service_pb2_grpc
 from yinqi.api.reconciliation.v1 import (
     reconciliation_pb2,
     reconciliation_service_pb2,
     reconciliation_service_pb2_grpc,
 )
 from yinqi.demo.words import FINAL
-from yinqi.intake.handover import Handover, hand_over
+from yinqi.intake.handover import Handover, Initiate, hand_over
 from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import Telemetry
@@ -62,24 +62,28 @@ class Sisters:
         )
         self.monitoring = monitoring_service_pb2_grpc.MonitoringServiceStub(await self._channel("monitoring"))
 
-    async def _channel(self, service: str) -> grpc.aio.Channel:
+    async def as_payment(self, service: str) -> grpc.aio.Channel:
+        """Open a channel on which one says to be the payment service, as a thief would who has its machine."""
+        return await self._channel(service, name="payment", roles="service")
+
+    async def _channel(self, service: str, name: str = "demo", roles: str = COMPANY_ROLES) -> grpc.aio.Channel:
         channel = open_channel(
             self._settings.address_of(service),
-            service_name="demo",
+            service_name=name,
             settings=self._settings,
             telemetry=self._telemetry,
-            roles=COMPANY_ROLES,
+            roles=roles,
         )
         return await self._stack.enter_async_context(channel)
 
-    async def hand_over(self, handover: Handover, on_progress: Callable[[int], None]) -> None:
+    async def hand_over(self, handover: Handover, initiate: Initiate, on_progress: Callable[[int], None]) -> None:
         """Hand a file in; after a break-off the whole file again, as its lines keep their ids."""
 
         async def once() -> None:
             handover.recorded = handover.already_recorded = 0
             handover.end_to_end_ids.clear()
             del handover.refused[len(handover.file.refused) :]
-            await hand_over(handover, self.payment, on_progress)
+            await hand_over(handover, initiate, on_progress)
 
         await patiently(once)
 
@@ -87,6 +91,11 @@ class Sisters:
         """Return payments by status."""
         response = await patiently(lambda: self.payment.CountPayments(payment_service_pb2.CountPaymentsRequest()))
         return list(response.counts)
+
+    async def approvals(self) -> list[order_pb2.Approval]:
+        """Return the orders that wait for people."""
+        request = payment_service_pb2.ListApprovalsRequest(page_size=1000)
+        return list((await patiently(lambda: self.payment.ListApprovals(request))).approvals)
 
     async def open_count(self) -> tuple[int, int]:
         """Return how many payments are final and how many there are."""

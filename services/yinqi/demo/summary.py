@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from yinqi.api.monitoring.v1 import monitoring_pb2
-from yinqi.demo.report import Findings, Verdict, lost, sent_twice, trace_ids
+from yinqi.demo.report import Findings, Verdict, lost, sent_twice, stolen, trace_ids
 from yinqi.demo.words import break_reason_text, money_text, status_text
 
 
@@ -73,6 +73,10 @@ def _number_table(found: Findings) -> Table:
     rows = [
         ("sent twice, by the bank's own book 重复发送", len(sent_twice(found.bank_book))),
         ("lost, by the bank's own book 丢失", len(lost(found))),
+        ("orders the ERP signed 已签名付款单", found.orders_signed),
+        ("approvals people signed 已签名审批", found.decisions),
+        ("thefts tried 盗付尝试", len(found.thefts)),
+        ("of them stopped at the last door 已拦截", len(found.thefts) - len(stolen(found))),
         ("received by the bank 银行收到", totals["received"]),
         ("matched by reference 按参考号勾对", sum(r.reference_match_count for r in found.reconciliations)),
         (

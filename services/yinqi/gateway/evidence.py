@@ -13,7 +13,8 @@ from yinqi.gateway.adapters.cdc.accounts import ENTRIES
 from yinqi.gateway.model import ArchivedMessage
 from yinqi.gateway.profile import Profile, Profiles
 from yinqi.gateway.repository import ABSENCES, ATTEMPTS, MESSAGE_EVENTS, NOTICE_EVENTS, RELEASES, SqlStore
-from yinqi.orders.policy_file import PolicyFiles, policy_item
+from yinqi.orders.policy_file import policy_item
+from yinqi.orders.policy_watch import PolicyInForce
 from yinqi.runtime.evidence import Collect, Found, Item, Subject, content_of, journal_rows, missing, plain, records
 
 _SERVICE = "gateway"
@@ -21,11 +22,11 @@ CONTENT_BYTES_MAX = 8 * 1024 * 1024  # half of what a call's answer may hold; a 
 _STATEMENTS = {"cdc": ENTRIES}  # the function that reads statements, by dialect
 
 
-def collector(profiles: Profiles, policy: PolicyFiles | None) -> Collect:
+def collector(profiles: Profiles, policy: PolicyInForce | None) -> Collect:
     """Return what collects the items of one payment.
 
     Args:
-        policy: the files of the policy by which the last door judges; None without one.
+        policy: the one by which the last door judges; None without one.
     """
 
     def collect(connection: Connection, subject: Subject) -> Found:
@@ -34,14 +35,14 @@ def collector(profiles: Profiles, policy: PolicyFiles | None) -> Collect:
     return collect
 
 
-def _items(connection: Connection, key: str, profiles: Profiles, policy: PolicyFiles | None) -> list[Item]:
+def _items(connection: Connection, key: str, profiles: Profiles, policy: PolicyInForce | None) -> list[Item]:
     found = _messages(connection, key, profiles)
     messages = bounded(found, CONTENT_BYTES_MAX)
     archive_ids = [message.archive_id for message in messages]
     used = {message.profile for message in messages}
     events, notices = MESSAGE_EVENTS, NOTICE_EVENTS
     return [
-        missing("POLICY") if policy is None else policy_item(policy),
+        missing("POLICY") if policy is None else policy_item(policy.files),
         *(records(connection, RELEASES, RELEASES.c.instruction_id == key) if policy is not None else ()),
         *records(connection, ATTEMPTS, ATTEMPTS.c.instruction_id == key),
         *records(connection, ABSENCES, ABSENCES.c.instruction_id == key),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from yinqi.gateway.key_set import BankKey, KeyEventKind, statement
 from yinqi.kernel.errors import PermissionDenied
 from yinqi.orders.keys import KEY_CHANGE_CONTEXT, SIGNATURE_BYTES
-from yinqi.orders.policy_file import SignedPolicy
+from yinqi.orders.policy_watch import PolicyInForce
 
 ROLE = "key_officer"
 
@@ -28,8 +28,8 @@ class Word(NamedTuple):
 class KeyOfficers:
     """Tells whose word it is: where a policy is in force, that of the person whose key signed it; else the caller's."""
 
-    def __init__(self, signed: SignedPolicy | None) -> None:
-        self._signed = signed
+    def __init__(self, policy: PolicyInForce | None) -> None:
+        self._policy = policy
 
     def person(self, word: Word, key: BankKey, kind: KeyEventKind, now: datetime) -> str:
         """Return whose word it is.
@@ -37,13 +37,14 @@ class KeyOfficers:
         Raises:
             PermissionDenied: OFFICER_SIGNATURE_REQUIRED; a policy is in force, and this is no officer's signature.
         """
-        if self._signed is None:
+        if self._policy is None:
             return word.caller
-        registered = self._signed.keys.get(word.signer)
+        signed = self._policy.current
+        registered = signed.keys.get(word.signer)
         if (
             registered is None
             or not registered.is_valid_at(now)
-            or not self._signed.policy.has_role(registered.person, ROLE)
+            or not signed.policy.has_role(registered.person, ROLE)
             or len(word.signature) != SIGNATURE_BYTES
         ):
             raise _required()

@@ -6,7 +6,7 @@ own record of what it let out: one line goes out under one instruction_id, and s
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -28,13 +28,14 @@ from yinqi.kernel.clock import Clock
 from yinqi.kernel.errors import InvalidRequest
 from yinqi.orders.evidence import Evidence, Line, check_orders, judge_lines, payable_of, reason_of, words_of
 from yinqi.orders.policy import Payable, Verdict
-from yinqi.orders.policy_file import SignedPolicy, load_policy
+from yinqi.orders.policy_file import PolicyInvalid, SignedPolicy
+from yinqi.orders.policy_watch import PolicyInForce
 from yinqi.runtime.database import Database
-from yinqi.runtime.durable_files import write_durably
 
 _log = structlog.get_logger(__name__)
 _EVENT_TYPE = "LAST_DOOR"
 _REASON_PREFIX = "LAST_DOOR_"
+_POLICY_REFUSED = _REASON_PREFIX + "POLICY_REFUSED"
 _OWN_WORDS = {
     "LINE_DIFFERS": "what was to be sent is not the line that was signed 拟发送内容与签名明细不一致",
     "LINE_RELEASED_BEFORE": "this end_to_end_id went out under another instruction_id before 该业务参考号此前已以其他指令放行",
@@ -64,19 +65,18 @@ class _Asked(NamedTuple):
 
 
 class LastDoor:
-    """Implements `Door` by a signed policy."""
+    """Implements `Door` by the signed policy in force; one call is judged by one version of it."""
 
-    def __init__(self, signed: SignedPolicy, profiles: Profiles, database: Database, clock: Clock) -> None:
-        self.signed = signed
-        self._signed = signed
+    def __init__(self, policy: PolicyInForce, profiles: Profiles, database: Database, clock: Clock) -> None:
+        self.policy = policy
         self._profiles = profiles
         self._database = database
         self._clock = clock
 
     async def admit(self, submissions: Sequence[Submission], orders: Sequence[Evidence]) -> dict[str, StatusReport]:
-        now = self._clock.now()
+        now, signed = self._clock.now(), self.policy.current
         refused: dict[str, Found] = await self._database.run(
-            lambda connection: self._admit(submissions, orders, connection, now)
+            lambda connection: self._admit(submissions, orders, signed, connection, now)
         )
         for reason, count in Counter(map(reason_of, refused.values())).items():
             _log.error("the last door stays shut", reason=reason, payments=count)
@@ -87,8 +87,26 @@ class LastDoor:
         await self._database.run(lambda connection: self._tell(refused, submissions, connection, now))
         _log.error("the last door stays shut", reason=reason, payments=len(refused))
 
+    async def look_at_policy(self) -> None:
+        """Take up a new version of the policy; one that cannot be used raises an alert, and the old one stays."""
+        try:
+            found = await asyncio.to_thread(self.policy.look)
+        except PolicyInvalid as error:
+            now, before = self._clock.now(), self.policy.current.policy.version
+            _log.error("policy refused; the old one stays in force", policy_version=before, message=error.message)
+            event = NoticeEvent("-", "", now, f"policy version {before}", _EVENT_TYPE, _POLICY_REFUSED)
+            await self._database.run(lambda connection: SqlStore(connection).notices.append([event]))
+            return
+        if found is not None:
+            _log.warning("a new policy is in force", policy_version=found.policy.version, signers=len(found.signers))
+
     def _admit(
-        self, submissions: Sequence[Submission], orders: Sequence[Evidence], connection: Connection, now: datetime
+        self,
+        submissions: Sequence[Submission],
+        orders: Sequence[Evidence],
+        signed: SignedPolicy,
+        connection: Connection,
+        now: datetime,
     ) -> dict[str, Found]:
         releases = SqlReleases(connection)
         asked = [_Asked(one, _line_of(one)) for one in submissions]
@@ -97,7 +115,7 @@ class LastDoor:
             one.submission.instruction_id: why for one in asked if (why := self._differs(one, known))
         }
         fit = [one for one in asked if one.submission.instruction_id not in refused and one.message is not None]
-        verdicts = self._judge(fit, orders, releases, now)
+        verdicts = self._judge(fit, orders, signed, releases, now)
         new: list[Release] = []
         for one, verdict in zip(fit, verdicts, strict=True):
             key = one.submission.instruction_id
@@ -125,10 +143,15 @@ class LastDoor:
         return "EXECUTION_DATE_AHEAD" if message.requested_execution_date > self._clock.today().isoformat() else ""
 
     def _judge(
-        self, fit: Sequence[_Asked], orders: Sequence[Evidence], releases: SqlReleases, now: datetime
+        self,
+        fit: Sequence[_Asked],
+        orders: Sequence[Evidence],
+        signed: SignedPolicy,
+        releases: SqlReleases,
+        now: datetime,
     ) -> list[Found]:
         lines = [Line(s.order_line, s.order_digest, s.line_number) for s, _ in fit]
-        sums = self._sums([one.message for one in fit if one.message is not None], releases, now)
+        sums = self._sums([one.message for one in fit if one.message is not None], signed, releases, now)
 
         def counted(line: Payable) -> int:
             return sums[_pair(line)] + line.minor_units
@@ -136,15 +159,16 @@ class LastDoor:
         def passed(line: Payable) -> None:
             sums[_pair(line)] += line.minor_units
 
-        return judge_lines(lines, check_orders(orders, self._signed), self._signed, counted, now, passed)
+        return judge_lines(lines, check_orders(orders, signed), signed, counted, now, passed)
 
+    @staticmethod
     def _sums(
-        self, messages: Sequence[payment_pb2.PaymentInstruction], releases: SqlReleases, now: datetime
+        messages: Sequence[payment_pb2.PaymentInstruction], signed: SignedPolicy, releases: SqlReleases, now: datetime
     ) -> Counter[Pair]:
         """Return what we let out to the same creditors in the window of their rule, without these very lines."""
         by_window: dict[timedelta, set[Pair]] = {}
         for line in map(payable_of, messages):
-            rule = self._signed.policy.rule_of(line)
+            rule = signed.policy.rule_of(line)
             if rule is not None and rule.window:
                 by_window.setdefault(rule.window, set()).add(_pair(line))
         own = [message.end_to_end_id for message in messages]
@@ -182,15 +206,10 @@ def open_door(
     """
     if not policy_dir:
         return None
-    before = 0
-    with contextlib.suppress(FileNotFoundError):
-        before = int(version_file.read_text("ascii"))
-    signed = load_policy(Path(policy_dir), version_min=before)
-    if signed.policy.version > before:
-        version_file.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(version_file, b"%d\n" % signed.policy.version, 0o644)
+    policy = PolicyInForce(Path(policy_dir), version_file)
+    signed = policy.current
     _log.info("the last door is kept", policy_version=signed.policy.version, signers=len(signed.signers))
-    return LastDoor(signed, profiles, database, clock)
+    return LastDoor(policy, profiles, database, clock)
 
 
 def _line_of(submission: Submission) -> payment_pb2.PaymentInstruction | None:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from pathlib import Path
 
 from yinqi.api.gateway.v1 import gateway_service_pb2_grpc
 from yinqi.gateway.adapters.cdc.dialect import CdcDialect
@@ -31,7 +30,6 @@ from yinqi.gateway.submitting import Submitter
 from yinqi.gateway.transport import HttpLine
 from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.ids import IdSource, TimeOrderedIds
-from yinqi.orders.policy_file import policy_files
 from yinqi.runtime.database import Database
 from yinqi.runtime.evidence import evidence_rpcs
 from yinqi.runtime.grpc_server import GrpcServer, run_with_settings
@@ -79,7 +77,7 @@ async def main(
         holder = ids.new_ids("GW", 1)[0]
         policy_dir, version_file = settings.policy_paths()
         door = open_door(policy_dir, version_file, profiles, database, clock)
-        officers = KeyOfficers(None if door is None else door.signed)
+        officers = KeyOfficers(None if door is None else door.policy)
         rings = {profile.name: await _open_ring(profile, settings, database, clock, officers) for profile in profiles}
         for name, ring in rings.items():
             keeping = every(settings.gateway_key_check_s, ring.refresh, stop=stop, name=f"keys-{name}")
@@ -88,10 +86,15 @@ async def main(
             profile.name: _open_bank(profile, rings[profile.name].keys, settings, database, clock, ids, holder, stack)
             for profile in profiles
         }
+        if door is not None:
+            watching = every(settings.gateway_policy_poll_s, door.look_at_policy, stop=stop, name="gateway.policy")
+            stack.callback(asyncio.create_task(watching, name="gateway-policy").cancel)
         servicer, submitter = _connect(banks, profiles, database, clock, ids, telemetry, door, rings)
         add = gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server
-        policy = policy_files(Path(policy_dir)) if policy_dir else None
-        served = [(add, servicer), evidence_rpcs(SERVICE, database, sealer, collector(profiles, policy), clock)]
+        served = [
+            (add, servicer),
+            evidence_rpcs(SERVICE, database, sealer, collector(profiles, None if door is None else door.policy), clock),
+        ]
         server = GrpcServer(SERVICE, settings.listen_address(SERVICE), served, settings=settings, telemetry=telemetry)
         await server.start()
         notices = open_notice_door(

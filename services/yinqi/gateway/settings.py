@@ -37,6 +37,8 @@ class GatewaySettings(Settings):
     # Folder of the gateway's own copy of the approval policy (docs/signed-orders.md); empty: nothing is asked for.
     # {var_dir} is filled in.
     gateway_policy_dir: str = ""
+    # How often the folder is looked at; a new version is in force two looks after it was put there.
+    gateway_policy_poll_s: float = Field(1.0, gt=0, le=3_600.0)
 
     def key_password_file(self) -> Path | None:
         """Return the file with the password of the signing keys; None: each profile has its own."""

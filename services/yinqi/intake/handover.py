@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2, payment_servi
 from yinqi.intake.line import AccountText, AgentText, PaymentFile, PaymentLine
 
 LINES_PER_CALL = 1_000
-_CALL_TIMEOUT_S = 60.0
+CALL_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,23 @@ class Handover:
         }
 
 
+Outcomes = Sequence[payment_service_pb2.InitiationOutcome]
+Initiate = Callable[[Sequence[payment_pb2.PaymentInstruction]], Awaitable[Outcomes]]
+"""Hands payments in, returns an outcome for each, in order."""
+
+
+def unsigned(stub: payment_service_pb2_grpc.PaymentServiceAsyncStub) -> Initiate:
+    """Return the way for callers that do not sign."""
+
+    async def initiate(instructions: Sequence[payment_pb2.PaymentInstruction]) -> Outcomes:
+        request = payment_service_pb2.InitiatePaymentsRequest(instructions=instructions)
+        return (await stub.InitiatePayments(request, timeout=CALL_TIMEOUT_S)).outcomes
+
+    return initiate
+
+
 async def hand_over(
-    handover: Handover,
-    stub: payment_service_pb2_grpc.PaymentServiceAsyncStub,
-    on_progress: Callable[[int], None] = lambda _lines: None,
+    handover: Handover, initiate: Initiate, on_progress: Callable[[int], None] = lambda _lines: None
 ) -> None:
     """Send the payable lines in calls of LINES_PER_CALL. Repeating it is safe: every line keeps its end_to_end_id.
 
@@ -67,9 +80,8 @@ async def hand_over(
         grpc.aio.AioRpcError: a call failed; lines of earlier calls are recorded, hand the same file in again.
     """
     for lines in _chunks(handover.file.lines):
-        request = payment_service_pb2.InitiatePaymentsRequest(instructions=map(to_instruction, lines))
-        response = await stub.InitiatePayments(request, timeout=_CALL_TIMEOUT_S)
-        for line, outcome in zip(lines, response.outcomes, strict=True):
+        outcomes = await initiate([to_instruction(line) for line in lines])
+        for line, outcome in zip(lines, outcomes, strict=True):
             _record(handover, line, outcome)
         on_progress(len(lines))
 

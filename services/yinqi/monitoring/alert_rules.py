@@ -44,6 +44,7 @@ STOP_PULLED = "stop_pulled"
 STOP_LIFTED = "stop_lifted"
 BANK_KEY_CHANGED = "bank_key_changed"
 BANK_KEY_RETIRED = "bank_key_retired"
+POLICY_REFUSED = "policy_refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +347,8 @@ def _key_retired_cause(notice: NoticeRefused) -> AlertCause:
 
 def _last_door_cause(notice: NoticeRefused) -> AlertCause:
     reason = notice.reason.removeprefix("LAST_DOOR_")
+    if reason == "POLICY_REFUSED":
+        return _policy_cause(notice)
     return AlertCause(
         LAST_DOOR_SHUT,
         Severity.CRITICAL,
@@ -354,5 +357,18 @@ def _last_door_cause(notice: NoticeRefused) -> AlertCause:
         "Nothing was sent. If approvals are missing, ask the approvers; anything else means that the payment service or "
         "its database may have been changed: find out by whom before more is released.",
         f"前置机收到发往银行 {notice.bank_profile} 的付款，但不符合审批策略（{reason}），均未发送；如非缺少审批，付款服务或其数据库可能被篡改，请立即核查。",
+        "",
+    )
+
+
+def _policy_cause(notice: NoticeRefused) -> AlertCause:
+    return AlertCause(
+        POLICY_REFUSED,
+        Severity.CRITICAL,
+        f"{notice.reason}/{notice.occurred_at:%Y-%m-%dT%H:%M}",
+        "The approval policy in the gateway's folder was changed to one that cannot be used: an older version, without two "
+        "people's signatures, or wrong. The old one stays in force; the gateway's log names the fault. If nobody of yours "
+        "changed it, find out who did.",
+        "前置机的审批策略文件已变更但不可用（版本倒退、签名不足或内容有误），原策略继续有效；详见前置机日志。如非本方人员操作，请立即核查。",
         "",
     )

@@ -39,10 +39,16 @@ class Need(NamedTuple):
 
 
 class Tier(NamedTuple):
-    """What amounts up to a limit need. `up_to`: minor units, None: without limit."""
+    """What amounts up to a limit need.
+
+    Attributes:
+        up_to: minor units, None: without limit.
+        needs_code: whoever approves gives a one-time code beside his signature.
+    """
 
     up_to: int | None
     needs: tuple[Need, ...]
+    needs_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +81,9 @@ class Rule:
             and (ANY in self.categories or line.category in self.categories)
         )
 
-    def needs_of(self, minor_units: int) -> tuple[Need, ...] | None:
-        """Return what an amount needs, None if it is above the last tier."""
-        return next((t.needs for t in self.tiers if t.up_to is None or minor_units <= t.up_to), None)
+    def tier_of(self, minor_units: int) -> Tier | None:
+        """Return the tier of an amount, None if it is above the last."""
+        return next((t for t in self.tiers if t.up_to is None or minor_units <= t.up_to), None)
 
 
 class Delegation(NamedTuple):
@@ -152,10 +158,15 @@ class OrderFacts(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Whether a line may be sent: nothing refuses it and nothing is missing."""
+    """Whether a line may be sent: nothing refuses it and nothing is missing.
+
+    Attributes:
+        needs_code: approvals of it are given with a one-time code. Who takes the approval asks for it; no verdict can.
+    """
 
     refusal: Refusal | None = None
     missing: tuple[Need, ...] = ()
+    needs_code: bool = False
 
     @property
     def passes(self) -> bool:
@@ -172,15 +183,18 @@ def judge(policy: Policy, line: Payable, order: OrderFacts, counted: int, now: d
     rule = policy.rule_of(line)
     if rule is None:
         return Verdict(Refusal.NO_RULE)
+    # A line that is refused now may pass later under the approvals given meanwhile.
+    may_need_code = any(tier.needs_code for tier in rule.tiers)
     if refusal := _refusal(policy, rule, line, order, now):
-        return Verdict(refusal)
+        return Verdict(refusal, needs_code=may_need_code)
     amount = max(line.minor_units, counted if rule.window else 0)
     if rule.is_by_order:
         amount = max(amount, dict(order.totals).get(line.currency, 0))
-    needs = rule.needs_of(amount)
-    if needs is None:
-        return Verdict(Refusal.LIMIT_EXCEEDED)
-    return Verdict(missing=missing_of(needs, _rights(policy, rule, order, now)) if needs else ())
+    tier = rule.tier_of(amount)
+    if tier is None:
+        return Verdict(Refusal.LIMIT_EXCEEDED, needs_code=may_need_code)
+    missing = missing_of(tier.needs, _rights(policy, rule, order, now)) if tier.needs else ()
+    return Verdict(missing=missing, needs_code=tier.needs_code)
 
 
 def _refusal(policy: Policy, rule: Rule, line: Payable, order: OrderFacts, now: datetime) -> Refusal | None:
@@ -245,6 +259,21 @@ def _may_speak(policy: Policy, rule: Rule, vote: Vote, order: OrderFacts, now: d
 def vote_counts(policy: Policy, vote: Vote, order: OrderFacts, now: datetime) -> bool:
     """Return whether a vote can count for any line of the order under any rule."""
     return any(_may_speak(policy, rule, vote, order, now) for rule in policy.rules)
+
+
+def who_could(policy: Policy, role: str, order: OrderFacts, now: datetime) -> tuple[str, ...]:
+    """Return who could approve as that role now: holds it, himself or lent, and has not approved, as far as that helps."""
+    given = {vote.person for vote in order.votes if vote.approves}
+    return tuple(
+        person
+        for person in sorted(policy.roles)
+        if person not in given
+        and any(
+            right.role == role and right.holder not in given
+            for rule in policy.rules
+            for right in _rights_of(policy, rule, Vote(person, True, now), order, now)
+        )
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from yinqi.crypto import CryptoError
+from yinqi.crypto import CryptoError, sm3
 from yinqi.kernel.clock import BANK_ZONE
 from yinqi.kernel.errors import AmountInvalid, FailedPrecondition, FieldViolation
 from yinqi.kernel.money import currency_exponent, parse_money
@@ -64,12 +64,14 @@ class SignedPolicy:
     Attributes:
         order_lifetime: the longest an order may say it can be handed in.
         signers: the people who signed this version.
+        digest: SM3 of the file, hexadecimal.
     """
 
     policy: Policy
     keys: Mapping[str, RegisteredKey]
     order_lifetime: timedelta
     signers: tuple[str, ...]
+    digest: str = ""
 
     def public_keys(self) -> dict[str, PublicKey]:
         """Return what checks signatures, by key."""
@@ -97,6 +99,7 @@ class _PersonEntry(_Model):
 class _Tier(_Model):
     up_to: str = ""
     needs: dict[_Role, Annotated[int, Field(ge=1, le=_PLACES_MAX)]] = {}
+    one_time_code: bool = False
 
 
 class _Rule(_Model):
@@ -152,20 +155,20 @@ def load_policy(directory: Path, *, version_min: int = 0) -> SignedPolicy:
     signed = read_policy(content, directory / POLICY_FILE)
     signers = _signers(directory, content)
     if len(signers) < SIGNERS_MIN:
-        raise _wrong(
+        raise wrong(
             directory / POLICY_FILE,
             f"needs the signatures of {SIGNERS_MIN} people whose keys are in {KEYS_FILE}; valid are those of "
             f"{', '.join(signers) or 'nobody'}. Each signs with `yinqi policy sign`",
             f"需要 {SIGNERS_MIN} 人签名",
         )
     if signed.policy.version < version_min:
-        raise _wrong(
+        raise wrong(
             directory / POLICY_FILE,
             f"version {signed.policy.version} is older than version {version_min}, which was in force before; "
             "give a changed policy a higher version",
             f"版本 {signed.policy.version} 低于已生效的版本 {version_min}",
         )
-    return SignedPolicy(signed.policy, signed.keys, signed.order_lifetime, signers)
+    return replace(signed, signers=signers)
 
 
 def read_policy(content: bytes, file: Path = Path(POLICY_FILE)) -> SignedPolicy:
@@ -186,7 +189,8 @@ def read_policy(content: bytes, file: Path = Path(POLICY_FILE)) -> SignedPolicy:
         release_days=found.release_days,
         clock_skew=timedelta(seconds=found.clock_skew_s),
     )
-    return SignedPolicy(policy, _keys(found.key), timedelta(hours=found.order_lifetime_hours), ())
+    lifetime = timedelta(hours=found.order_lifetime_hours)
+    return SignedPolicy(policy, _keys(found.key), lifetime, (), sm3(content).hex())
 
 
 def policy_files(directory: Path) -> PolicyFiles:
@@ -224,7 +228,7 @@ def sign_policy(directory: Path, key: PrivateKey) -> Path:
     read_policy(content, directory / POLICY_FILE)
     anchors = _keys(_parsed(_Anchors, _read(directory / KEYS_FILE), directory / KEYS_FILE).key)
     if key.key_id not in anchors or anchors[key.key_id].public != key.public_key():
-        raise _wrong(directory / KEYS_FILE, f"has no key {key.key_id!r} with that public key", "没有该密钥")
+        raise wrong(directory / KEYS_FILE, f"has no key {key.key_id!r} with that public key", "没有该密钥")
     file = directory / f"{POLICY_FILE}.{key.key_id}.sig"
     file.write_text(key.sign(POLICY_CONTEXT, content).signature.hex() + "\n", "ascii")
     return file
@@ -239,7 +243,7 @@ def _signers(directory: Path, content: bytes) -> tuple[str, ...]:
             try:
                 signed.append(Signed(content, key_id, bytes.fromhex(file.read_text("ascii").strip())))
             except ValueError:
-                raise _wrong(file, "must hold one signature, 128 hexadecimal digits", "应为 128 位十六进制") from None
+                raise wrong(file, "must hold one signature, 128 hexadecimal digits", "应为 128 位十六进制") from None
     holds = verify_all(POLICY_CONTEXT, signed, {key_id: key.public for key_id, key in anchors.items()})
     return tuple(sorted({anchors[one.key_id].person for one, held in zip(signed, holds, strict=True) if held}))
 
@@ -297,6 +301,8 @@ def _rule_faults(index: int, rule: _Rule, known: set[str]) -> Iterator[FieldViol
         last = limit if limit is not None else last
         if sum(tier.needs.values()) > _PLACES_MAX:
             yield _fault(f"{field}.needs", f"at most {_PLACES_MAX} approvals", f"最多 {_PLACES_MAX} 个审批")
+        if tier.one_time_code and not tier.needs:
+            yield _fault(f"{field}.one_time_code", "nobody approves here, so nobody gives a code", "该档无须审批")
         for role in tier.needs:
             if role in (MAKER, VOUCHER) or role not in known:
                 yield _fault(
@@ -315,7 +321,7 @@ def _keys(keys: Sequence[_Key]) -> dict[str, RegisteredKey]:
     try:
         return {key.id: RegisteredKey(key.person, _public(key), key.first_day, key.last_day) for key in keys}
     except ValueError:
-        raise _wrong(Path(KEYS_FILE), f"public_key {_KEY_FORMS}", "公钥格式不符") from None
+        raise wrong(Path(KEYS_FILE), f"public_key {_KEY_FORMS}", "公钥格式不符") from None
 
 
 def _rule(rule: _Rule) -> Rule:
@@ -324,7 +330,11 @@ def _rule(rule: _Rule) -> Rule:
         categories=frozenset(rule.categories),
         currency=rule.currency,
         tiers=tuple(
-            Tier(_limit(tier.up_to, rule.currency), tuple(Need(role, n) for role, n in sorted(tier.needs.items())))
+            Tier(
+                _limit(tier.up_to, rule.currency),
+                tuple(Need(role, n) for role, n in sorted(tier.needs.items())),
+                tier.one_time_code,
+            )
             for tier in rule.tier
         ),
         is_by_order=rule.by == "order",
@@ -343,14 +353,14 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise _wrong(file, error.strerror or "cannot be read", "无法读取") from None
+        raise wrong(file, error.strerror or "cannot be read", "无法读取") from None
 
 
 def _parsed(kind: type[M], content: bytes, file: Path) -> M:
     try:
         found: dict[str, Any] = tomllib.loads(content.decode("utf-8"))
     except ValueError as error:
-        raise _wrong(file, f"is not TOML: {error}", "不是有效的 TOML") from None
+        raise wrong(file, f"is not TOML: {error}", "不是有效的 TOML") from None
     try:
         return kind.model_validate(found)
     except ValidationError as error:
@@ -368,5 +378,6 @@ def _faulty(file: Path, faults: Sequence[FieldViolation]) -> PolicyInvalid:
     return PolicyInvalid("POLICY_INVALID", f"{file}: {words}.", f"{file} 有 {len(faults)} 处错误。", faults)
 
 
-def _wrong(file: Path, words: str, words_zh: str) -> PolicyInvalid:
+def wrong(file: Path, words: str, words_zh: str) -> PolicyInvalid:
+    """Return the error that names a file of the policy and what is wrong with it."""
     return PolicyInvalid("POLICY_INVALID", f"{file}: {words}.", f"{file}：{words_zh}。")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from typing import NamedTuple
 
 from yinqi.kernel.clock import BANK_ZONE
 from yinqi.kernel.errors import FailedPrecondition, InvalidRequest, NotFound
 from yinqi.orders.evidence import (
     DECISIONS_MAX,
     CheckedOrder,
+    Evidence,
     Line,
     check_orders,
     judge_lines,
@@ -20,11 +23,13 @@ from yinqi.orders.evidence import (
 )
 from yinqi.orders.keys import DECISION_CONTEXT, Signed, verify_all
 from yinqi.orders.order import read_decision
-from yinqi.orders.policy import Need, Payable, Refusal, Verdict, vote_counts
+from yinqi.orders.policy import Need, Payable, Refusal, Verdict, Vote, vote_counts, who_could
 from yinqi.orders.policy_file import SignedPolicy
 from yinqi.payment.model import NO_REASON, Move, OrderLine, Pacing, Payment, PaymentOrder, StatusReason
 from yinqi.payment.ports import OrderStore, PaymentStore
 from yinqi.payment.status import PaymentStatus, StatusEvent, advance
+
+HELD_BACK = "LAST_DOOR_APPROVALS_MISSING"  # the gateway's word
 
 
 class DecisionRefused(FailedPrecondition):
@@ -39,12 +44,26 @@ class Standing:
         reason: what stands in the way, "" if nothing; `text` says it in words.
         by_people: somebody's decision is part of it.
         missing: what lacks still.
+        needs_code: whoever approves it gives a one-time code as well.
     """
 
     reason: str
     text: str
     by_people: bool
     missing: tuple[Need, ...] = ()
+    needs_code: bool = False
+
+
+CheckCode = Callable[[str], str]
+"""Checks the one-time code that came with a decision of a person; returns the reason against it, "" if it is accepted."""
+
+
+class Decided(NamedTuple):
+    """What a decision brought about. `refused`: why it was not recorded; what was noted of its code stays noted."""
+
+    order: PaymentOrder
+    moves: list[Move]
+    refused: DecisionRefused | None = None
 
 
 class Approver:
@@ -78,8 +97,8 @@ class Approver:
             for payment, line, verdict in zip(payments, asked, verdicts, strict=True)
         }
 
-    def decide(self, order: PaymentOrder, decision: Signed, now: datetime) -> str:
-        """Record a decision; return who gave it. The same decision again changes nothing.
+    def prove(self, order: PaymentOrder, decision: Signed, now: datetime) -> tuple[Vote, bool]:
+        """Return the vote that a decision is, and whether it is new: the same again changes nothing.
 
         Raises:
             OrderInvalid, InvalidRequest: it cannot be read, or its signature does not hold.
@@ -116,14 +135,13 @@ class Approver:
         for earlier in evidence.decisions:
             if earlier.key_id == decision.key_id:
                 if read_decision(earlier).approves is said.approves:
-                    return vote.person
+                    return vote, False
                 raise _refused(
                     "DECIDED_ALREADY", "the same key has decided otherwise before", "该密钥已作出不同的审批意见"
                 )
         if len(evidence.decisions) >= DECISIONS_MAX:
             raise _refused("DECISIONS_TOO_MANY", f"an order takes {DECISIONS_MAX} decisions", "审批意见过多")
-        self._orders.add_decision(digest, decision, now)
-        return vote.person
+        return vote, True
 
     def _sums(self, payments: Sequence[Payment], now: datetime) -> dict[tuple[str, str, str], int]:
         """Return what goes to each creditor within the longest window of the policy that is for it."""
@@ -148,23 +166,58 @@ def decide_order(
     signed: SignedPolicy,
     *,
     now: datetime,
-) -> tuple[PaymentOrder, list[Move]]:
+    check_code: CheckCode,
+) -> Decided:
     """Write down a person's decision on an order; payments whose quorum it completes go on, refused ones end.
 
+    Args:
+        check_code: asked where the policy wants a one-time code for an approval; a refusal needs none.
     Raises:
         NotFound: no such order. OrderInvalid, InvalidRequest, DecisionRefused: nothing was recorded.
     """
     order = find_order(id_or_digest, orders, signed)
     approver = Approver(signed, orders)
-    person = approver.decide(order, decision, now)
+    vote, is_new = approver.prove(order, decision, now)
     locked = store.lock(orders.payments_of(order.record.digest))
-    waiting = [p for p in locked.values() if p.status is PaymentStatus.AWAITING_APPROVAL]
+    waiting = [payment for payment in locked.values() if waits_for_people(payment)]
+    if is_new:
+        # Of all lines: an approval may come before a line has been screened, and counts for it then.
+        standings = approver.standings(list(locked.values()), now).values()
+        if vote.approves and any(one.needs_code for one in standings) and (reason := check_code(vote.person)):
+            return Decided(order, [], _refused(reason, *CODE_WORDS[reason]))
+        orders.add_decision(order.record.digest, decision, now)
+    return Decided(order, _go_on(waiting, approver, store, now, f"approver:{vote.person}"))
+
+
+def reconsider(store: PaymentStore, orders: OrderStore, signed: SignedPolicy, digest: str, now: datetime) -> list[Move]:
+    """Do what a new policy brings about for the payments of an order that wait: some need nobody any more."""
+    locked = store.lock(orders.payments_of(digest))
+    waiting = [payment for payment in locked.values() if waits_for_people(payment)]
+    return _go_on(waiting, Approver(signed, orders), store, now, "payment.policy")
+
+
+def waits_for_people(payment: Payment) -> bool:
+    """Whether approvals are missing: asked for before release, or at the last door, if an approver lost his role since."""
+    is_held_back = payment.status is PaymentStatus.SCHEDULED and payment.reason_code == HELD_BACK
+    return is_held_back or payment.status is PaymentStatus.AWAITING_APPROVAL
+
+
+def _go_on(
+    waiting: Sequence[Payment], approver: Approver, store: PaymentStore, now: datetime, actor: str
+) -> list[Move]:
+    """Move the payments whose standing allows it; those that the last door held back may ask there again at once."""
     standings = approver.standings(waiting, now)
-    moves = [
-        move for p in waiting for move in approval_moves(p, standings[p.instruction_id], now, f"approver:{person}")
-    ]
+    moves: list[Move] = []
+    ready: list[Payment] = []
+    for payment in waiting:
+        standing = standings[payment.instruction_id]
+        if payment.status is PaymentStatus.AWAITING_APPROVAL:
+            moves += approval_moves(payment, standing, now, actor)
+        elif not standing.reason:
+            ready.append(payment)
     store.save(moves)
-    return order, moves
+    store.postpone(ready, now, step_tries=0)
+    return moves
 
 
 def find_order(id_or_digest: str, orders: OrderStore, signed: SignedPolicy) -> PaymentOrder:
@@ -242,11 +295,78 @@ def still_missing(standings: Sequence[Standing]) -> tuple[Need, ...]:
     return tuple(Need(role, count) for role, count in sorted(most.items()))
 
 
+class Given(NamedTuple):
+    """A decision as the policy reads it now. `counts`: its giver still holds a role that a rule asks for."""
+
+    vote: Vote
+    counts: bool
+
+
+class Lacking(NamedTuple):
+    """What lacks, and who could give it now."""
+
+    need: Need
+    people: tuple[str, ...]
+
+
+class Obstacle(NamedTuple):
+    """What stands in the way of so many lines though nobody's approval is missing."""
+
+    reason: str
+    text: str
+    lines: int
+
+
+class KnownOrder(NamedTuple):
+    """What people are told of an order that waits. `maker`: "" if the order does not hold."""
+
+    obstacles: tuple[Obstacle, ...]
+    maker: str
+    given: tuple[Given, ...]
+    lacking: tuple[Lacking, ...]
+    needs_code: bool
+
+
+def known_of(
+    evidence: Evidence, payments: Sequence[Payment], approver: Approver, signed: SignedPolicy, now: datetime
+) -> KnownOrder:
+    """Return what people are told of an order with these payments."""
+    standings = approver.standings(payments, now)
+    waiting = [standings[payment.instruction_id] for payment in payments if waits_for_people(payment)]
+    missing = still_missing(waiting)
+    needs_code = any(one.needs_code for one in standings.values())
+    counts = Counter((one.reason, one.text) for one in waiting if one.reason and not one.missing)
+    obstacles = tuple(Obstacle(*what, lines) for what, lines in sorted(counts.items()))
+    order = check_orders([evidence], signed)[evidence.digest]
+    if isinstance(order, str):
+        return KnownOrder(obstacles, "", (), tuple(Lacking(need, ()) for need in missing), needs_code)
+    facts, policy = order.facts, signed.policy
+    given = (Given(vote, vote_counts(policy, vote, facts, now)) for vote in sorted(facts.votes, key=lambda v: v.at))
+    lacking = (Lacking(need, who_could(policy, need.role, facts, now)) for need in missing)
+    return KnownOrder(obstacles, facts.maker, tuple(given), tuple(lacking), needs_code)
+
+
 def _standing(verdict: Verdict | str, order: CheckedOrder | str | None) -> Standing:
     by_people = isinstance(order, CheckedOrder) and bool(order.facts.votes)
     reason = reason_of(verdict)
     missing = () if isinstance(verdict, str) else verdict.missing
-    return Standing(reason, words_of(verdict) if reason else "", by_people, missing)
+    needs_code = not isinstance(verdict, str) and verdict.needs_code
+    return Standing(reason, words_of(verdict) if reason else "", by_people, missing, needs_code)
+
+
+CODE_WORDS = {
+    "ONE_TIME_CODE_NEEDED": ("the policy asks for a one-time code too (--code)", "策略要求动态口令（--code）"),
+    "ONE_TIME_CODE_WRONG": ("the one-time code is wrong; wait for the next", "动态口令错误，请用下一个口令"),
+    "ONE_TIME_CODE_USED": ("the one-time code was used before; wait for the next", "动态口令已用过，请用下一个口令"),
+    "ONE_TIME_CODE_LOCKED": (
+        "too many wrong one-time codes; try again in 15 minutes",
+        "动态口令错误过多，请 15 分钟后再试",
+    ),
+    "ONE_TIME_CODE_NOT_SET_UP": (
+        "you have no one-time codes yet; whoever runs the service gives them out with `yinqi approve enrol`",
+        "尚未开通动态口令，请联系管理员执行 `yinqi approve enrol`",
+    ),
+}
 
 
 def _payable(payment: Payment) -> Payable:

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, select
 from yinqi.kernel.errors import NotFound
 from yinqi.orders.evidence import Evidence
 from yinqi.orders.line_tree import path_of, split
-from yinqi.orders.policy_file import PolicyFiles, policy_item
+from yinqi.orders.policy_file import policy_item
+from yinqi.orders.policy_watch import PolicyInForce
 from yinqi.payment.order_store import SqlOrderStore
 from yinqi.payment.tables import (
     order_decisions,
@@ -34,11 +35,11 @@ from yinqi.runtime.evidence import (
 _INTERNAL = ("order_bytes", "request_hash", "traceparent", "initiation_traceparent", "next_action_at", "step_tries")
 
 
-def collector(policy: PolicyFiles | None) -> Collect:
+def collector(policy: PolicyInForce | None) -> Collect:
     """Return what collects the items of one payment.
 
     Args:
-        policy: the files of the policy in force; None without one.
+        policy: the one in force; None without one.
     """
 
     def collect(connection: Connection, subject: Subject) -> Found:
@@ -47,7 +48,7 @@ def collector(policy: PolicyFiles | None) -> Collect:
     return collect
 
 
-def _collect(connection: Connection, subject: Subject, policy: PolicyFiles | None) -> Found:
+def _collect(connection: Connection, subject: Subject, policy: PolicyInForce | None) -> Found:
     c = payments.c
     by_id = c.instruction_id == subject.instruction_id if subject.instruction_id else c.end_to_end_id == subject[1]
     row = connection.execute(select(payments).where(by_id)).mappings().first()
@@ -66,11 +67,11 @@ def _collect(connection: Connection, subject: Subject, policy: PolicyFiles | Non
     return Found(Subject(key, row["end_to_end_id"]), items)
 
 
-def _order(connection: Connection, key: str, policy: PolicyFiles | None) -> Iterator[Item]:
+def _order(connection: Connection, key: str, policy: PolicyInForce | None) -> Iterator[Item]:
     if policy is None:
         yield missing("POLICY")
     else:
-        yield policy_item(policy)
+        yield policy_item(policy.files)
     store = SqlOrderStore(connection)
     place = store.lines_of([key]).get(key)
     if place is None:

@@ -13,9 +13,10 @@ from yinqi.api.payment.v1 import payment_service_pb2_grpc
 from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.ids import IdSource, TimeOrderedIds
 from yinqi.orders.keys import PrivateKey
-from yinqi.orders.policy_file import load_policy, policy_files
+from yinqi.orders.policy_watch import PolicyInForce
 from yinqi.payment.approval_desk import ApprovalDesk
 from yinqi.payment.clients import GrpcBankGateway, GrpcScreener, NoticeFeed
+from yinqi.payment.code_secrets import CodeSecrets
 from yinqi.payment.evidence import collector
 from yinqi.payment.model import Pacing
 from yinqi.payment.orders_in import Voucher
@@ -32,6 +33,7 @@ from yinqi.runtime.journal.sealer import open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
 from yinqi.runtime.settings import Settings, load_settings
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
+from yinqi.runtime.worker import every
 
 SERVICE = "payment"
 
@@ -74,10 +76,18 @@ def open_desk(settings: PaymentSettings, database: Database, clock: Clock, ids: 
     """
     if not settings.payment_policy_dir:
         return None
-    signed = load_policy(settings.filled(settings.payment_policy_dir))
+    policy = PolicyInForce(
+        settings.filled(settings.payment_policy_dir), settings.filled("{var_dir}/payment/policy_version")
+    )
     key_id = settings.payment_voucher_key_id
     key = PrivateKey.load(settings.filled(settings.payment_voucher_key_file), key_id) if key_id else None
-    return ApprovalDesk(signed, Voucher(signed, key, ids, secrets.token_bytes), database, clock)
+    return ApprovalDesk(
+        policy,
+        Voucher(policy, key, ids, secrets.token_bytes),
+        CodeSecrets(settings.filled(settings.payment_codes_file), settings.filled(settings.payment_codes_key_file)),
+        database,
+        clock,
+    )
 
 
 async def main(
@@ -138,13 +148,14 @@ async def main(
         desk=desk,
     )
     add = payment_service_pb2_grpc.add_PaymentServiceServicer_to_server
-    policy = policy_files(own.filled(own.payment_policy_dir)) if own.payment_policy_dir else None
-    evidence = evidence_rpcs(SERVICE, database, sealer, collector(policy), clock)
+    evidence = evidence_rpcs(SERVICE, database, sealer, collector(None if desk is None else desk.policy), clock)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(worker.run(stop))
             tasks.create_task(notices.run(stop))
             tasks.create_task(sealer.run(stop))
+            if desk is not None:
+                tasks.create_task(_watch_policy(desk, worker, own.payment_policy_poll_s, stop))
             tasks.create_task(
                 serve(
                     SERVICE,
@@ -168,6 +179,14 @@ async def main(
         await sealer.finish()
         await asyncio.to_thread(database.close)
         telemetry.shutdown()
+
+
+async def _watch_policy(desk: ApprovalDesk, worker: PaymentWorker, interval_s: float, stop: asyncio.Event) -> None:
+    async def look() -> None:
+        if await desk.look_at_policy():
+            worker.wake()
+
+    await every(interval_s, look, stop=stop, name="payment.policy")
 
 
 def _own_settings(settings: Settings) -> PaymentSettings:

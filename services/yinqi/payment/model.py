@@ -433,7 +433,7 @@ class PaymentFilter:
 
 
 class Position(NamedTuple):
-    """A place in the list of payments, newest first."""
+    """A place in a list of payments or orders. `instruction_id`: of an order its digest."""
 
     received_at: datetime
     instruction_id: str

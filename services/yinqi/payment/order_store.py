@@ -6,13 +6,15 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from yinqi.orders.evidence import Evidence
 from yinqi.orders.keys import Signed
-from yinqi.payment.model import NewPayment, OrderLine, OrderRecord, PaymentOrder
+from yinqi.payment.approvals import HELD_BACK
+from yinqi.payment.model import NewPayment, OrderLine, OrderRecord, PaymentOrder, Position
+from yinqi.payment.one_time_codes import CodeState
 from yinqi.payment.status import PaymentStatus
-from yinqi.payment.tables import order_decisions, order_lines, payment_orders, payments
+from yinqi.payment.tables import one_time_codes, order_decisions, order_lines, payment_orders, payments
 from yinqi.runtime.bulk_insert import insert_rows
 
 # Money of these never left and never will, so it does not count towards a creditor's sum.
@@ -89,15 +91,20 @@ class SqlOrderStore:
         query = select(order_lines.c.instruction_id).where(order_lines.c.order_digest == order_digest)
         return list(self._connection.execute(query.order_by(order_lines.c.line_number)).scalars())
 
-    def waiting(self, limit: int) -> list[PaymentOrder]:
-        """Return the orders with payments that wait for approval, oldest first."""
+    def waiting(self, after: Position | None, limit: int) -> list[PaymentOrder]:
+        """Return up to `limit` orders with payments that wait for approval after (received_at, digest), oldest first."""
+        received_at, digest = payment_orders.c.received_at, payment_orders.c.order_digest
+        is_held_back = and_(payments.c.status == PaymentStatus.SCHEDULED, payments.c.reason_code == HELD_BACK)
         digests = (
             select(order_lines.c.order_digest)
             .join_from(order_lines, payments, order_lines.c.instruction_id == payments.c.instruction_id)
-            .where(payments.c.status == PaymentStatus.AWAITING_APPROVAL)
+            .where(or_(payments.c.status == PaymentStatus.AWAITING_APPROVAL, is_held_back))
         )
-        query = select(payment_orders).where(payment_orders.c.order_digest.in_(digests))
-        rows = self._connection.execute(query.order_by(payment_orders.c.received_at).limit(limit)).all()
+        query = select(payment_orders).where(digest.in_(digests)).order_by(received_at, digest).limit(limit)
+        if after is not None:
+            is_later = and_(received_at == after.received_at, digest > after.instruction_id)
+            query = query.where(or_(received_at > after.received_at, is_later))
+        rows = self._connection.execute(query).all()
         return [PaymentOrder(_record(row), row.received_at) for row in rows]
 
     def get(self, company: str, id_or_digest: str) -> PaymentOrder | None:
@@ -106,6 +113,28 @@ class SqlOrderStore:
         named = or_(c.order_digest == id_or_digest, and_(c.company == company, c.order_id == id_or_digest))
         row = self._connection.execute(select(payment_orders).where(named)).first()
         return None if row is None else PaymentOrder(_record(row), row.received_at)
+
+
+class SqlCodeStates:
+    """What is remembered of people's one-time codes, in the same transaction as the decision they come with."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def lock(self, person: str) -> CodeState | None:
+        """Return what is remembered of a person, locked until the commit; None if nothing is."""
+        c = one_time_codes.c
+        query = select(c.last_step, c.wrong, c.locked_until).where(c.person == person).with_for_update()
+        row = self._connection.execute(query).first()
+        return None if row is None else CodeState(*row)
+
+    def save(self, person: str, state: CodeState, *, is_new: bool) -> None:
+        """Remember it; of two who are the first at once one fails and runs again."""
+        if is_new:
+            insert_rows(self._connection, one_time_codes, [{"person": person, **state._asdict()}])
+        else:
+            change = update(one_time_codes).where(one_time_codes.c.person == person)
+            self._connection.execute(change.values(**state._asdict()))
 
 
 def insert_orders(connection: Connection, new: Sequence[tuple[str, NewPayment]], received_at: datetime) -> None:

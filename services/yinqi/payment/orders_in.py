@@ -14,6 +14,7 @@ from yinqi.orders.line_tree import joined
 from yinqi.orders.order import LINES_MAX, Order, digest_of, read_order, require_lines, sign_order
 from yinqi.orders.policy import MAKER, VOUCHER, OrderFacts, Payable, Refusal, judge
 from yinqi.orders.policy_file import PolicyInvalid, SignedPolicy
+from yinqi.orders.policy_watch import PolicyInForce
 from yinqi.payment.model import NewPayment, OrderPlace, OrderRecord, RefusedLine
 from yinqi.payment.ports import OrderStore
 
@@ -118,49 +119,59 @@ class Voucher:
         PolicyInvalid: the key is not.
     """
 
-    def __init__(self, signed: SignedPolicy, key: PrivateKey | None, ids: IdSource, random_bytes: RandomBytes) -> None:
+    def __init__(self, policy: PolicyInForce, key: PrivateKey | None, ids: IdSource, random_bytes: RandomBytes) -> None:
         if key is not None:
-            _require_voucher(key, signed)
-        self._signed = signed
-        self._key = key
+            _require_voucher(key, policy.current)
+        self._policy = policy
+        self._registered_key = key
         self._ids = ids
         self._random_bytes = random_bytes
 
     def refuse(self, lines: Sequence[NewPayment | RefusedLine], now: datetime) -> list[NewPayment | RefusedLine]:
         """Refuse the unsigned lines whose rule wants a signature, or that the policy never lets pass."""
+        signed = self._policy.current
+        has_key = self._key(signed) is not None
         return [
-            line if isinstance(line, RefusedLine) or line.place is not None else self._refusal(line, now) or line
+            line
+            if isinstance(line, RefusedLine) or line.place is not None
+            else _unsigned_refusal(line, signed, now, has_key=has_key) or line
             for line in lines
         ]
 
     def vouch(self, new: Sequence[NewPayment], now: datetime) -> list[NewPayment]:
         """Bind unsigned payments that are about to be recorded to orders that say who called."""
-        found = list(new)
+        found, signed = list(new), self._policy.current
         by_caller: dict[str, list[int]] = {}
         for index, line in enumerate(new):
             if line.place is None:
                 by_caller.setdefault(line.initiator, []).append(index)
-        if self._key is not None:
+        if by_caller and (key := self._key(signed)) is not None:
             for caller, indexes in by_caller.items():
                 for start in range(0, len(indexes), LINES_MAX):
-                    self._sign(self._key, found, indexes[start : start + LINES_MAX], caller, now)
+                    self._sign(key, signed, found, indexes[start : start + LINES_MAX], caller, now)
         return found
 
-    def _refusal(self, line: NewPayment, now: datetime) -> RefusedLine | None:
-        facts = OrderFacts(line.initiator, True, now, (), ())
-        return _signature_required(line) if self._key is None else _never(line, facts, self._signed, now)
+    def _key(self, signed: SignedPolicy) -> PrivateKey | None:
+        """Return the key while the policy in force has it: a new one may take the right away."""
+        return self._registered_key if self._registered_key and _is_voucher(self._registered_key, signed) else None
 
     def _sign(
-        self, key: PrivateKey, found: list[NewPayment], indexes: Sequence[int], caller: str, now: datetime
+        self,
+        key: PrivateKey,
+        signed: SignedPolicy,
+        found: list[NewPayment],
+        indexes: Sequence[int],
+        caller: str,
+        now: datetime,
     ) -> None:
         its = [found[index] for index in indexes]
         new = sign_order(
             self._ids.new_ids(_VOUCHED_ID_PREFIX, 1)[0],
             [line.order_bytes for line in its],
-            company=self._signed.policy.company,
+            company=signed.policy.company,
             key=key,
             now=now,
-            lifetime=self._signed.order_lifetime,
+            lifetime=signed.order_lifetime,
             random_bytes=self._random_bytes,
             vouched_for=caller,
         )
@@ -169,13 +180,22 @@ class Voucher:
             found[index] = replace(line, place=OrderPlace(record, number))
 
 
-def _require_voucher(key: PrivateKey, signed: SignedPolicy) -> None:
+def _unsigned_refusal(line: NewPayment, signed: SignedPolicy, now: datetime, *, has_key: bool) -> RefusedLine | None:
+    facts = OrderFacts(line.initiator, True, now, (), ())
+    return _never(line, facts, signed, now) if has_key else _signature_required(line)
+
+
+def _is_voucher(key: PrivateKey, signed: SignedPolicy) -> bool:
     registered = signed.keys.get(key.key_id)
-    if (
-        registered is None
-        or registered.public != key.public_key()
-        or not signed.policy.has_role(registered.person, VOUCHER)
-    ):
+    return (
+        registered is not None
+        and registered.public == key.public_key()
+        and signed.policy.has_role(registered.person, VOUCHER)
+    )
+
+
+def _require_voucher(key: PrivateKey, signed: SignedPolicy) -> None:
+    if not _is_voucher(key, signed):
         raise PolicyInvalid(
             "POLICY_INVALID",
             f"The voucher key {key.key_id!r} is not registered in policy version {signed.policy.version} for somebody with "

@@ -192,8 +192,8 @@ class OrderStore(Protocol):
         """Return the instruction_ids of an order's payments, in the order of its lines."""
         ...
 
-    def waiting(self, limit: int) -> list[PaymentOrder]:
-        """Return the orders with payments that wait for approval, oldest first."""
+    def waiting(self, after: Position | None, limit: int) -> list[PaymentOrder]:
+        """Return up to `limit` orders with payments that wait for approval after (received_at, digest), oldest first."""
         ...
 
     def get(self, company: str, id_or_digest: str) -> PaymentOrder | None:

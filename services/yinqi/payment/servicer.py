@@ -56,6 +56,7 @@ _CHUNK = 500
 _FILTER_TEXT_MAX = 140
 _ID_MAX = 35
 _DIGEST_MAX = 64
+_APPROVALS = "approvals"  # names the list that a page token is of
 
 
 class _Incoming(NamedTuple):
@@ -246,7 +247,11 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
     async def ListApprovals(
         self, request: payment_service_pb2.ListApprovalsRequest, context: Any
     ) -> payment_service_pb2.ListApprovalsResponse:
-        return await self._require_desk().waiting(_checked_page_size(request.page_size))
+        desk, page_size = self._require_desk(), _checked_page_size(request.page_size)
+        after = _position_from(request.page_token, _APPROVALS) if request.page_token else None
+        approvals, last = await desk.waiting(after, page_size)
+        token = _token_of(last, _APPROVALS) if last is not None else ""
+        return payment_service_pb2.ListApprovalsResponse(approvals=approvals, next_page_token=token)
 
     async def GetApproval(
         self, request: payment_service_pb2.GetApprovalRequest, context: Any

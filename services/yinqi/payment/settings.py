@@ -34,6 +34,11 @@ class PaymentSettings(Settings):
     payment_execution_window_days: int = Field(7, ge=0, le=366)
     # Folder of the approval policy (docs/signed-orders.md); empty: none is in force. {var_dir} is filled in.
     payment_policy_dir: str = ""
+    # How often the folder is looked at; a new version is in force two looks after it was put there.
+    payment_policy_poll_s: float = Field(1.0, gt=0, le=3_600.0)
+    # The secrets of people's one-time codes, sealed, and the key that seals them (`yinqi approve enrol`).
+    payment_codes_file: str = "{var_dir}/payment/one_time_codes.sealed"
+    payment_codes_key_file: str = "{var_dir}/payment/one_time_codes.key"
     # The key with which the service signs for callers that do not, by its name in the policy; empty: nobody vouches.
     payment_voucher_key_id: str = ""
     payment_voucher_key_file: str = "{var_dir}/payment/voucher.key"

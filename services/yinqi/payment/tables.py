@@ -207,3 +207,13 @@ order_decisions = Table(
     Column("signature", LargeBinary, nullable=False),
     Column("recorded_at", UtcTimestamp, nullable=False),
 )
+
+# What is remembered of a person's one-time codes; the secrets are not here.
+one_time_codes = Table(
+    "payment_one_time_codes",
+    metadata,
+    Column("person", String(100), primary_key=True),
+    Column("last_step", BigInteger, nullable=False),
+    Column("wrong", Integer, nullable=False),
+    Column("locked_until", UtcTimestamp, nullable=True),
+)

@@ -19,12 +19,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from yinqi.api.account.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
 from yinqi.api.common.v1 import money_pb2, party_pb2
 from yinqi.api.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc, stop_pb2
-from yinqi.api.payment.v1 import doubt_pb2, payment_pb2, payment_service_pb2, payment_service_pb2_grpc
+from yinqi.api.payment.v1 import doubt_pb2, order_pb2, payment_pb2, payment_service_pb2, payment_service_pb2_grpc
 from yinqi.api.reconciliation.v1 import (
     reconciliation_pb2,
     reconciliation_service_pb2,
     reconciliation_service_pb2_grpc,
 )
+from yinqi.client import PrivateKey, new_order
+from yinqi.orders.evidence import Evidence, evidence_to
+from yinqi.orders.line_tree import joined
 
 MAIN_ACCOUNT = "755915678910101"
 PAYROLL_ACCOUNT = "755915678910202"
@@ -76,6 +79,7 @@ class Books:
     journals: dict[str, list[payment_pb2.PaymentEvent]] = field(default_factory=dict)
     events: list[payment_pb2.PaymentEvent] = field(default_factory=list)
     breaks: list[reconciliation_pb2.Break] = field(default_factory=list)
+    approvals: list[payment_service_pb2.GetApprovalResponse] = field(default_factory=list)
     resolved_by: list[tuple[str, str]] = field(default_factory=list)
     stops: list[stop_pb2.Stop] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -104,10 +108,45 @@ def ordinary_day(now: datetime) -> Books:
         ),
         _break("BR0003", "BANK_CREDIT_NOT_IN_BOOKS", 88_800_00, "", "货款 11 月", "宁波海晨贸易有限公司", False),
     ]
+    books.approvals = [_waiting_order(books, number) for number in range(21)]
     books.events.sort(key=lambda event: event.occurred_at.ToNanoseconds())
     for sequence, event in enumerate(books.events, start=1):
         event.sequence = sequence
     return books
+
+
+_ERP = PrivateKey.generate("erp-2026")
+
+
+def _waiting_order(books: Books, number: int) -> payment_service_pb2.GetApprovalResponse:
+    """A signed order of three payments; li.si has approved, a director lacks. The second is wages."""
+    lines = []
+    for place in range(3):
+        line = payment_pb2.PaymentInstruction()
+        line.CopyFrom(books.payments[3 * number + place].instruction)
+        line.instructed_amount.CopyFrom(money(20_000_000 + 1_000 * number + place))
+        line.category_purpose = payment_pb2.CATEGORY_PURPOSE_SALA if number == 1 else payment_pb2.CATEGORY_PURPOSE_SUPP
+        lines.append(line)
+    new = new_order(f"RUN-20261122-{number:02}", lines, company="华东智造股份有限公司", key=_ERP)
+    approval = order_pb2.Approval(
+        evidence=evidence_to(Evidence(new.signed, joined(new.leaves))),
+        order_digest=new.digest.hex(),
+        received_at=timestamp(books.now),
+        counts=[order_pb2.ApprovalCount(status=status_number("AWAITING_APPROVAL"), count=3)],
+        missing=[order_pb2.MissingApproval(role="director", count=1, people=["wang.wu", "zhao.liu"])],
+        maker="erp",
+        given=[
+            order_pb2.GivenDecision(
+                person="li.si",
+                decision=order_pb2.DECISION_APPROVE,
+                decided_at=timestamp(books.now),
+                counts=True,
+            )
+        ],
+        largest_creditor="" if number == 1 else lines[2].creditor.name,
+        needs_one_time_code=number == 0,
+    )
+    return payment_service_pb2.GetApprovalResponse(approval=approval, lines=new.lines)
 
 
 def _add_payment(books: Books, number: int, status: str, name: str = "") -> None:
@@ -259,6 +298,21 @@ class PaymentOfAnOrdinaryDay(payment_service_pb2_grpc.PaymentServiceServicer):
 
     async def GetDoubt(self, request: Any, context: Any) -> Any:
         return payment_service_pb2.GetDoubtResponse(doubt=self._doubt())
+
+    async def ListApprovals(self, request: Any, context: Any) -> Any:
+        start = int(request.page_token or 0)
+        end = start + request.page_size
+        found = [one.approval for one in self._books.approvals]
+        return payment_service_pb2.ListApprovalsResponse(
+            approvals=found[start:end], next_page_token=str(end) if end < len(found) else ""
+        )
+
+    async def GetApproval(self, request: Any, context: Any) -> Any:
+        for one in self._books.approvals:
+            if one.approval.order_digest == request.order:
+                return one
+        await context.abort(grpc.StatusCode.NOT_FOUND, "no such order")
+        return None
 
     async def FollowPayments(self, request: Any, context: Any) -> AsyncIterator[Any]:
         after = request.after_sequence

@@ -11,10 +11,11 @@ from tests.e2e.console.conftest import Look, ServedConsole
 from tests.e2e.console.fake_sisters import MAIN_ACCOUNT, TRACE_ID
 
 from yinqi.api.gateway.v1 import stop_pb2
+from yinqi.api.payment.v1 import payment_pb2
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=40_000)  # A busy machine is not a broken page.
-PATHS = ("/", "/payments", "/doubts", "/accounts", "/reconciliation", "/alerts")
+PATHS = ("/", "/payments", "/approvals", "/doubts", "/accounts", "/reconciliation", "/alerts")
 
 
 def test_the_overview_shows_counts_money_alerts_and_the_latest_reconciliation(look: Callable[..., Look]) -> None:
@@ -183,6 +184,57 @@ def test_a_stop_is_a_banner_on_every_page_and_a_line_with_its_reason(
         expect(row).to_contain_text("wang.wu, zhao.liu")
     finally:
         console.sisters.books.stops.clear()
+
+
+def test_the_inbox_says_what_waits_for_whom_and_how_to_sign(look: Callable[..., Look], console: ServedConsole) -> None:
+    order = console.sisters.books.approvals[0]
+    digest = order.approval.order_digest
+    seen = look("/approvals")
+    page = seen.page
+    expect(page.locator("tbody tr")).to_have_count(20)
+    row = page.locator("tbody tr").first
+    expect(row).to_contain_text("RUN-20261122-00")
+    expect(row).to_contain_text("600,000.03")
+    expect(row).to_contain_text("li.si")
+    expect(row.locator("[data-missing=director]")).to_contain_text("wang.wu / zhao.liu")
+    expect(row).to_contain_text("动态口令")
+    seen.shot("approvals")
+    page.click("[data-subject=next]")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.click("[data-subject=previous]")
+    expect(page.locator("tbody tr")).to_have_count(20)
+    page.locator("tbody tr").first.click()
+    expect(page).to_have_url(re.compile(f"/approvals/{digest}"))
+    expect(page.locator("[data-proven='3']")).to_contain_text("明细与签名一致")
+    expect(page.locator("[data-given='li.si']")).to_contain_text("同意")
+    expect(page.locator("[data-way=give]")).to_contain_text(f"yinqi approve give {digest} --key")
+    expect(page.locator("[data-way=refuse]")).to_contain_text("yinqi approve refuse")
+    assert MAIN_ACCOUNT not in page.content()
+    seen.shot("approval")
+
+
+def test_an_order_changed_behind_the_service_is_not_shown_as_signed(
+    look: Callable[..., Look], console: ServedConsole
+) -> None:
+    order = console.sisters.books.approvals[5]
+    before = order.lines[0]
+    order.lines[0] = console.sisters.books.approvals[6].lines[0]
+    try:
+        page = look(f"/approvals/{order.approval.order_digest}", locale="en-GB").page
+        expect(page.get_by_text(re.compile("lines that are not those signed")).first).to_be_visible()
+        expect(page.locator("[data-way=give]")).to_have_count(0)
+    finally:
+        order.lines[0] = before
+
+
+def test_wages_are_masked_in_the_inbox(look: Callable[..., Look], console: ServedConsole) -> None:
+    order = console.sisters.books.approvals[1]
+    line = payment_pb2.PaymentInstruction.FromString(order.lines[0])
+    seen = look(f"/approvals/{order.approval.order_digest}", locale="en-GB")
+    expect(seen.page.locator("[data-proven='3']")).to_be_visible()
+    expect(seen.page.locator("[data-panel='approvals.how']")).to_contain_text("never leaves your machine")
+    expect(seen.page.locator("[data-panel='approvals.payments']")).not_to_contain_text(line.creditor.name)
+    seen.shot("approval-wages-english")
 
 
 def test_the_language_is_switched_and_remembered(look: Callable[..., Look]) -> None:

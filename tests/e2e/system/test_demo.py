@@ -76,6 +76,19 @@ def test_the_bank_was_a_bank(calm) -> None:
 
 
 @pytest.mark.timeout(600)
+def test_people_approve_and_a_thief_finds_the_last_door_shut(calm) -> None:
+    _, report, text = calm
+    assert report["approvals"]["orders_signed"] == len(report["files"])
+    assert report["approvals"]["decisions"] >= 6, text
+    assert report["last_door"] == {
+        "attempts": 3,
+        "stopped": 3,
+        "by_reason": {"APPROVALS_MISSING": 1, "LINE_NOT_SIGNED": 1, "ORDER_MISSING": 1},
+    }
+    assert report["alerts"]["by_rule"]["last_door_shut"] == 3
+
+
+@pytest.mark.timeout(600)
 def test_every_payment_has_one_connected_story(calm) -> None:
     _, report, _ = calm
     assert report["traces"]["connected_traces"] == report["traces"]["payments"] == report["payments"]["accepted"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -23,6 +24,7 @@ from yinqi.orders.keys import Signed
 from yinqi.orders.line_tree import joined
 from yinqi.orders.order import sign_decision
 from yinqi.orders.policy_file import PolicyInvalid
+from yinqi.payment.tables import metadata
 from yinqi.runtime import attributes
 from yinqi.runtime.settings import Settings
 
@@ -238,6 +240,63 @@ async def test_an_approver_whose_role_was_taken_away_counts_no_more(
     assert scripted_bank.lines() == []
 
 
+async def test_a_new_policy_rules_the_door_without_a_restart_and_a_bad_one_never(
+    run_gateway: Callable[..., Any], scripted_bank: Any, company: Company
+) -> None:
+    own = {"gateway_policy_dir": str(company.folder), "gateway_policy_poll_s": 0.05}
+    async with run_gateway(scripted_bank.address, **own) as gateway:
+        door = Door(gateway, scripted_bank, company)
+        new = door.order(MIDDLE, MIDDLE, MIDDLE)
+        shown, by_sun = evidence(new, door.approval(new, "li")), evidence(new, door.approval(new, "sun"))
+        assert await door.send([door.submission(new, 1)], shown) == ["SENT"]
+        company.people["li"], company.people["sun"], company.version = "", "checker", 2
+        company.publish()
+
+        async def in_force() -> bool:
+            return await door.send([door.submission(new, 2)], by_sun) == ["SENT"]
+
+        async def told() -> bool:
+            return "POLICY_REFUSED" in door.alerts()
+
+        await until(in_force, "the new policy to be in force")
+        assert await door.send([door.submission(new, 3)], shown) == ["APPROVALS_MISSING"]
+        company.people["li"], company.version = "checker", 1
+        company.publish()
+        await until(told, "the alert about the downgrade")
+        assert await door.send([door.submission(new, 3)], shown) == ["APPROVALS_MISSING"]
+    assert len(scripted_bank.lines()) == 2
+
+
+async def test_what_the_door_holds_back_for_a_lost_role_waits_for_another_approver(
+    run_gateway: Callable[..., Any], scripted_bank: Any, settings: Settings, sqlite_url: str, company: Company
+) -> None:
+    of_payment = company.folder.parent / "of_payment"
+    shutil.copytree(company.folder, of_payment)
+    company.people["li"], company.version = "", 2
+    company.publish()
+    async with run_gateway(scripted_bank.address, gateway_policy_dir=str(company.folder)) as gateway:
+        door = Door(gateway, scripted_bank, company)
+        changes = {"with_gateway": False, "gateway_address": f"127.0.0.1:{gateway.port}", "payment_policy_poll_s": 0.05}
+        async with run_house(sqlite_url, settings, payment_policy_dir=str(of_payment), **changes) as house:
+            await hand_in(house, new := door.order(MIDDLE, order_id="HELD"))
+            await approve(house, door, new)
+
+            async def held_back() -> bool:
+                found = await house.get("HELD-1")
+                return bool(found.payment.status_reason.code == "LAST_DOOR_APPROVALS_MISSING")
+
+            async def listed() -> bool:
+                response = await house.stub.ListApprovals(payment_pb.ListApprovalsRequest(), timeout=60)
+                return [list(need.people) for one in response.approvals for need in one.missing] == [["zhang"]]
+
+            await until(held_back, "the door to hold it back")
+            for file in company.folder.iterdir():
+                shutil.copy(file, of_payment)
+            await until(listed, "the inbox to name who could approve instead")
+            await approve(house, door, new, "zhang")
+            await until_sent(door, 1)
+
+
 # What the thief writes into the payment service's database about one waiting payment V-n, and how the last door calls
 # what it then sees. {v} is the payment, {id} its instruction_id, {o} its order's digest.
 ATTACKS = {
@@ -256,7 +315,27 @@ ATTACKS = {
     "UPDATE payment_orders SET signature = zeroblob(64) WHERE order_digest = {o}": "ORDER_SIGNATURE_INVALID",
     "DELETE FROM payment_orders WHERE order_digest = {o}": "ORDER_MISSING",
     "DELETE FROM payment_order_lines WHERE instruction_id = {id}": "ORDER_MISSING",
+    "UPDATE payment_order_lines SET amount_minor_units = 1, received_at = '1999-01-01' WHERE instruction_id = {id}": (
+        "APPROVALS_MISSING"
+    ),
+    "UPDATE OR REPLACE payment_order_decisions SET order_digest = {o}": "APPROVALS_MISSING",
+    "UPDATE payment_events SET to_status = 'APPROVED', actor = 'approver:li' WHERE instruction_id = {id}": (
+        "APPROVALS_MISSING"
+    ),
+    "INSERT INTO resend_permits SELECT 7, {id}, 1, received_at, received_at, received_at, 'A', 'C', 1, 'thief' "
+    "FROM payments WHERE instruction_id = {id}": "APPROVALS_MISSING",
+    "INSERT INTO payment_one_time_codes VALUES ('li', 0, 0, NULL)": "APPROVALS_MISSING",
+    "UPDATE feed_cursor SET sequence = 0": "APPROVALS_MISSING",
+    "INSERT INTO payment_doubts SELECT {id}, 'QUERIES_EXHAUSTED', 1, received_at, NULL, '', NULL, '', '', 0, 0, "
+    "'ALLOW_RESEND', 'D', '', '', '', 'thief', received_at, 1 FROM payments WHERE instruction_id = {id}": (
+        "APPROVALS_MISSING"
+    ),
 }
+
+
+def test_the_thief_writes_every_table_of_the_payment_service() -> None:
+    touched = {table for table in metadata.tables if any(f" {table} " in attack for attack in ATTACKS)}
+    assert touched == set(metadata.tables)
 
 
 async def test_raw_sql_in_the_payment_database_moves_no_money(
@@ -321,8 +400,8 @@ async def hand_in(house: House, new: NewOrder) -> None:
     await house.reaches(line.end_to_end_id, "AWAITING_APPROVAL")
 
 
-async def approve(house: House, door: Door, new: NewOrder) -> None:
-    signed = door.approval(new, "li")
+async def approve(house: House, door: Door, new: NewOrder, person: str = "li") -> None:
+    signed = door.approval(new, person)
     decision = order_pb2.SignedDecision(decision=signed.content, key_id=signed.key_id, signature=signed.signature)
     await house.stub.DecideOrder(payment_pb.DecideOrderRequest(order=new.digest.hex(), decision=decision), timeout=60)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from typer.testing import CliRunner
 
 from yinqi.cli import app
 from yinqi.client import OrderClient, PrivateKey, new_order
+from yinqi.payment.one_time_codes import STEP_S, code_at
 from yinqi.runtime.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "orders"))
@@ -20,9 +24,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "orders"))
 from company import NAME, Company
 
 
-async def command(*words: str, house: House | None = None) -> Any:
+async def command(*words: str, house: House | None = None, **changes: str) -> Any:
     environment = {"YINQI_PAYMENT_ADDRESS": house.channel_address} if house else {}
-    return await asyncio.to_thread(CliRunner().invoke, app, list(words), env={**environment, "COLUMNS": "300"})
+    return await asyncio.to_thread(
+        CliRunner().invoke, app, list(words), env={**environment, **changes, "COLUMNS": "300"}
+    )
 
 
 async def test_an_order_is_listed_shown_and_approved_by_command(
@@ -56,3 +62,31 @@ async def test_an_order_is_listed_shown_and_approved_by_command(
         again = await command("approve", "refuse", "RUN-1", *own, house=house)
         assert again.exit_code == 1
         assert "nothing waits" in (await command("approve", "list", house=house)).output
+
+
+async def test_a_person_is_given_one_time_codes_and_approves_with_one(
+    sqlite_url: str, settings: Settings, tmp_path: Path
+) -> None:
+    company = Company(tmp_path / "policy")
+    company.needs_codes = True
+    company.publish()
+    company.keys["li"].save(tmp_path / "li.key")
+    own = {"payment_policy_dir": str(company.folder), "var_dir": tmp_path / "var"}
+    environment = {"YINQI_PAYMENT_POLICY_DIR": str(company.folder), "YINQI_VAR_DIR": str(tmp_path / "var")}
+    async with run_house(sqlite_url, settings, **own) as house:
+        stranger = await command("approve", "enrol", "nobody", **environment)
+        assert stranger.exit_code == 1
+        assert "no such person" in stranger.output
+        printed = (await command("approve", "enrol", "li", **environment)).output
+        found = re.search(r"secret=([A-Z2-7]+)", printed)
+        assert found, printed
+        async with OrderClient(house.channel_address, identity="erp", settings=settings) as client:
+            line = instruction_message("RUN-1-1", instructed_amount__minor_units=2_000_000)
+            await client.submit(new_order("RUN-1", [line], company=NAME, key=company.keys["erp"]), timeout_s=60)
+        await house.reaches("RUN-1-1", "AWAITING_APPROVAL")
+        signing = ("--key", str(tmp_path / "li.key"), "--key-id", "li-key", "--yes")
+        step = int(datetime.now(UTC).timestamp()) // STEP_S  # noqa: TID251
+        code = code_at(base64.b32decode(found[1]), step)
+        given = await command("approve", "give", "RUN-1", *signing, "--code", code, house=house)
+        assert given.exit_code == 0, given.output
+        await house.reaches("RUN-1-1", "SETTLED")

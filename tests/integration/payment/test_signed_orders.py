@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from fakes import until
 from payment_builders import instruction_message
 from running import House, run_house
 
@@ -17,7 +18,9 @@ from yinqi.api.payment.v1 import order_pb2, payment_service_pb2
 from yinqi.client import NewOrder, OrderInvalid, PrivateKey, new_order, shown_order
 from yinqi.kernel.clock import FixedClock
 from yinqi.orders.evidence import signed_to
-from yinqi.orders.order import sign_decision
+from yinqi.orders.order import read_order, sign_decision
+from yinqi.payment.code_secrets import CodeSecrets
+from yinqi.payment.one_time_codes import STEP_S, WRONG_MAX, code_at
 from yinqi.runtime.errors import error_reason
 from yinqi.runtime.settings import Settings
 
@@ -65,7 +68,9 @@ async def submit(house: House, new: NewOrder, **changes: Any) -> Any:
     return await house.stub.InitiateSignedPayments(request, timeout=60)
 
 
-async def decide(house: House, new: NewOrder, key: PrivateKey, *, approves: bool = True, digest: bytes = b"") -> Any:
+async def decide(
+    house: House, new: NewOrder, key: PrivateKey, *, approves: bool = True, digest: bytes = b"", code: str = ""
+) -> Any:
     signed = sign_decision(
         digest or new.digest,
         approves=approves,
@@ -74,7 +79,8 @@ async def decide(house: House, new: NewOrder, key: PrivateKey, *, approves: bool
         now=datetime.now(UTC),  # noqa: TID251
     )
     decision = order_pb2.SignedDecision(decision=signed.content, key_id=signed.key_id, signature=signed.signature)
-    return await house.stub.DecideOrder(pb.DecideOrderRequest(order=new.digest.hex(), decision=decision), timeout=60)
+    request = pb.DecideOrderRequest(order=new.digest.hex(), decision=decision, one_time_code=code)
+    return await house.stub.DecideOrder(request, timeout=60)
 
 
 async def refusal(call: Any) -> str:
@@ -219,3 +225,136 @@ async def test_an_approver_is_shown_what_was_signed_or_nothing(guarded: House, c
 async def test_without_a_policy_signed_orders_are_not_taken(sqlite_house: House, company: Company) -> None:
     assert await refusal(submit(sqlite_house, order(company, SMALL))) == "NO_POLICY"
     assert await refusal(sqlite_house.stub.ListApprovals(pb.ListApprovalsRequest(), timeout=60)) == "NO_POLICY"
+
+
+async def test_what_waits_is_read_page_by_page_with_who_gave_and_who_could(
+    guarded_everywhere: House, company: Company
+) -> None:
+    house, orders = guarded_everywhere, [order(company, 3 * MIDDLE + n, order_id=f"PAGE-{n}") for n in range(5)]
+    for new in orders:
+        await submit(house, new)
+        await house.reaches(f"{read_order(new.signed).order_id}-1", "AWAITING_APPROVAL")
+    await decide(house, orders[0], company.keys["zhang"])
+    found, token = [], ""
+    for size in (2, 2, 1):
+        page = await house.stub.ListApprovals(pb.ListApprovalsRequest(page_size=2, page_token=token), timeout=60)
+        assert len(page.approvals) == size
+        found += page.approvals
+        token = page.next_page_token
+    assert token == ""
+    assert [one.order_digest for one in found] == [new.digest.hex() for new in orders]
+    assert not any(one.evidence.leaves for one in found)
+    assert [(one.person, one.counts) for one in found[0].given] == [("zhang", True)]
+    assert [(one.role, list(one.people)) for one in found[0].missing] == [("director", ["wang"])]
+    assert {one.role: list(one.people) for one in found[1].missing} == {
+        "checker": ["li", "zhang"],
+        "director": ["wang"],
+    }
+    assert {(one.maker, one.largest_creditor) for one in found} == {("erp", "北京某某供应商有限公司")}
+    await submit(house, over := order(company, 800_000_00, order_id="OVER"))
+    await house.reaches("OVER-1", "AWAITING_APPROVAL")
+    stuck = await house.stub.GetApproval(pb.GetApprovalRequest(order=over.digest.hex()), timeout=60)
+    assert [(one.reason, one.count) for one in stuck.approval.obstacles] == [("LIMIT_EXCEEDED", 1)]
+    wrong = pb.ListApprovalsRequest(page_token="bm90IG91cnM=")
+    assert await refusal(house.stub.ListApprovals(wrong, timeout=60)) == "FIELD_INVALID"
+
+
+async def test_a_new_policy_is_in_force_without_a_restart(
+    sqlite_url: str, settings: Settings, company: Company
+) -> None:
+    own = {"payment_policy_dir": str(company.folder), "payment_policy_poll_s": 0.05}
+    async with run_house(sqlite_url, settings, **own) as house:
+        await submit(house, new := order(company, LARGE))
+        await house.reaches("RUN-1-1", "AWAITING_APPROVAL")
+        await decide(house, new, company.keys["li"])
+        assert await standing(house, new) == (["li"], ["director"])
+        company.people["li"], company.version = "clerk", 2
+        company.publish()
+
+        async def taken_up(expected: tuple[list[str], list[str]]) -> None:
+            async def there() -> bool:
+                return await standing(house, new) == expected
+
+            await until(there, f"the new policy to say {expected}")
+
+        await taken_up(([], ["checker", "director"]))
+        company.people["li"], company.version = "checker", 1
+        company.publish()  # a downgrade
+        assert await refusal(decide(house, order(company, LARGE), company.keys["li"])) == "ORDER_NOT_FOUND"
+        await decide(house, new, company.keys["wang"])
+        assert await standing(house, new) == (["wang"], ["checker"])
+        company.people["li"], company.version = "checker", 3
+        company.publish()
+        await house.reaches("RUN-1-1", "SETTLED")  # Li holds the role again, and his signature was valid at its time.
+
+
+async def standing(house: House, new: NewOrder) -> tuple[list[str], list[str]]:
+    found = await house.stub.GetApproval(pb.GetApprovalRequest(order=new.digest.hex()), timeout=60)
+    given = [one.person for one in found.approval.given if one.counts]
+    return given, [one.role for one in found.approval.missing]
+
+
+async def test_an_approval_needs_a_one_time_code_where_the_policy_asks(
+    database_url: str, settings: Settings, company: Company
+) -> None:
+    company.needs_codes = True
+    company.publish()
+    codes = CodeSecrets(settings.var_dir / "codes.sealed", settings.var_dir / "codes.key")
+    own = {
+        "payment_policy_dir": str(company.folder),
+        "payment_codes_file": str(settings.var_dir / "codes.sealed"),
+        "payment_codes_key_file": str(settings.var_dir / "codes.key"),
+    }
+
+    def now_shown(secret: bytes) -> str:
+        return code_at(secret, step_now())
+
+    async with run_house(database_url, settings, **own) as house:
+        first, second = order(company, MIDDLE), order(company, MIDDLE, order_id="RUN-2")
+        for new in (first, second):
+            await submit(house, new)
+        await house.reaches("RUN-1-1", "AWAITING_APPROVAL")
+        await house.reaches("RUN-2-1", "AWAITING_APPROVAL")
+        asked = await house.stub.GetApproval(pb.GetApprovalRequest(order=first.digest.hex()), timeout=60)
+        assert asked.approval.needs_one_time_code
+        key = company.keys["li"]
+        assert await refusal(decide(house, first, key)) == "ONE_TIME_CODE_NEEDED"
+        assert await refusal(decide(house, first, key, code="000000")) == "ONE_TIME_CODE_NOT_SET_UP"
+        secret = codes.enrol("li", lambda n: b"k" * n)
+        wrong = wrong_code(secret)
+        assert await refusal(decide(house, first, key, code=wrong)) == "ONE_TIME_CODE_WRONG"
+        used = now_shown(secret)
+        await decide(house, first, key, code=used)
+        await house.reaches("RUN-1-1", "SETTLED")
+        # On a machine so slow that the code has run out meanwhile it is wrong, not used.
+        assert await refusal(decide(house, second, key, code=used)) in ("ONE_TIME_CODE_USED", "ONE_TIME_CODE_WRONG")
+        for _ in range(WRONG_MAX - 1):
+            assert await refusal(decide(house, second, key, code=wrong)) == "ONE_TIME_CODE_WRONG"
+        assert await refusal(decide(house, second, key, code=code_at(secret, step_now() + 1))) == "ONE_TIME_CODE_LOCKED"
+        await decide(house, second, key, approves=False)  # To refuse takes no code.
+        await house.reaches("RUN-2-1", "CANCELLED")
+
+
+async def test_an_approval_before_screening_needs_its_code_too(
+    sqlite_url: str, settings: Settings, company: Company
+) -> None:
+    company.needs_codes = True
+    company.publish()
+    async with run_house(sqlite_url, settings, payment_policy_dir=str(company.folder)) as house:
+        await house.sisters["monitoring"].drain(0.1)
+        await submit(house, new := order(company, MIDDLE))
+        assert await house.status("RUN-1-1") == "RECEIVED"
+        assert await refusal(decide(house, new, company.keys["li"])) == "ONE_TIME_CODE_NEEDED"
+        found = await house.stub.GetApproval(pb.GetApprovalRequest(order=new.digest.hex()), timeout=60)
+        assert found.approval.needs_one_time_code
+        assert not found.approval.given
+
+
+def step_now() -> int:
+    return int(datetime.now(UTC).timestamp()) // STEP_S  # noqa: TID251
+
+
+def wrong_code(secret: bytes) -> str:
+    """Return what the device does not show within an hour."""
+    shown = {code_at(secret, step) for step in range(step_now() - 120, step_now() + 120)}
+    return next(code for code in (f"{n:06}" for n in range(1_000)) if code not in shown)

@@ -61,3 +61,10 @@ def test_each_change_of_a_key_is_told_and_a_retired_key_of_the_bank_is_critical(
     assert "a second person must confirm" in causes[0].summary
     (cause,) = effects_of_notices(mapping.notices_from([event(3, refusal="BANK_KEY_RETIRED")])).raised
     assert (cause.rule, cause.severity) == ("bank_key_retired", Severity.CRITICAL)
+
+
+def test_a_policy_that_cannot_be_used_is_an_alert_of_its_own() -> None:
+    event_ = event(0, refusal="LAST_DOOR_POLICY_REFUSED", notice_type="LAST_DOOR", notice_number="policy version 2")
+    (cause,) = effects_of_notices(mapping.notices_from([event_])).raised
+    assert (cause.rule, cause.severity) == ("policy_refused", Severity.CRITICAL)
+    assert "stays in force" in cause.summary

@@ -18,7 +18,7 @@ window_days = 7
 allow_vouched = {allow_vouched}
 tier = [
   {{ up_to = "1000.00" }},
-  {{ up_to = "50000.00", needs = {{ checker = 1 }} }},
+  {{ up_to = "50000.00", needs = {{ checker = 1 }}, one_time_code = {needs_codes} }},
   {{ up_to = "1000000.00", needs = {{ checker = 1, director = 1 }} }},
 ]
 """
@@ -38,6 +38,7 @@ class Company:
     def __init__(self, folder: Path, *, allow_vouched: bool = False) -> None:
         self.folder = folder
         self.allow_vouched = allow_vouched
+        self.needs_codes = False
         self.people = dict(PEOPLE)
         self.version = 1
         self.more = ""
@@ -58,7 +59,7 @@ class Company:
             for name, roles in self.people.items()
         )
         keys = "".join(self._key(name, key) for name, key in self.keys.items())
-        rules = RULES.format(allow_vouched=str(self.allow_vouched).lower())
+        rules = RULES.format(allow_vouched=str(self.allow_vouched).lower(), needs_codes=str(self.needs_codes).lower())
         text = f'version = {self.version}\ncompany = "{NAME}"\n{people}{keys}{rules}{self.more}'
         (self.folder / POLICY_FILE).write_text(text, "utf-8")
         for old in self.folder.glob("*.sig"):

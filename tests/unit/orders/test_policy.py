@@ -151,3 +151,13 @@ def test_old_and_future_orders_and_votes_count_for_nothing() -> None:
     assert verdict(line(1, execution_date="2026-12-20"), order(), now=NOW + 31 * DAY).passes
     assert verdict(line(), order(yes("li", NOW + timedelta(minutes=6)))) == MISSING_CHECKER
     assert verdict(line(), order(yes("li", NOW - DAY))) == MISSING_CHECKER, "given before the order was made"
+
+
+def test_a_code_is_asked_for_by_the_tier_or_where_a_refused_line_may_pass_later() -> None:
+    tiers = (Tier(100, ()), Tier(1_000, (Need("checker", 1),)), Tier(9_000, (Need("director", 1),), needs_code=True))
+    asks = replace(POLICY, rules=(replace(RULE, tiers=tiers),))
+
+    def needs_code(minor_units: int) -> bool:
+        return judge(asks, line(minor_units), order(), minor_units, NOW).needs_code
+
+    assert [needs_code(units) for units in (100, 1_000, 9_000, 9_001)] == [False, False, True, True]

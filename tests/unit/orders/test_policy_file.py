@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from company import NAME, Company
 
-from yinqi.orders.policy import Need
+from yinqi.orders.policy import Need, Tier
 from yinqi.orders.policy_file import POLICY_FILE, PolicyInvalid, load_policy, read_policy
 
 
@@ -20,7 +20,7 @@ def company(tmp_path: Path) -> Company:
 def test_a_policy_that_two_people_signed_holds(company: Company) -> None:
     found = load_policy(company.folder)
     assert (found.signers, found.policy.company, found.policy.version) == (("chen", "zhou"), NAME, 1)
-    assert found.policy.rules[0].needs_of(100_001) == (Need("checker", 1),)
+    assert found.policy.rules[0].tier_of(100_001) == Tier(5_000_000, (Need("checker", 1),))
     assert found.order_lifetime == timedelta(hours=24)
     assert set(found.keys) == {key.key_id for key in company.keys.values()}
 

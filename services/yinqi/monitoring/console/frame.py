@@ -25,7 +25,7 @@ PERSON_COOKIE = "yinqi_person"
 THEMES = ("auto", "light", "dark")
 REFRESH_S = 2.0
 
-_PAGES = ("overview", "payments", "doubts", "stops", "accounts", "reconciliation", "alerts")
+_PAGES = ("overview", "payments", "approvals", "doubts", "stops", "accounts", "reconciliation", "alerts")
 _PATHS = {"overview": "/"}
 _PERSON = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _DARK = {"auto": None, "light": False, "dark": True}

@@ -20,6 +20,7 @@ from yinqi.kernel.errors import NotFound
 from yinqi.monitoring.console import (
     view_accounts,
     view_alerts,
+    view_approvals,
     view_doubts,
     view_overview,
     view_payments,
@@ -38,6 +39,7 @@ from yinqi.monitoring.model import NOTE_LENGTH_MAX, ActivityBucket
 _RESOLUTION_LENGTH_MAX = 500
 _OVERVIEW_LINES_MAX = 5
 _PAGE_SIZE = 50
+_APPROVALS_PAGE_SIZE = 20  # each is judged anew, line by line
 _ALERTS_LOOKED_AT_MAX = 200
 _RUNS_LOOKED_AT_MAX = 200
 
@@ -73,6 +75,14 @@ def add_pages(console: Console) -> None:
     @ui.page("/payments/{instruction_id}", response_timeout=15)
     async def story(request: Request, instruction_id: str) -> None:
         await _story(console, request, Reader.of(request), instruction_id)
+
+    @ui.page("/approvals", response_timeout=15)
+    async def approvals(request: Request) -> None:
+        await _approvals(console, request, Reader.of(request))
+
+    @ui.page("/approvals/{order}", response_timeout=15)
+    async def approval(request: Request, order: str) -> None:
+        await _approval(console, request, Reader.of(request), order)
 
     @ui.page("/doubts", response_timeout=15)
     async def doubts(request: Request) -> None:
@@ -415,6 +425,62 @@ async def _matches_of(sisters: Sisters, payment: payment_pb2.Payment, words: Wor
         if own:
             found.append(view_story.match_line(own, run, words))
     return join(found) if found else div(words("story.no_match"), cls="yq-empty")
+
+
+# --- what waits for approvers -----------------------------------------------------------------------------------------
+
+
+async def _approvals(console: Console, request: Request, reader: Reader) -> None:
+    sisters, words = console.sisters, reader.words
+    pager, live = _Pager(), Live(words)
+
+    async def listed() -> Safe:
+        found = await sisters.list_approvals(_APPROVALS_PAGE_SIZE, pager.token)
+        if found is None:
+            return div(words("approvals.no_policy"), cls="yq-empty")
+        approvals, pager.next_token = found
+        return join((view_approvals.approvals_table(approvals, words), pager.buttons(words)))
+
+    async def turn(action: str, step: str) -> None:
+        if action == "page" and pager.move(1 if step == "next" else -1):
+            await live.refresh()
+
+    with frame(request, reader, "approvals", console.assets_version):
+        _title("approvals.title", words)
+        with ui.element("section").classes("yq-panel yq-panel-flush"):
+            live.part(listed)
+        on_action(turn)
+        await live.start()
+
+
+async def _approval(console: Console, request: Request, reader: Reader, order: str) -> None:
+    sisters, words = console.sisters, reader.words
+    live = Live(words)
+
+    async def known() -> Safe:
+        return view_approvals.order_facts(await sisters.get_approval(order), words)
+
+    async def decisions() -> Safe:
+        return view_approvals.decisions_of(await sisters.get_approval(order), words)
+
+    async def how() -> Safe:
+        return view_approvals.commands(await sisters.get_approval(order), words)
+
+    async def lines() -> Safe:
+        return view_approvals.lines_table(await sisters.get_approval(order), words)
+
+    with frame(request, reader, "approvals", console.assets_version):
+        ui.html(link("/approvals", "← ", words("nav.approvals"), cls="yq-link yq-back"), sanitize=False)
+        _title("approvals.one", words)
+        with ui.element("div").classes("yq-two"):
+            with ui.element("div").classes("yq-stack"):
+                with ui.element("section").classes("yq-panel"):
+                    live.part(known)
+                _panel(live, "approvals.payments", lines, words)
+            with ui.element("div").classes("yq-stack"):
+                _panel(live, "approvals.decisions", decisions, words)
+                _panel(live, "approvals.how", how, words)
+        await live.start()
 
 
 # --- what waits for people --------------------------------------------------------------------------------------------

@@ -11,13 +11,14 @@ import grpc
 from yinqi.api.account.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
 from yinqi.api.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc, stop_pb2
 from yinqi.api.monitoring.v1 import monitoring_pb2, monitoring_service_pb2, monitoring_service_pb2_grpc
-from yinqi.api.payment.v1 import doubt_pb2, payment_pb2, payment_service_pb2, payment_service_pb2_grpc
+from yinqi.api.payment.v1 import doubt_pb2, order_pb2, payment_pb2, payment_service_pb2, payment_service_pb2_grpc
 from yinqi.api.reconciliation.v1 import (
     reconciliation_pb2,
     reconciliation_service_pb2,
     reconciliation_service_pb2_grpc,
 )
-from yinqi.kernel.errors import YinqiError
+from yinqi.client.shown import ShownOrder, shown_order
+from yinqi.kernel.errors import FailedPrecondition, YinqiError
 from yinqi.monitoring.console.fresh import Fresh
 from yinqi.runtime import attributes
 from yinqi.runtime.errors import typed_error
@@ -98,6 +99,35 @@ class Sisters:
             self._live, "payment", self._payment.GetPayment, request
         )
         return response
+
+    async def list_approvals(self, page_size: int, page_token: str) -> tuple[Sequence[order_pb2.Approval], str] | None:
+        """Return one page of orders that wait for approval, oldest first, and the next page's token; None: no policy."""
+        request = payment_service_pb2.ListApprovalsRequest(page_size=page_size, page_token=page_token)
+        try:
+            response = await self._read(self._live, "payment", self._payment.ListApprovals, request)
+        except FailedPrecondition as error:
+            if error.reason == "NO_POLICY":
+                return None
+            raise
+        return list(response.approvals), response.next_page_token
+
+    async def get_approval(self, order: str) -> ShownOrder:
+        """Return an order whose lines were proven here to be those that were signed.
+
+        Raises:
+            NotFound: there is none. OrderInvalid: what the payment service shows is not what was signed.
+        """
+        request = payment_service_pb2.GetApprovalRequest(order=order)
+
+        async def ask() -> ShownOrder:
+            call = self._payment.GetApproval
+            response = await _asked_twice(
+                "payment", lambda: call(request, timeout=self._timeout_s, metadata=_UNTRACED, wait_for_ready=False)
+            )
+            return await asyncio.to_thread(shown_order, response)
+
+        shown: ShownOrder = await self._live.get(("payment", "GetApproval", order), ask)
+        return shown
 
     async def list_doubts(self, page_size: int, page_token: str) -> tuple[Sequence[doubt_pb2.Doubt], str]:
         """Return one page of what waits for people, longest waiting first, and the next page's token."""

@@ -222,7 +222,7 @@ class OrderEvidence(_message.Message):
     LEAVES_FIELD_NUMBER: _builtins.int
     DECISIONS_FIELD_NUMBER: _builtins.int
     leaves: _builtins.bytes
-    """The digests of all lines, 32 bytes each, in order: the leaves of lines_root."""
+    """The digests of all lines, 32 bytes each, in order: the leaves of lines_root. Left out in lists of orders."""
     @_builtins.property
     def order(self) -> Global___SignedOrder:
         """The order."""
@@ -254,23 +254,65 @@ class MissingApproval(_message.Message):
 
     ROLE_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    PEOPLE_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """A role of the policy."""
     count: _builtins.int
     """How many more people of it."""
+    @_builtins.property
+    def people(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who could be one of them now: they hold the role, themselves or lent, and have not approved yet (可审批人)."""
+
     def __init__(
         self,
         *,
         role: _builtins.str = ...,
         count: _builtins.int = ...,
+        people: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "people", b"people", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MissingApproval: _TypeAlias = MissingApproval  # noqa: Y015
+
+@_typing.final
+class GivenDecision(_message.Message):
+    """A decision on the order whose signature holds, as the policy in force reads it (已有审批意见)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    person: _builtins.str
+    """Whose key signed it."""
+    decision: Global___Decision.ValueType
+    """What was decided."""
+    counts: _builtins.bool
+    """It can count for a line of the order now: its giver still holds a role that a rule asks for."""
+    @_builtins.property
+    def decided_at(self) -> _timestamp_pb2.Timestamp:
+        """When, as the signer says."""
+
+    def __init__(
+        self,
+        *,
+        person: _builtins.str = ...,
+        decision: Global___Decision.ValueType = ...,
+        decided_at: _timestamp_pb2.Timestamp | None = ...,
+        counts: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "decided_at", b"decided_at", "decision", b"decision", "person", b"person"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GivenDecision: _TypeAlias = GivenDecision  # noqa: Y015
 
 @_typing.final
 class Approval(_message.Message):
@@ -283,8 +325,19 @@ class Approval(_message.Message):
     RECEIVED_AT_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
+    MAKER_FIELD_NUMBER: _builtins.int
+    GIVEN_FIELD_NUMBER: _builtins.int
+    LARGEST_CREDITOR_FIELD_NUMBER: _builtins.int
+    NEEDS_ONE_TIME_CODE_FIELD_NUMBER: _builtins.int
+    OBSTACLES_FIELD_NUMBER: _builtins.int
     order_digest: _builtins.str
     """SM3 digest of the order, hexadecimal."""
+    maker: _builtins.str
+    """Who made the order: whose key signed it, or for whom the payment service vouches; empty if the order does not hold."""
+    largest_creditor: _builtins.str
+    """Who gets the largest payment that waits: for orientation, what is paid is in the signed lines. Wages are left out."""
+    needs_one_time_code: _builtins.bool
+    """The policy asks whoever approves it for a one-time code as well (DecideOrderRequest.one_time_code)."""
     @_builtins.property
     def evidence(self) -> Global___OrderEvidence:
         """The order and the decisions on it."""
@@ -301,6 +354,14 @@ class Approval(_message.Message):
     def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___MissingApproval]:
         """What lacks still, over all lines that wait."""
 
+    @_builtins.property
+    def given(self) -> _containers.RepeatedCompositeFieldContainer[Global___GivenDecision]:
+        """The decisions on it whose signatures hold, oldest first."""
+
+    @_builtins.property
+    def obstacles(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalObstacle]:
+        """What stands in the way of lines that wait, beside missing approvals; no approval helps against it."""
+
     def __init__(
         self,
         *,
@@ -309,14 +370,49 @@ class Approval(_message.Message):
         received_at: _timestamp_pb2.Timestamp | None = ...,
         counts: _abc.Iterable[Global___ApprovalCount] | None = ...,
         missing: _abc.Iterable[Global___MissingApproval] | None = ...,
+        maker: _builtins.str = ...,
+        given: _abc.Iterable[Global___GivenDecision] | None = ...,
+        largest_creditor: _builtins.str = ...,
+        needs_one_time_code: _builtins.bool = ...,
+        obstacles: _abc.Iterable[Global___ApprovalObstacle] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "received_at", b"received_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "evidence", b"evidence", "missing", b"missing", "order_digest", b"order_digest", "received_at", b"received_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "evidence", b"evidence", "given", b"given", "largest_creditor", b"largest_creditor", "maker", b"maker", "missing", b"missing", "needs_one_time_code", b"needs_one_time_code", "obstacles", b"obstacles", "order_digest", b"order_digest", "received_at", b"received_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Approval: _TypeAlias = Approval  # noqa: Y015
+
+@_typing.final
+class ApprovalObstacle(_message.Message):
+    """Why lines of an order wait though nobody's approval is missing (障碍)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """A stable code: LIMIT_EXCEEDED, NO_RULE, ORDER_TOO_OLD, ORDER_SIGNATURE_INVALID, ..."""
+    text: _builtins.str
+    """The same in words, both languages."""
+    count: _builtins.int
+    """How many lines."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        text: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "reason", b"reason", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalObstacle: _TypeAlias = ApprovalObstacle  # noqa: Y015
 
 @_typing.final
 class ApprovalCount(_message.Message):

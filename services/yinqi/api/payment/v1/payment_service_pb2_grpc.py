@@ -149,7 +149,7 @@ class PaymentServiceServicer:
 
     def ListApprovals(self, request, context):
         """Lists orders with payments that wait for people's decisions, oldest first (待审批列表).
-        INVALID_ARGUMENT: the page size is wrong. FAILED_PRECONDITION: NO_POLICY, none is configured.
+        INVALID_ARGUMENT: the page size or the page token is wrong. FAILED_PRECONDITION: NO_POLICY, none is configured.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,7 +167,9 @@ class PaymentServiceServicer:
         """Records a signed decision on an order (审批). Idempotent: the same decision of the same key changes nothing.
         NOT_FOUND: no such order. INVALID_ARGUMENT: it cannot be read, or DECISION_SIGNATURE_INVALID.
         FAILED_PRECONDITION: ORDER_DIFFERS, DECISION_OUT_OF_TIME, KEY_NOT_VALID, NO_RIGHT_TO_DECIDE (the maker, or no role
-        that the order needs), DECIDED_ALREADY, DECISIONS_TOO_MANY, NO_POLICY. Nothing was recorded then.
+        that the order needs), DECIDED_ALREADY, DECISIONS_TOO_MANY, NO_POLICY; where the policy asks for a one-time code:
+        ONE_TIME_CODE_NEEDED, ONE_TIME_CODE_WRONG, ONE_TIME_CODE_USED, ONE_TIME_CODE_LOCKED (too many wrong ones, wait),
+        ONE_TIME_CODE_NOT_SET_UP. Nothing was recorded then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,7 +57,7 @@ class PaymentServiceStub:
     """
     ListApprovals: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ListApprovalsRequest, _payment_service_pb2.ListApprovalsResponse]
     """Lists orders with payments that wait for people's decisions, oldest first (待审批列表).
-    INVALID_ARGUMENT: the page size is wrong. FAILED_PRECONDITION: NO_POLICY, none is configured.
+    INVALID_ARGUMENT: the page size or the page token is wrong. FAILED_PRECONDITION: NO_POLICY, none is configured.
     """
     GetApproval: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetApprovalRequest, _payment_service_pb2.GetApprovalResponse]
     """Returns one order with the bytes of all its lines, so that an approver can prove what he is shown (审批详情).
@@ -67,7 +67,9 @@ class PaymentServiceStub:
     """Records a signed decision on an order (审批). Idempotent: the same decision of the same key changes nothing.
     NOT_FOUND: no such order. INVALID_ARGUMENT: it cannot be read, or DECISION_SIGNATURE_INVALID.
     FAILED_PRECONDITION: ORDER_DIFFERS, DECISION_OUT_OF_TIME, KEY_NOT_VALID, NO_RIGHT_TO_DECIDE (the maker, or no role
-    that the order needs), DECIDED_ALREADY, DECISIONS_TOO_MANY, NO_POLICY. Nothing was recorded then.
+    that the order needs), DECIDED_ALREADY, DECISIONS_TOO_MANY, NO_POLICY; where the policy asks for a one-time code:
+    ONE_TIME_CODE_NEEDED, ONE_TIME_CODE_WRONG, ONE_TIME_CODE_USED, ONE_TIME_CODE_LOCKED (too many wrong ones, wait),
+    ONE_TIME_CODE_NOT_SET_UP. Nothing was recorded then.
     """
     GetPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]
     """Returns one payment with its journal (查询付款). NOT_FOUND: no payment has that id."""
@@ -126,7 +128,7 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """
     ListApprovals: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ListApprovalsRequest, _payment_service_pb2.ListApprovalsResponse]  # type: ignore[assignment]
     """Lists orders with payments that wait for people's decisions, oldest first (待审批列表).
-    INVALID_ARGUMENT: the page size is wrong. FAILED_PRECONDITION: NO_POLICY, none is configured.
+    INVALID_ARGUMENT: the page size or the page token is wrong. FAILED_PRECONDITION: NO_POLICY, none is configured.
     """
     GetApproval: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetApprovalRequest, _payment_service_pb2.GetApprovalResponse]  # type: ignore[assignment]
     """Returns one order with the bytes of all its lines, so that an approver can prove what he is shown (审批详情).
@@ -136,7 +138,9 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """Records a signed decision on an order (审批). Idempotent: the same decision of the same key changes nothing.
     NOT_FOUND: no such order. INVALID_ARGUMENT: it cannot be read, or DECISION_SIGNATURE_INVALID.
     FAILED_PRECONDITION: ORDER_DIFFERS, DECISION_OUT_OF_TIME, KEY_NOT_VALID, NO_RIGHT_TO_DECIDE (the maker, or no role
-    that the order needs), DECIDED_ALREADY, DECISIONS_TOO_MANY, NO_POLICY. Nothing was recorded then.
+    that the order needs), DECIDED_ALREADY, DECISIONS_TOO_MANY, NO_POLICY; where the policy asks for a one-time code:
+    ONE_TIME_CODE_NEEDED, ONE_TIME_CODE_WRONG, ONE_TIME_CODE_USED, ONE_TIME_CODE_LOCKED (too many wrong ones, wait),
+    ONE_TIME_CODE_NOT_SET_UP. Nothing was recorded then.
     """
     GetPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]  # type: ignore[assignment]
     """Returns one payment with its journal (查询付款). NOT_FOUND: no payment has that id."""
@@ -216,7 +220,7 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_service_pb2.ListApprovalsResponse, _abc.Awaitable[_payment_service_pb2.ListApprovalsResponse]]:
         """Lists orders with payments that wait for people's decisions, oldest first (待审批列表).
-        INVALID_ARGUMENT: the page size is wrong. FAILED_PRECONDITION: NO_POLICY, none is configured.
+        INVALID_ARGUMENT: the page size or the page token is wrong. FAILED_PRECONDITION: NO_POLICY, none is configured.
         """
 
     @_abc_1.abstractmethod
@@ -238,7 +242,9 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Records a signed decision on an order (审批). Idempotent: the same decision of the same key changes nothing.
         NOT_FOUND: no such order. INVALID_ARGUMENT: it cannot be read, or DECISION_SIGNATURE_INVALID.
         FAILED_PRECONDITION: ORDER_DIFFERS, DECISION_OUT_OF_TIME, KEY_NOT_VALID, NO_RIGHT_TO_DECIDE (the maker, or no role
-        that the order needs), DECIDED_ALREADY, DECISIONS_TOO_MANY, NO_POLICY. Nothing was recorded then.
+        that the order needs), DECIDED_ALREADY, DECISIONS_TOO_MANY, NO_POLICY; where the policy asks for a one-time code:
+        ONE_TIME_CODE_NEEDED, ONE_TIME_CODE_WRONG, ONE_TIME_CODE_USED, ONE_TIME_CODE_LOCKED (too many wrong ones, wait),
+        ONE_TIME_CODE_NOT_SET_UP. Nothing was recorded then.
         """
 
     @_abc_1.abstractmethod
