@@ -2,7 +2,7 @@
 
 use super::{BLOCK_LENGTH, Block, KEY_LENGTH, bitslice, xor};
 #[cfg(target_arch = "x86_64")]
-use super::{aes_ni, gfni};
+use super::{aes_ni, gfni, planes::PlaneKeys};
 use crate::tier::{self, Tier};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -15,6 +15,8 @@ const FAMILY_KEY: Words = [0xa3b1_bac6, 0x56aa_3350, 0x677d_9197, 0xb270_22dc];
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Cipher {
     round_keys: [u32; 32],
+    #[cfg(target_arch = "x86_64")]
+    plane_keys: PlaneKeys,
 }
 
 impl Cipher {
@@ -34,13 +36,29 @@ impl Cipher {
             *round_key = words[i % 4];
         }
         words.zeroize();
-        Self { round_keys }
+        Self::new(round_keys)
     }
 
     /// Prepare for decryption: the same rounds with the keys in reverse.
     pub fn to_decrypt(key: &[u8; KEY_LENGTH]) -> Self {
-        let mut cipher = Self::to_encrypt(key);
-        cipher.round_keys.reverse();
+        let mut round_keys = Self::to_encrypt(key).round_keys;
+        round_keys.reverse();
+        Self::new(round_keys)
+    }
+
+    /// Keep the round keys in the forms that this processor's tiers ask for, and wipe what was given.
+    #[allow(unsafe_code)]
+    fn new(mut given: [u32; 32]) -> Self {
+        let cipher = Self {
+            round_keys: given,
+            #[cfg(target_arch = "x86_64")]
+            plane_keys: match tier::best() {
+                // SAFETY: the processor has this tier's instructions.
+                Tier::Avx512 => unsafe { PlaneKeys::new(&given) },
+                _ => PlaneKeys::UNUSED,
+            },
+        };
+        given.zeroize();
         cipher
     }
 
@@ -57,7 +75,7 @@ impl Cipher {
             && let (Some(states), Some(lanes)) = (states.as_mut_array(), lanes.as_mut_array())
         {
             // SAFETY: the current tier is one that this processor has.
-            return unsafe { gfni::chain(&self.round_keys, states, lanes) };
+            return unsafe { gfni::chain(&self.plane_keys, states, lanes) };
         }
         let steps = lanes.iter().map(|lane| lane.len()).min().unwrap_or(0);
         for step in 0..steps {
@@ -78,7 +96,9 @@ impl Cipher {
         #[cfg(target_arch = "x86_64")]
         match tier {
             // SAFETY: the processor has this tier's instructions (asserted above).
-            Tier::Avx512 if blocks.len() > 4 => unsafe { gfni::apply(&self.round_keys, blocks) },
+            Tier::Avx512 if blocks.len() > 4 => unsafe {
+                gfni::apply(&self.round_keys, &self.plane_keys, blocks);
+            },
             // SAFETY: as above; the tier includes the one below.
             Tier::Avx2 | Tier::Avx512 => unsafe { aes_ni::apply(&self.round_keys, blocks) },
             Tier::Portable => bitslice::apply(&self.round_keys, blocks),
