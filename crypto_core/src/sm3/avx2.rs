@@ -1,19 +1,25 @@
 //! Eight SM3 compressions side by side in AVX2 registers.
 
 use super::BLOCK_LENGTH;
-use super::rounds::compress_lanes;
+use super::rounds::{SharedBlock, compress_lanes, compress_shared};
 use std::arch::x86_64::*;
 
 /// Messages side by side.
 pub const LANES: usize = 8;
 
-/// Compress `count` blocks of every lane. Each lane's data must hold that many; `state[word][lane]`.
+/// Compress `count` blocks of every lane, and then the one that all share. Each lane's data must hold that many;
+/// `state[word][lane]`.
 ///
 /// # Safety
 /// The processor has AVX2.
 #[target_feature(enable = "avx2")]
 #[allow(unsafe_code)]
-pub unsafe fn compress(state: &mut [[u32; LANES]; 8], data: &[&[u8]; LANES], count: usize) {
+pub unsafe fn compress(
+    state: &mut [[u32; LANES]; 8],
+    data: &[&[u8]; LANES],
+    count: usize,
+    end: Option<&SharedBlock>,
+) {
     for lane in data {
         assert!(lane.len() >= count * BLOCK_LENGTH);
     }
@@ -24,7 +30,7 @@ pub unsafe fn compress(state: &mut [[u32; LANES]; 8], data: &[&[u8]; LANES], cou
     }
     for block in 0..count {
         let mut w = [_mm256_setzero_si256(); 16];
-        for half in 0..2 {
+        compress_lanes!(vectors, w, |w: &mut [__m256i; 16], half: usize| {
             let mut rows = [_mm256_setzero_si256(); 8];
             for (row, lane) in rows.iter_mut().zip(data) {
                 let start = block * BLOCK_LENGTH + half * 32;
@@ -32,8 +38,10 @@ pub unsafe fn compress(state: &mut [[u32; LANES]; 8], data: &[&[u8]; LANES], cou
                 *row = unsafe { _mm256_loadu_si256(lane.as_ptr().add(start).cast()) };
             }
             w[half * 8..half * 8 + 8].copy_from_slice(&transpose(rows));
-        }
-        compress_lanes!(vectors, w);
+        });
+    }
+    if let Some(end) = end {
+        compress_shared!(vectors, end);
     }
     for (row, vector) in state.iter_mut().zip(vectors) {
         // SAFETY: a row is 32 bytes; unaligned stores are allowed.

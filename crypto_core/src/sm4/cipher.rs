@@ -69,15 +69,30 @@ impl Cipher {
 
     /// CBC in place on the blocks of many lanes, as many of each as all have; `states` are the blocks before, then the last ones.
     pub fn chain(&self, states: &mut [Block], lanes: &mut [&mut [Block]]) {
+        let steps = lanes.iter().map(|lane| lane.len()).min().unwrap_or(0);
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
-        if tier::current() == Tier::Avx512
-            && let (Some(states), Some(lanes)) = (states.as_mut_array(), lanes.as_mut_array())
-        {
-            // SAFETY: the current tier is one that this processor has.
-            return unsafe { gfni::chain(&self.plane_keys, states, lanes) };
+        let (states, lanes) = if tier::current() == Tier::Avx512 {
+            let (states, states_left) = states.as_chunks_mut();
+            let (lanes, lanes_left) = lanes.as_chunks_mut();
+            let (state_pairs, states) = states.as_chunks_mut::<2>();
+            let (lane_pairs, lanes) = lanes.as_chunks_mut::<2>();
+            for (states, lanes) in state_pairs.iter_mut().zip(lane_pairs) {
+                // SAFETY: the current tier is one that this processor has.
+                unsafe { gfni::chain(&self.plane_keys, steps, states, lanes) };
+            }
+            if let ([states], [lanes]) = (states, lanes) {
+                let (states, lanes) = (std::array::from_mut(states), std::array::from_mut(lanes));
+                // SAFETY: as above.
+                unsafe { gfni::chain(&self.plane_keys, steps, states, lanes) };
+            }
+            (states_left, lanes_left)
+        } else {
+            (states, lanes)
+        };
+        if states.is_empty() {
+            return;
         }
-        let steps = lanes.iter().map(|lane| lane.len()).min().unwrap_or(0);
         for step in 0..steps {
             for (state, lane) in states.iter_mut().zip(lanes.iter()) {
                 xor(state, &lane[step]);

@@ -84,29 +84,45 @@ pub fn apply(round_keys: &[u32; 32], plane_keys: &PlaneKeys, blocks: &mut [Block
     rest.copy_from_slice(&padded[..rest.len()]);
 }
 
-/// CBC in place on as many blocks of each lane as all of them have: `states` are the blocks before, and afterwards the last ones.
+/// CBC in place on the first `steps` blocks of each lane, N times 64 lanes: `states` are the blocks before, and afterwards
+/// the last ones.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
-pub fn chain(keys: &PlaneKeys, states: &mut [Block; LANES], lanes: &mut [&mut [Block]; LANES]) {
-    let steps = lanes.iter().map(|lane| lane.len()).min().unwrap_or(0);
-    let mut rows = planes::load(states);
-    let mut state = planes::turn(&rows);
+pub fn chain<const N: usize>(
+    keys: &PlaneKeys,
+    steps: usize,
+    states: &mut [[Block; LANES]; N],
+    lanes: &mut [[&mut [Block]; LANES]; N],
+) {
+    let mut planes = [[_mm512_setzero_si512(); 16]; N];
+    for (planes, states) in planes.iter_mut().zip(states.iter()) {
+        *planes = planes::turn(&planes::load(states));
+    }
     for step in 0..steps {
-        for (row, lanes) in rows.iter_mut().zip(lanes.as_chunks::<4>().0) {
-            let [a, b, c, d] = lanes;
-            *row = join([&a[step], &b[step], &c[step], &d[step]]);
+        for (planes, lanes) in planes.iter_mut().zip(lanes.iter()) {
+            let mut rows = [_mm512_setzero_si512(); 16];
+            for (row, lanes) in rows.iter_mut().zip(lanes.as_chunks::<4>().0) {
+                let [a, b, c, d] = lanes;
+                *row = join([&a[step], &b[step], &c[step], &d[step]]);
+            }
+            for (plane, text) in planes.iter_mut().zip(planes::turn(&rows)) {
+                *plane = _mm512_xor_si512(*plane, text);
+            }
         }
-        for (plane, text) in state.iter_mut().zip(planes::turn(&rows)) {
-            *plane = _mm512_xor_si512(*plane, text);
-        }
-        planes::encrypt(keys, std::array::from_mut(&mut state));
-        rows = planes::turn(&state);
-        for (row, lanes) in rows.iter().zip(lanes.as_chunks_mut::<4>().0) {
-            let [a, b, c, d] = lanes;
-            let blocks = [&mut a[step], &mut b[step], &mut c[step], &mut d[step]];
-            split(*row, blocks);
+        planes::encrypt(keys, &mut planes);
+        for (planes, lanes) in planes.iter().zip(lanes.iter_mut()) {
+            for (row, lanes) in planes::turn(planes)
+                .iter()
+                .zip(lanes.as_chunks_mut::<4>().0)
+            {
+                let [a, b, c, d] = lanes;
+                let blocks = [&mut a[step], &mut b[step], &mut c[step], &mut d[step]];
+                split(*row, blocks);
+            }
         }
     }
-    planes::store(states, &rows);
+    for (planes, states) in planes.iter().zip(states) {
+        planes::store(states, &planes::turn(planes));
+    }
 }
 
 #[inline]
