@@ -169,6 +169,10 @@ fn mask_of(bytes: &[u8]) -> u64 {
 #[target_feature(enable = "avx512f,avx512bw")]
 #[allow(unsafe_code)]
 fn load(bytes: &[u8]) -> __m512i {
+    if bytes.len() == 64 {
+        // SAFETY: the slice has the 64 bytes; unaligned loads are allowed.
+        return unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+    }
     // SAFETY: the masked load reads the bytes of the slice and no others; unaligned loads are allowed.
     unsafe { _mm512_maskz_loadu_epi8(mask_of(bytes), bytes.as_ptr().cast()) }
 }
@@ -178,6 +182,10 @@ fn load(bytes: &[u8]) -> __m512i {
 #[target_feature(enable = "avx512f,avx512bw")]
 #[allow(unsafe_code)]
 fn store(bytes: &mut [u8], vector: __m512i) {
+    if bytes.len() == 64 {
+        // SAFETY: the slice has the 64 bytes; unaligned stores are allowed.
+        return unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), vector) };
+    }
     let mask = mask_of(bytes);
     // SAFETY: the masked store writes the bytes of the slice and no others; unaligned stores are allowed.
     unsafe { _mm512_mask_storeu_epi8(bytes.as_mut_ptr().cast(), mask, vector) };
@@ -196,6 +204,10 @@ fn reverse(blocks: __m512i) -> __m512i {
 #[target_feature(enable = "avx512f")]
 #[allow(unsafe_code)]
 fn load_powers(powers: &[u128]) -> __m512i {
+    if powers.len() == 4 {
+        // SAFETY: four powers are 64 bytes; unaligned loads are allowed.
+        return unsafe { _mm512_loadu_si512(powers.as_ptr().cast()) };
+    }
     assert!((1..=4).contains(&powers.len()));
     let mask = 0xff >> (8 - 2 * powers.len());
     // SAFETY: the masked load reads the powers of the slice and no others; unaligned loads are allowed.

@@ -180,17 +180,19 @@ struct Stream<'a> {
 
 /// The nonces, once they and the texts have been found to have allowed lengths.
 fn check(messages: &[Message<'_>], texts: &[&[u8]]) -> Result<Vec<[u8; NONCE_LENGTH]>> {
-    let check = |(index, (message, text)): (usize, (&Message<'_>, &&[u8]))| {
+    let mut nonces = Vec::with_capacity(messages.len());
+    for (index, (message, text)) in messages.iter().zip(texts).enumerate() {
         if text.len() as u64 > LONGEST {
             let (what, allowed) = (format!("text of item {index}"), "at most 2^36 - 32 bytes");
             return Err(CryptoError::length(&what, allowed, text.len()));
         }
-        message.nonce.try_into().map_err(|_| {
+        let Some(nonce) = message.nonce.as_array() else {
             let what = format!("nonce of item {index}");
-            CryptoError::length(&what, "12 bytes", message.nonce.len())
-        })
-    };
-    messages.iter().zip(texts).enumerate().map(check).collect()
+            return Err(CryptoError::length(&what, "12 bytes", message.nonce.len()));
+        };
+        nonces.push(*nonce);
+    }
+    Ok(nonces)
 }
 
 #[cfg(test)]
