@@ -9,20 +9,14 @@ pub const LANES: usize = 16;
 
 /// Compress `count` blocks of every lane, and then the one that all share. Each lane's data must hold that many;
 /// `state[word][lane]`.
-///
-/// # Safety
-/// The processor has AVX-512 F and BW.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[allow(unsafe_code)]
-pub unsafe fn compress(
+pub fn compress(
     state: &mut [[u32; LANES]; 8],
     data: &[&[u8]; LANES],
     count: usize,
     end: Option<&SharedBlock>,
 ) {
-    for lane in data {
-        assert!(lane.len() >= count * BLOCK_LENGTH);
-    }
     // Loops here, no `map`: a closure called by code without these features would not be inlined.
     let mut vectors = [_mm512_setzero_si512(); 8];
     for (vector, row) in vectors.iter_mut().zip(state.iter()) {
@@ -30,12 +24,8 @@ pub unsafe fn compress(
     }
     for block in 0..count {
         let mut w = [_mm512_setzero_si512(); 16];
-        compress_lanes!(vectors, w, |w: &mut [__m512i; 16], half: usize| {
-            let start = block * BLOCK_LENGTH + half * 32;
-            // SAFETY: the lanes hold `count` blocks (asserted above).
-            let words = unsafe { transposed(data, start) };
-            w[8 * half..8 * half + 8].copy_from_slice(&words);
-        });
+        let blocks = data.map(|lane| &lane.as_chunks().0[block]);
+        compress_lanes!(vectors, w, half => eight_words(&blocks, half));
     }
     if let Some(end) = end {
         compress_shared!(vectors, end);
@@ -96,14 +86,11 @@ fn set1(word: u32) -> __m512i {
     _mm512_set1_epi32(word as i32)
 }
 
-/// Eight big-endian words of each lane from byte `start` on; the result's rows are one word of sixteen lanes.
-///
-/// # Safety
-/// Each lane holds 32 bytes from `start` on.
+/// The first (`half` 0) or the last eight big-endian words of each block; the result's rows are one word of sixteen lanes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 #[allow(unsafe_code)]
-unsafe fn transposed(data: &[&[u8]; LANES], start: usize) -> [__m512i; 8] {
+fn eight_words(blocks: &[&[u8; BLOCK_LENGTH]; LANES], half: usize) -> [__m512i; 8] {
     let swap = _mm512_broadcast_i32x4(_mm_setr_epi8(
         3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12,
     ));
@@ -111,11 +98,13 @@ unsafe fn transposed(data: &[&[u8]; LANES], start: usize) -> [__m512i; 8] {
     let mut pairs = [_mm512_setzero_si512(); 8];
     for (i, pair) in pairs.iter_mut().enumerate() {
         let first = i % 4 + i / 4 * 8;
-        // SAFETY: the lane holds 32 bytes there (the caller's promise), and unaligned loads are allowed.
-        let half =
-            |lane: usize| unsafe { _mm256_loadu_si256(data[lane].as_ptr().add(start).cast()) };
-        let both = _mm512_castsi256_si512(half(first));
-        let both = _mm512_inserti64x4::<1>(both, half(first + 4));
+        let load = |lane: usize| {
+            let bytes = &blocks[lane].as_chunks::<32>().0[half];
+            // SAFETY: 32 bytes; unaligned loads are allowed.
+            unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+        };
+        let both = _mm512_castsi256_si512(load(first));
+        let both = _mm512_inserti64x4::<1>(both, load(first + 4));
         *pair = _mm512_shuffle_epi8(both, swap);
     }
     // Quarters of lanes i, i + 4, i + 8 and i + 12, then a 4x4 transposition inside each quarter.

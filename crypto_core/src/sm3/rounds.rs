@@ -28,22 +28,20 @@ impl SharedBlock {
     }
 }
 
-/// Expands to one compression into `$state` (8 vectors) of the block whose message words `$load` gives: it takes the ring of 16
-/// words and 0 or 1, and fills in the first or the last eight words.
+/// Expands to one compression into `$state` (8 vectors) of the block whose message words `$load` gives: the first eight where
+/// `$half` is 0, the last where it is 1. `$ring` are 16 vectors to work in.
 ///
 /// The caller of each of these macros has in scope: `add`, `xor`, `xor3`, `majority`, `choose`, `set1` and `rol(vector, bits)`.
 /// The message words are a ring of 16: W[j+4] replaces W[j-12] in the round that first needs it (clause 5.3.2).
 macro_rules! compress_lanes {
-    ($state:expr, $ring:expr, $load:expr) => {{
+    ($state:expr, $ring:expr, $half:ident => $load:expr) => {{
         let w = &mut $ring;
         macro_rules! words {
             ($j:literal) => {{
-                if $j == 0 {
-                    $load(w, 0);
-                }
                 // As late as the rounds allow, so that they go on meanwhile.
-                if $j == 4 {
-                    $load(w, 1);
+                if $j == 0 || $j == 4 {
+                    let $half = $j / 4;
+                    w[8 * $half..8 * $half + 8].copy_from_slice(&$load);
                 }
                 if $j >= 12 {
                     let x = xor3(

@@ -11,7 +11,6 @@ use std::arch::x86_64::*;
 
 /// Blocks of one group, in four vectors of words.
 const GROUP: usize = 16;
-const TWO_GROUPS: usize = 2 * GROUP;
 
 /// S_sm4 = `POST` ∘ inverse_aes ∘ `PRE`.
 pub(super) const PRE: [u8; 256] = table(PRE_LOW, PRE_HIGH);
@@ -75,10 +74,12 @@ pub fn apply(round_keys: &[u32; 32], plane_keys: &PlaneKeys, blocks: &mut [Block
     let mut padded = [[0; 16]; 2 * LANES];
     padded[..rest.len()].copy_from_slice(rest);
     match rest.len() {
-        ..=GROUP => rounds::<1>(round_keys, &mut padded.as_chunks_mut().0[..1]),
-        ..=TWO_GROUPS => rounds::<2>(round_keys, &mut padded.as_chunks_mut().0[..2]),
+        count if count <= GROUP => rounds::<1>(round_keys, &mut padded.as_chunks_mut().0[..1]),
+        count if count <= 2 * GROUP => rounds::<2>(round_keys, &mut padded.as_chunks_mut().0[..2]),
         // Word by word this would take longer than all 64 byte by byte.
-        ..=LANES => planes::apply::<1>(plane_keys, &mut padded.as_chunks_mut().0[..1]),
+        count if count <= LANES => {
+            planes::apply::<1>(plane_keys, &mut padded.as_chunks_mut().0[..1])
+        }
         _ => planes::apply::<2>(plane_keys, padded.as_chunks_mut().0),
     }
     rest.copy_from_slice(&padded[..rest.len()]);
