@@ -24,7 +24,10 @@ pub fn compress(
     }
     for block in 0..count {
         let mut w = [_mm256_setzero_si256(); 16];
-        let blocks = data.map(|lane| &lane.as_chunks().0[block]);
+        let mut blocks = [&[0; BLOCK_LENGTH]; LANES];
+        for (bytes, lane) in blocks.iter_mut().zip(data) {
+            *bytes = &lane.as_chunks().0[block];
+        }
         compress_lanes!(vectors, w, half => eight_words(&blocks, half));
     }
     if let Some(end) = end {
