@@ -20,6 +20,18 @@ impl Texts {
         }
     }
 
+    /// Texts of these lengths, all of zeros, to be filled in place.
+    pub fn zeroed(lengths: impl ExactSizeIterator<Item = usize>) -> Self {
+        let mut texts = Self::with_capacity(lengths.len(), 0);
+        let mut end = 0;
+        for length in lengths {
+            end += length;
+            texts.offsets.push(end);
+        }
+        texts.bytes = vec![0; end];
+        texts
+    }
+
     /// Append a text: all bytes that `write` appends.
     pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.bytes);

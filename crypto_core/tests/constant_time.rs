@@ -85,6 +85,9 @@ fn works(tier: Tier) -> Vec<Work> {
         key_generation(),
         sm4_key(),
         sm4_text(),
+        sm4_lanes(),
+        sm4_gcm_key(),
+        sm4_gcm_text(),
     ]
 }
 
@@ -184,6 +187,57 @@ fn sm4_text() -> Work {
             let sealed = sm4::cbc_encrypt(&[3; 16], &[1; 16], &texts[class][i]);
             assert!(black_box(sealed).is_ok());
         }),
+    }
+}
+
+/// As many texts as the widest tier takes side by side.
+const TEXTS: usize = 64;
+
+fn sm4_lanes() -> Work {
+    let inputs = both(|class, i| {
+        let texts = (0..TEXTS).map(|lane| block(class, i * TEXTS + 2 * lane).repeat(2));
+        (block(class, i), texts.collect::<Vec<_>>())
+    });
+    let ivs = [[1; 16]; TEXTS];
+    Work {
+        name: "SM4-CBC 64 × 32 B: all random or all alike",
+        differs_in: &[Tier::Avx512],
+        run: Box::new(move |class, i| {
+            let (key, texts) = &inputs[class][i];
+            let sealed = sm4::cbc_encrypt_many(key, &ivs, texts);
+            assert!(black_box(sealed).is_ok());
+        }),
+    }
+}
+
+fn seal(key: &sm4::GcmKey, text: &[u8]) {
+    let message = sm4::Message {
+        nonce: &[1; 12],
+        data: text,
+        aad: &[],
+    };
+    assert!(black_box(key.seal_texts(&[message; 8])).is_ok());
+}
+
+fn sm4_gcm_key() -> Work {
+    let keys = both(block);
+    Work {
+        name: "SM4-GCM 8 × 64 B: key random or all alike",
+        differs_in: ALL,
+        run: Box::new(move |class, i| {
+            let key = sm4::GcmKey::new(&keys[class][i]).expect("a key");
+            seal(&key, &[2; 64]);
+        }),
+    }
+}
+
+fn sm4_gcm_text() -> Work {
+    let texts = both(|class, i| block(class, i).repeat(4));
+    let key = sm4::GcmKey::new(&[3; 16]).expect("a key");
+    Work {
+        name: "SM4-GCM 8 × 64 B: text random or all alike",
+        differs_in: ALL,
+        run: Box::new(move |class, i| seal(&key, &texts[class][i])),
     }
 }
 

@@ -97,6 +97,18 @@ pub fn hmac_sm3_many<'py>(
 }
 
 #[pyfunction]
+pub fn hmac_sm3_buffer<'py>(
+    py: Python<'py>,
+    key: PyBackedBytes,
+    data: PyBackedBytes,
+    offsets: Vec<usize>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let items = slices(&data, &offsets)?;
+    let codes = py.detach(|| HmacSm3::new(&key).mac_many(&items));
+    Ok(PyBytes::new(py, codes.as_flattened()))
+}
+
+#[pyfunction]
 pub fn sm3_kdf<'py>(
     py: Python<'py>,
     secret: PyBackedBytes,
@@ -129,6 +141,20 @@ pub fn hmac_sha2_many<'py>(
     let items = bytes_of("data", &items)?;
     let codes = py.detach(|| algorithm.hmac_many(&key, &items));
     bytes_list(py, &codes)
+}
+
+#[pyfunction]
+pub fn hmac_sha2_buffer<'py>(
+    py: Python<'py>,
+    name: &str,
+    key: PyBackedBytes,
+    data: PyBackedBytes,
+    offsets: Vec<usize>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let algorithm = Sha2::from_name(name)?;
+    let items = slices(&data, &offsets)?;
+    let codes = py.detach(|| algorithm.hmac_many(&key, &items).concat());
+    Ok(PyBytes::new(py, &codes))
 }
 
 #[pyfunction]

@@ -28,8 +28,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::digests::{
-        Sm3, crc32c, hmac_sha2_many, hmac_sm3, hmac_sm3_many, pbkdf2_sha2, sha2, sm3, sm3_buffer,
-        sm3_kdf, sm3_many,
+        Sm3, crc32c, hmac_sha2_buffer, hmac_sha2_many, hmac_sm3, hmac_sm3_buffer, hmac_sm3_many,
+        pbkdf2_sha2, sha2, sm3, sm3_buffer, sm3_kdf, sm3_many,
     };
     #[pymodule_export]
     use super::engine::{

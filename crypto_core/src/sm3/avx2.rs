@@ -1,22 +1,22 @@
 //! Eight SM3 compressions side by side in AVX2 registers.
 
 use super::BLOCK_LENGTH;
-use super::rounds::compress_lanes;
+use super::rounds::{SharedBlock, compress_lanes, compress_shared};
 use std::arch::x86_64::*;
 
 /// Messages side by side.
 pub const LANES: usize = 8;
 
-/// Compress `count` blocks of every lane. Each lane's data must hold that many; `state[word][lane]`.
-///
-/// # Safety
-/// The processor has AVX2.
+/// Compress `count` blocks of every lane, and then the one that all share. Each lane's data must hold that many;
+/// `state[word][lane]`.
 #[target_feature(enable = "avx2")]
 #[allow(unsafe_code)]
-pub unsafe fn compress(state: &mut [[u32; LANES]; 8], data: &[&[u8]; LANES], count: usize) {
-    for lane in data {
-        assert!(lane.len() >= count * BLOCK_LENGTH);
-    }
+pub fn compress(
+    state: &mut [[u32; LANES]; 8],
+    data: &[&[u8]; LANES],
+    count: usize,
+    end: Option<&SharedBlock>,
+) {
     // Loops here, no `map`: a closure called by code without these features would not be inlined.
     let mut vectors = [_mm256_setzero_si256(); 8];
     for (vector, row) in vectors.iter_mut().zip(state.iter()) {
@@ -24,21 +24,33 @@ pub unsafe fn compress(state: &mut [[u32; LANES]; 8], data: &[&[u8]; LANES], cou
     }
     for block in 0..count {
         let mut w = [_mm256_setzero_si256(); 16];
-        for half in 0..2 {
-            let mut rows = [_mm256_setzero_si256(); 8];
-            for (row, lane) in rows.iter_mut().zip(data) {
-                let start = block * BLOCK_LENGTH + half * 32;
-                // SAFETY: the lane holds `count` blocks (asserted above), and unaligned loads are allowed.
-                *row = unsafe { _mm256_loadu_si256(lane.as_ptr().add(start).cast()) };
-            }
-            w[half * 8..half * 8 + 8].copy_from_slice(&transpose(rows));
+        let mut blocks = [&[0; BLOCK_LENGTH]; LANES];
+        for (bytes, lane) in blocks.iter_mut().zip(data) {
+            *bytes = &lane.as_chunks().0[block];
         }
-        compress_lanes!(vectors, w);
+        compress_lanes!(vectors, w, half => eight_words(&blocks, half));
+    }
+    if let Some(end) = end {
+        compress_shared!(vectors, end);
     }
     for (row, vector) in state.iter_mut().zip(vectors) {
         // SAFETY: a row is 32 bytes; unaligned stores are allowed.
         unsafe { _mm256_storeu_si256(row.as_mut_ptr().cast(), vector) };
     }
+}
+
+/// The first (`half` 0) or the last eight big-endian words of each block; the result's rows are one word of eight lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+#[allow(unsafe_code)]
+fn eight_words(blocks: &[&[u8; BLOCK_LENGTH]; LANES], half: usize) -> [__m256i; 8] {
+    let mut rows = [_mm256_setzero_si256(); 8];
+    for (row, block) in rows.iter_mut().zip(blocks) {
+        let bytes = &block.as_chunks::<32>().0[half];
+        // SAFETY: 32 bytes; unaligned loads are allowed.
+        *row = unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) };
+    }
+    transpose(rows)
 }
 
 #[inline]

@@ -1,22 +1,22 @@
 //! Sixteen SM3 compressions side by side in AVX-512 registers.
 
 use super::BLOCK_LENGTH;
-use super::rounds::compress_lanes;
+use super::rounds::{SharedBlock, compress_lanes, compress_shared};
 use std::arch::x86_64::*;
 
 /// Messages side by side.
 pub const LANES: usize = 16;
 
-/// Compress `count` blocks of every lane. Each lane's data must hold that many; `state[word][lane]`.
-///
-/// # Safety
-/// The processor has AVX-512 F and BW.
+/// Compress `count` blocks of every lane, and then the one that all share. Each lane's data must hold that many;
+/// `state[word][lane]`.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[allow(unsafe_code)]
-pub unsafe fn compress(state: &mut [[u32; LANES]; 8], data: &[&[u8]; LANES], count: usize) {
-    for lane in data {
-        assert!(lane.len() >= count * BLOCK_LENGTH);
-    }
+pub fn compress(
+    state: &mut [[u32; LANES]; 8],
+    data: &[&[u8]; LANES],
+    count: usize,
+    end: Option<&SharedBlock>,
+) {
     // Loops here, no `map`: a closure called by code without these features would not be inlined.
     let mut vectors = [_mm512_setzero_si512(); 8];
     for (vector, row) in vectors.iter_mut().zip(state.iter()) {
@@ -24,12 +24,14 @@ pub unsafe fn compress(state: &mut [[u32; LANES]; 8], data: &[&[u8]; LANES], cou
     }
     for block in 0..count {
         let mut w = [_mm512_setzero_si512(); 16];
-        for (row, lane) in w.iter_mut().zip(data) {
-            // SAFETY: the lane holds `count` blocks (asserted above), and unaligned loads are allowed.
-            *row = unsafe { _mm512_loadu_si512(lane.as_ptr().add(block * BLOCK_LENGTH).cast()) };
+        let mut blocks = [&[0; BLOCK_LENGTH]; LANES];
+        for (bytes, lane) in blocks.iter_mut().zip(data) {
+            *bytes = &lane.as_chunks().0[block];
         }
-        let mut w = transpose(w);
-        compress_lanes!(vectors, w);
+        compress_lanes!(vectors, w, half => eight_words(&blocks, half));
+    }
+    if let Some(end) = end {
+        compress_shared!(vectors, end);
     }
     for (row, vector) in state.iter_mut().zip(vectors) {
         // SAFETY: a row is 64 bytes; unaligned stores are allowed.
@@ -87,45 +89,48 @@ fn set1(word: u32) -> __m512i {
     _mm512_set1_epi32(word as i32)
 }
 
-/// Rows are the sixteen big-endian words of one lane; the result's rows are one word of sixteen lanes.
+/// The first (`half` 0) or the last eight big-endian words of each block; the result's rows are one word of sixteen lanes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
+#[allow(unsafe_code)]
+fn eight_words(blocks: &[&[u8; BLOCK_LENGTH]; LANES], half: usize) -> [__m512i; 8] {
     let swap = _mm512_broadcast_i32x4(_mm_setr_epi8(
         3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12,
     ));
-    let mut rows = rows;
-    for row in &mut rows {
-        *row = _mm512_shuffle_epi8(*row, swap);
+    // Two lanes in a vector, put together while loading.
+    let mut pairs = [_mm512_setzero_si512(); 8];
+    for (i, pair) in pairs.iter_mut().enumerate() {
+        let first = i % 4 + i / 4 * 8;
+        let load = |lane: usize| {
+            let bytes = &blocks[lane].as_chunks::<32>().0[half];
+            // SAFETY: 32 bytes; unaligned loads are allowed.
+            unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+        };
+        let both = _mm512_castsi256_si512(load(first));
+        let both = _mm512_inserti64x4::<1>(both, load(first + 4));
+        *pair = _mm512_shuffle_epi8(both, swap);
     }
-    // 4x4 transpositions inside the 128-bit quarters…
-    for four in rows.as_chunks_mut::<4>().0 {
-        let [a, b, c, d] = *four;
-        let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-        let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-        *four = [
-            _mm512_unpacklo_epi64(ab_low, cd_low),
-            _mm512_unpackhi_epi64(ab_low, cd_low),
-            _mm512_unpacklo_epi64(ab_high, cd_high),
-            _mm512_unpackhi_epi64(ab_high, cd_high),
-        ];
-    }
-    // …then a 4x4 transposition of the quarters.
-    let mut words = rows;
+    // Quarters of lanes i, i + 4, i + 8 and i + 12, then a 4x4 transposition inside each quarter.
+    let (mut lower, mut upper) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 4]);
     for i in 0..4 {
-        let [a, b, c, d] = [rows[i], rows[4 + i], rows[8 + i], rows[12 + i]];
-        let (ab_low, ab_high) = (
-            _mm512_shuffle_i32x4::<0x44>(a, b),
-            _mm512_shuffle_i32x4::<0xee>(a, b),
-        );
-        let (cd_low, cd_high) = (
-            _mm512_shuffle_i32x4::<0x44>(c, d),
-            _mm512_shuffle_i32x4::<0xee>(c, d),
-        );
-        words[i] = _mm512_shuffle_i32x4::<0x88>(ab_low, cd_low);
-        words[4 + i] = _mm512_shuffle_i32x4::<0xdd>(ab_low, cd_low);
-        words[8 + i] = _mm512_shuffle_i32x4::<0x88>(ab_high, cd_high);
-        words[12 + i] = _mm512_shuffle_i32x4::<0xdd>(ab_high, cd_high);
+        lower[i] = _mm512_shuffle_i32x4::<0x88>(pairs[i], pairs[i + 4]);
+        upper[i] = _mm512_shuffle_i32x4::<0xdd>(pairs[i], pairs[i + 4]);
     }
-    words
+    let [a, b, c, d] = transpose(lower);
+    let [e, f, g, h] = transpose(upper);
+    [a, b, c, d, e, f, g, h]
+}
+
+/// 4x4 transposition of the words in each 128-bit quarter.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+    let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    [
+        _mm512_unpacklo_epi64(ab_low, cd_low),
+        _mm512_unpackhi_epi64(ab_low, cd_low),
+        _mm512_unpacklo_epi64(ab_high, cd_high),
+        _mm512_unpackhi_epi64(ab_high, cd_high),
+    ]
 }

@@ -1,5 +1,6 @@
 //! Many messages at once: each lane of a vector digests its own message.
 
+use super::rounds::SharedBlock;
 use super::{BLOCK_LENGTH, DIGEST_LENGTH, Sm3};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
@@ -31,7 +32,7 @@ pub(super) fn finish_many_with<T: AsRef<[u8]>>(
     // Long ones first, so that the lanes end at about the same time.
     let mut order: Vec<usize> = (0..items.len()).collect();
     let blocks = |index: usize| (start.buffered + items[index].as_ref().len() + 8) / BLOCK_LENGTH;
-    if !order.is_sorted_by_key(|index| std::cmp::Reverse(blocks(*index))) {
+    if !same_length(items) && !order.is_sorted_by_key(|index| std::cmp::Reverse(blocks(*index))) {
         order.sort_by_key(|index| std::cmp::Reverse(blocks(*index)));
     }
     #[cfg(target_arch = "x86_64")]
@@ -43,8 +44,8 @@ pub(super) fn finish_many_with<T: AsRef<[u8]>>(
             items,
             &order,
             &mut digests,
-            |state, data, count| unsafe {
-                avx512::compress(state, data, count);
+            |state, data, count, end| unsafe {
+                avx512::compress(state, data, count, end);
             },
         ),
         // SAFETY: as above.
@@ -53,8 +54,8 @@ pub(super) fn finish_many_with<T: AsRef<[u8]>>(
             items,
             &order,
             &mut digests,
-            |state, data, count| unsafe {
-                avx2::compress(state, data, count);
+            |state, data, count, end| unsafe {
+                avx2::compress(state, data, count, end);
             },
         ),
         Tier::Portable => one_by_one(start, items, &order, &mut digests),
@@ -83,16 +84,17 @@ fn run<T: AsRef<[u8]>, const LANES: usize>(
     items: &[T],
     order: &[usize],
     digests: &mut [[u8; DIGEST_LENGTH]],
-    compress: impl Fn(&mut [[u32; LANES]; 8], &[&[u8]; LANES], usize),
+    compress: impl Fn(&mut [[u32; LANES]; 8], &[&[u8]; LANES], usize, Option<&SharedBlock>),
 ) {
     let shape = |index: usize| Shape::new(start, items[index].as_ref().len());
     let mut mixed = 0..0;
+    let mut ends = SharedEnd::default();
     while let Some(group) = order[mixed.end..].first_chunk::<LANES>() {
         let common = shape(group[0]);
-        if group.iter().all(|index| shape(*index) == common) {
+        let texts = group.map(|index| items[index].as_ref());
+        if same_length(&texts) || group.iter().all(|index| shape(*index) == common) {
             run_mixed(start, items, &order[mixed.clone()], digests, &compress);
-            let texts = group.map(|index| items[index].as_ref());
-            let state = run_group(start, &common, &texts, &compress);
+            let state = run_group(start, &common, &texts, &mut ends, &compress);
             for (place, index) in group.iter().enumerate() {
                 for (bytes, row) in digests[*index].as_chunks_mut().0.iter_mut().zip(&state) {
                     *bytes = row[place].to_be_bytes();
@@ -135,7 +137,8 @@ fn run_group<const LANES: usize>(
     start: &Sm3,
     shape: &Shape,
     texts: &[&[u8]; LANES],
-    compress: impl Fn(&mut [[u32; LANES]; 8], &[&[u8]; LANES], usize),
+    ends: &mut SharedEnd,
+    compress: impl Fn(&mut [[u32; LANES]; 8], &[&[u8]; LANES], usize, Option<&SharedBlock>),
 ) -> [[u32; LANES]; 8] {
     let mut state = start.state.map(|word| [word; LANES]);
     let begun = &start.buffer[..start.buffered];
@@ -148,36 +151,55 @@ fn run_group<const LANES: usize>(
             head[begun.len()..].copy_from_slice(taken);
             *rest = after;
         }
-        compress(&mut state, &heads.each_ref().map(|head| &head[..]), 1);
-    }
-    if shape.whole > 0 {
-        compress(&mut state, &rests, shape.whole);
+        compress(&mut state, &heads.each_ref().map(|head| &head[..]), 1, None);
     }
     let begun = if shape.begins_full { &[] } else { begun };
-    let ends = rests.map(|rest| &rest[shape.whole * BLOCK_LENGTH..]);
-    if begun.is_empty() && ends.iter().all(|end| end.is_empty()) && same_length(texts) {
-        // Messages of whole blocks have the same end.
-        let mut tail = [0; 2 * BLOCK_LENGTH];
-        let length = start.length.wrapping_add(texts[0].len() as u64);
-        pad(&mut tail, &[], &[], length);
-        compress(&mut state, &[&tail; LANES], shape.padded);
+    let filled = begun.len() + rests[0].len() - shape.whole * BLOCK_LENGTH;
+    // Where all end at the same place, a last block without any byte of a message is the same for all.
+    let end = (same_length(texts) && (filled == 0 || shape.padded == 2))
+        .then(|| ends.get(filled, start.length.wrapping_add(texts[0].len() as u64)));
+    let own = shape.padded - usize::from(end.is_some());
+    if own == 0 {
+        compress(&mut state, &rests, shape.whole, end);
         return state;
     }
-    let mut tails = [[0; 2 * BLOCK_LENGTH]; LANES];
-    for ((tail, end), text) in tails.iter_mut().zip(ends).zip(texts) {
-        let length = start.length.wrapping_add(text.len() as u64);
-        pad(tail, begun, end, length);
+    if shape.whole > 0 {
+        compress(&mut state, &rests, shape.whole, None);
     }
-    compress(
-        &mut state,
-        &tails.each_ref().map(|tail| &tail[..]),
-        shape.padded,
-    );
+    let mut tails = [[0; 2 * BLOCK_LENGTH]; LANES];
+    for ((tail, rest), text) in tails.iter_mut().zip(rests).zip(texts) {
+        let length = start.length.wrapping_add(text.len() as u64);
+        pad(tail, begun, &rest[shape.whole * BLOCK_LENGTH..], length);
+    }
+    let tails = tails.each_ref().map(|tail| &tail[..]);
+    compress(&mut state, &tails, own, end);
     state
 }
 
-fn same_length(texts: &[&[u8]]) -> bool {
-    texts.iter().all(|text| text.len() == texts[0].len())
+/// The last block of messages of one length, kept for the next group.
+#[derive(Default)]
+struct SharedEnd(Option<(u64, SharedBlock)>);
+
+impl SharedEnd {
+    /// That of messages of `length` bytes which fill their last block up to `filled`: 0, or so far that the length has no room.
+    fn get(&mut self, filled: usize, length: u64) -> &SharedBlock {
+        let fresh = || {
+            let mut tail = [0; 2 * BLOCK_LENGTH];
+            let end = pad(&mut tail, &[], &[0; BLOCK_LENGTH][..filled], length);
+            let block = tail[..end].last_chunk().expect("one block or two");
+            (length, SharedBlock::new(block))
+        };
+        if self.0.as_ref().is_some_and(|(kept, _)| *kept != length) {
+            self.0 = None;
+        }
+        &self.0.get_or_insert_with(fresh).1
+    }
+}
+
+fn same_length<T: AsRef<[u8]>>(texts: &[T]) -> bool {
+    let mut lengths = texts.iter().map(|text| text.as_ref().len());
+    let first = lengths.next();
+    lengths.all(|length| Some(length) == first)
 }
 
 /// Write the end of a message of `length` bytes, `begun` and `rest`, with its padding (clause 5.2); its length, 64 or 128.
@@ -264,7 +286,7 @@ fn run_mixed<T: AsRef<[u8]>, const LANES: usize>(
     items: &[T],
     order: &[usize],
     digests: &mut [[u8; DIGEST_LENGTH]],
-    compress: impl Fn(&mut [[u32; LANES]; 8], &[&[u8]; LANES], usize),
+    compress: impl Fn(&mut [[u32; LANES]; 8], &[&[u8]; LANES], usize, Option<&SharedBlock>),
 ) {
     if order.len() < WORTH_LANES {
         return one_by_one(start, items, order, digests);
@@ -298,7 +320,7 @@ fn run_mixed<T: AsRef<[u8]>, const LANES: usize>(
             lane if lane.busy => lane.next(),
             _ => any,
         });
-        compress(&mut state, &data, shortest / BLOCK_LENGTH);
+        compress(&mut state, &data, shortest / BLOCK_LENGTH, None);
         for (place, lane) in lanes.iter_mut().enumerate().filter(|(_, lane)| lane.busy) {
             lane.consume(shortest);
             if lane.next().is_empty() {

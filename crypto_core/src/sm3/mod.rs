@@ -159,8 +159,9 @@ fn compress_with(tier: Tier, state: &mut [u32; 8], blocks: &[[u8; BLOCK_LENGTH]]
     blocks.iter().for_each(|block| compress_block(state, block));
 }
 
-fn compress_block(state: &mut [u32; 8], block: &[u8; BLOCK_LENGTH]) {
-    let mut w = [0u32; 68];
+/// The message words W_0 … W_67 (clause 5.3.2).
+fn expand(block: &[u8; BLOCK_LENGTH]) -> [u32; 68] {
+    let mut w = [0; 68];
     for (word, bytes) in w.iter_mut().zip(block.as_chunks::<4>().0) {
         *word = u32::from_be_bytes(*bytes);
     }
@@ -169,7 +170,11 @@ fn compress_block(state: &mut [u32; 8], block: &[u8; BLOCK_LENGTH]) {
             ^ w[j - 13].rotate_left(7)
             ^ w[j - 6];
     }
+    w
+}
 
+fn compress_block(state: &mut [u32; 8], block: &[u8; BLOCK_LENGTH]) {
+    let w = expand(block);
     let parity = |x: u32, y: u32, z: u32| x ^ y ^ z;
     let majority = |x: u32, y: u32, z: u32| (x & y) | (z & (x | y));
     let choose = |x: u32, y: u32, z: u32| z ^ (x & (y ^ z));

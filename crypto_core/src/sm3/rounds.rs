@@ -12,16 +12,37 @@ pub(super) const ROUND_CONSTANTS: [u32; 64] = {
     table
 };
 
-/// Expands to one compression of `$w` (16 vectors of message words) into `$state` (8 vectors).
+/// The message words of a block that all lanes share, W_j and W'_j (clause 5.3.2): then they are one computation for all.
+pub(super) struct SharedBlock {
+    pub words: [u32; 64],
+    pub sums: [u32; 64],
+}
+
+impl SharedBlock {
+    pub fn new(block: &[u8; super::BLOCK_LENGTH]) -> Self {
+        let expanded = super::expand(block);
+        Self {
+            words: std::array::from_fn(|j| expanded[j]),
+            sums: std::array::from_fn(|j| expanded[j] ^ expanded[j + 4]),
+        }
+    }
+}
+
+/// Expands to one compression into `$state` (8 vectors) of the block whose message words `$load` gives: the first eight where
+/// `$half` is 0, the last where it is 1. `$ring` are 16 vectors to work in.
 ///
-/// The caller has in scope: `add`, `xor`, `xor3`, `majority`, `choose`, `set1` and `rol(vector, bits)`.
+/// The caller of each of these macros has in scope: `add`, `xor`, `xor3`, `majority`, `choose`, `set1` and `rol(vector, bits)`.
 /// The message words are a ring of 16: W[j+4] replaces W[j-12] in the round that first needs it (clause 5.3.2).
 macro_rules! compress_lanes {
-    ($state:expr, $w:expr) => {{
-        let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = $state;
-        let w = &mut $w;
-        macro_rules! step {
-            ($a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident, $j:literal, $ff:ident, $gg:ident) => {
+    ($state:expr, $ring:expr, $half:ident => $load:expr) => {{
+        let w = &mut $ring;
+        macro_rules! words {
+            ($j:literal) => {{
+                // As late as the rounds allow, so that they go on meanwhile.
+                if $j == 0 || $j == 4 {
+                    let $half = $j / 4;
+                    w[8 * $half..8 * $half + 8].copy_from_slice(&$load);
+                }
                 if $j >= 12 {
                     let x = xor3(
                         w[($j + 4) % 16],
@@ -34,18 +55,42 @@ macro_rules! compress_lanes {
                         w[($j + 14) % 16],
                     );
                 }
+                (w[$j % 16], xor(w[$j % 16], w[($j + 4) % 16]))
+            }};
+        }
+        crate::sm3::rounds::sixty_four_rounds!($state, words);
+    }};
+}
+
+/// Expands to one compression of a [`SharedBlock`] into `$state` (8 vectors).
+macro_rules! compress_shared {
+    ($state:expr, $block:expr) => {{
+        let block: &crate::sm3::rounds::SharedBlock = $block;
+        macro_rules! words {
+            ($j:literal) => {
+                (set1(block.words[$j]), set1(block.sums[$j]))
+            };
+        }
+        crate::sm3::rounds::sixty_four_rounds!($state, words);
+    }};
+}
+
+/// Expands to the rounds, with `$words!(j)` for W_j and W'_j, and the addition of the state before.
+macro_rules! sixty_four_rounds {
+    ($state:expr, $words:ident) => {{
+        let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = $state;
+        macro_rules! step {
+            ($a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident, $j:literal, $ff:ident, $gg:ident) => {
+                let (word, words) = $words!($j);
                 let rotated = rol::<12>($a);
                 let sum = add(
-                    add(rotated, $e),
-                    set1(crate::sm3::rounds::ROUND_CONSTANTS[$j]),
+                    add(rotated, set1(crate::sm3::rounds::ROUND_CONSTANTS[$j])),
+                    $e,
                 );
                 let ss1 = rol::<7>(sum);
                 let ss2 = xor(ss1, rotated);
-                let tt1 = add(
-                    add($ff($a, $b, $c), $d),
-                    add(ss2, xor(w[$j % 16], w[($j + 4) % 16])),
-                );
-                let tt2 = add(add($gg($e, $f, $g), $h), add(ss1, w[$j % 16]));
+                let tt1 = add(add($ff($a, $b, $c), add($d, words)), ss2);
+                let tt2 = add(add($gg($e, $f, $g), add($h, word)), ss1);
                 $b = rol::<9>($b);
                 $d = tt1;
                 $f = rol::<19>($f);
@@ -82,4 +127,4 @@ macro_rules! compress_lanes {
         }
     }};
 }
-pub(super) use compress_lanes;
+pub(super) use {compress_lanes, compress_shared, sixty_four_rounds};

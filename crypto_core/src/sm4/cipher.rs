@@ -2,7 +2,7 @@
 
 use super::{BLOCK_LENGTH, Block, KEY_LENGTH, bitslice, xor};
 #[cfg(target_arch = "x86_64")]
-use super::{aes_ni, gfni};
+use super::{aes_ni, gfni, planes::PlaneKeys};
 use crate::tier::{self, Tier};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -15,6 +15,8 @@ const FAMILY_KEY: Words = [0xa3b1_bac6, 0x56aa_3350, 0x677d_9197, 0xb270_22dc];
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Cipher {
     round_keys: [u32; 32],
+    #[cfg(target_arch = "x86_64")]
+    plane_keys: PlaneKeys,
 }
 
 impl Cipher {
@@ -34,13 +36,29 @@ impl Cipher {
             *round_key = words[i % 4];
         }
         words.zeroize();
-        Self { round_keys }
+        Self::new(round_keys)
     }
 
     /// Prepare for decryption: the same rounds with the keys in reverse.
     pub fn to_decrypt(key: &[u8; KEY_LENGTH]) -> Self {
-        let mut cipher = Self::to_encrypt(key);
-        cipher.round_keys.reverse();
+        let mut round_keys = Self::to_encrypt(key).round_keys;
+        round_keys.reverse();
+        Self::new(round_keys)
+    }
+
+    /// Keep the round keys in the forms that this processor's tiers ask for, and wipe what was given.
+    #[allow(unsafe_code)]
+    fn new(mut given: [u32; 32]) -> Self {
+        let cipher = Self {
+            round_keys: given,
+            #[cfg(target_arch = "x86_64")]
+            plane_keys: match tier::best() {
+                // SAFETY: the processor has this tier's instructions.
+                Tier::Avx512 => unsafe { PlaneKeys::new(&given) },
+                _ => PlaneKeys::UNUSED,
+            },
+        };
+        given.zeroize();
         cipher
     }
 
@@ -51,15 +69,30 @@ impl Cipher {
 
     /// CBC in place on the blocks of many lanes, as many of each as all have; `states` are the blocks before, then the last ones.
     pub fn chain(&self, states: &mut [Block], lanes: &mut [&mut [Block]]) {
+        let steps = lanes.iter().map(|lane| lane.len()).min().unwrap_or(0);
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
-        if tier::current() == Tier::Avx512
-            && let (Some(states), Some(lanes)) = (states.as_mut_array(), lanes.as_mut_array())
-        {
-            // SAFETY: the current tier is one that this processor has.
-            return unsafe { gfni::chain(&self.round_keys, states, lanes) };
+        let (states, lanes) = if tier::current() == Tier::Avx512 {
+            let (states, states_left) = states.as_chunks_mut();
+            let (lanes, lanes_left) = lanes.as_chunks_mut();
+            let (state_pairs, states) = states.as_chunks_mut::<2>();
+            let (lane_pairs, lanes) = lanes.as_chunks_mut::<2>();
+            for (states, lanes) in state_pairs.iter_mut().zip(lane_pairs) {
+                // SAFETY: the current tier is one that this processor has.
+                unsafe { gfni::chain(&self.plane_keys, steps, states, lanes) };
+            }
+            if let ([states], [lanes]) = (states, lanes) {
+                let (states, lanes) = (std::array::from_mut(states), std::array::from_mut(lanes));
+                // SAFETY: as above.
+                unsafe { gfni::chain(&self.plane_keys, steps, states, lanes) };
+            }
+            (states_left, lanes_left)
+        } else {
+            (states, lanes)
+        };
+        if states.is_empty() {
+            return;
         }
-        let steps = lanes.iter().map(|lane| lane.len()).min().unwrap_or(0);
         for step in 0..steps {
             for (state, lane) in states.iter_mut().zip(lanes.iter()) {
                 xor(state, &lane[step]);
@@ -78,7 +111,9 @@ impl Cipher {
         #[cfg(target_arch = "x86_64")]
         match tier {
             // SAFETY: the processor has this tier's instructions (asserted above).
-            Tier::Avx512 if blocks.len() > 4 => unsafe { gfni::apply(&self.round_keys, blocks) },
+            Tier::Avx512 if blocks.len() > 4 => unsafe {
+                gfni::apply(&self.round_keys, &self.plane_keys, blocks);
+            },
             // SAFETY: as above; the tier includes the one below.
             Tier::Avx2 | Tier::Avx512 => unsafe { aes_ni::apply(&self.round_keys, blocks) },
             Tier::Portable => bitslice::apply(&self.round_keys, blocks),

@@ -63,23 +63,20 @@ impl GcmKey {
     /// [`Self::seal_many`] into one buffer.
     pub fn seal_texts(&self, messages: &[Message<'_>]) -> Result<Texts> {
         let texts: Vec<&[u8]> = messages.iter().map(|message| message.data).collect();
-        let length = |text: &&[u8]| text.len() + TAG_LENGTH;
-        let mut sealed = Texts::with_capacity(texts.len(), texts.iter().map(length).sum());
-        self.crypt(messages, &texts, |i, mut tag, stream| {
-            sealed.push_with(|output| {
-                let (start, aad) = (output.len(), messages[i].aad);
-                let code = if texts[i].len() <= stream.keys.len() * BLOCK_LENGTH {
-                    output.extend_from_slice(texts[i]);
-                    let text = &mut output[start..];
-                    self.ghash.add_and_code(aad, text, stream.keys)
-                } else {
-                    self.add_stream(output, texts[i], stream);
-                    self.ghash.code(aad, &output[start..])
-                };
-                xor(&mut tag, &code);
-                output.extend_from_slice(&tag);
-            });
+        let mut sealed = Texts::zeroed(texts.iter().map(|text| text.len() + TAG_LENGTH));
+        let mut outputs = sealed.iter_mut();
+        self.crypt(messages, &texts, |i, mask, stream| {
+            let Some(output) = outputs.next() else { return };
+            let (text, aad) = (texts[i], messages[i].aad);
+            if text.len() <= stream.keys.len() * BLOCK_LENGTH {
+                return self.ghash.seal(aad, text, mask, stream.keys, output);
+            }
+            let (ciphertext, tag) = output.split_at_mut(text.len());
+            ciphertext.copy_from_slice(text);
+            self.add_stream(ciphertext, stream);
+            tag.copy_from_slice(&self.ghash.tag(aad, ciphertext, mask));
         })?;
+        drop(outputs);
         Ok(sealed)
     }
 
@@ -95,20 +92,26 @@ impl GcmKey {
             .iter()
             .map(|message| &message.data[..split(message)])
             .collect();
-        let length = texts.iter().map(|text| text.len()).sum();
         let mut opened = Opened {
-            texts: Texts::with_capacity(texts.len(), length),
+            texts: Texts::with_capacity(texts.len(), texts.iter().map(|text| text.len()).sum()),
             accepted: Vec::with_capacity(texts.len()),
         };
-        self.crypt(messages, &texts, |i, mut expected, stream| {
-            xor(&mut expected, &self.ghash.code(messages[i].aad, texts[i]));
-            let tag = &messages[i].data[texts[i].len()..];
-            let fits = bool::from(tag.ct_eq(&expected));
-            expected.zeroize();
+        self.crypt(messages, &texts, |i, mask, stream| {
+            let mut wrong = self.ghash.tag(messages[i].aad, texts[i], mask);
+            let fits = match messages[i].data[texts[i].len()..].as_array() {
+                Some(tag) => {
+                    xor(&mut wrong, tag);
+                    bool::from(u128::from_ne_bytes(wrong).ct_eq(&0))
+                }
+                None => false,
+            };
+            wrong.zeroize();
             opened.accepted.push(fits);
             opened.texts.push_with(|output| {
                 if fits {
-                    self.add_stream(output, texts[i], stream);
+                    let start = output.len();
+                    output.extend_from_slice(texts[i]);
+                    self.add_stream(&mut output[start..], stream);
                 }
             });
         })?;
@@ -120,7 +123,7 @@ impl GcmKey {
         &self,
         messages: &[Message<'_>],
         texts: &[&[u8]],
-        mut each: impl FnMut(usize, Block, Stream<'_>),
+        mut each: impl FnMut(usize, &Block, Stream<'_>),
     ) -> Result<()> {
         let nonces = check(messages, texts)?;
         let mut blocks = [[0; BLOCK_LENGTH]; BATCH];
@@ -137,8 +140,8 @@ impl GcmKey {
             let mut rest = &blocks[..used];
             for (i, nonce) in nonces.iter().enumerate().take(next).skip(first) {
                 let (taken, after) = rest.split_at(needed(i));
-                let keys = &taken[1..];
-                each(i, taken[0], Stream { nonce, keys });
+                let (mask, keys) = (&taken[0], &taken[1..]);
+                each(i, mask, Stream { nonce, keys });
                 rest = after;
             }
             first = next;
@@ -147,11 +150,8 @@ impl GcmKey {
         Ok(())
     }
 
-    /// Append `text`, the key stream added.
-    fn add_stream(&self, output: &mut Vec<u8>, text: &[u8], stream: Stream<'_>) {
-        let start = output.len();
-        output.extend_from_slice(text);
-        let text = &mut output[start..];
+    /// Add the key stream to a text of any length.
+    fn add_stream(&self, text: &mut [u8], stream: Stream<'_>) {
         let begun = text.len().min(stream.keys.len() * BLOCK_LENGTH);
         super::add(&mut text[..begun], stream.keys);
         if begun == text.len() {
@@ -180,17 +180,19 @@ struct Stream<'a> {
 
 /// The nonces, once they and the texts have been found to have allowed lengths.
 fn check(messages: &[Message<'_>], texts: &[&[u8]]) -> Result<Vec<[u8; NONCE_LENGTH]>> {
-    let check = |(index, (message, text)): (usize, (&Message<'_>, &&[u8]))| {
+    let mut nonces = Vec::with_capacity(messages.len());
+    for (index, (message, text)) in messages.iter().zip(texts).enumerate() {
         if text.len() as u64 > LONGEST {
             let (what, allowed) = (format!("text of item {index}"), "at most 2^36 - 32 bytes");
             return Err(CryptoError::length(&what, allowed, text.len()));
         }
-        message.nonce.try_into().map_err(|_| {
+        let Some(nonce) = message.nonce.as_array() else {
             let what = format!("nonce of item {index}");
-            CryptoError::length(&what, "12 bytes", message.nonce.len())
-        })
-    };
-    messages.iter().zip(texts).enumerate().map(check).collect()
+            return Err(CryptoError::length(&what, "12 bytes", message.nonce.len()));
+        };
+        nonces.push(*nonce);
+    }
+    Ok(nonces)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The SM4 rounds with GFNI in AVX-512 registers: 16 blocks in four vectors, up to four such groups interleaved.
+//! The SM4 rounds with GFNI in AVX-512 registers: few blocks word by word here, 64 of them in `planes`.
 //!
 //! The S-boxes of SM4 and AES both invert in GF(2^8), in two descriptions of the field that a linear map connects, so
 //! S_sm4 = affine ∘ inverse_aes ∘ affine: one GF2P8AFFINEQB and one GF2P8AFFINEINVQB. The two maps are derived, at
@@ -6,15 +6,15 @@
 
 use super::Block;
 use super::constants::{POST_HIGH, POST_LOW, PRE_HIGH, PRE_LOW};
+use super::planes::{self, LANES, PlaneKeys};
 use std::arch::x86_64::*;
 
-/// Blocks of one group.
+/// Blocks of one group, in four vectors of words.
 const GROUP: usize = 16;
-/// Groups interleaved to hide the latency of the instructions.
-const GROUPS: usize = 4;
 
-const PRE: [u8; 256] = table(PRE_LOW, PRE_HIGH);
-const POST: [u8; 256] = after_aes(table(POST_LOW, POST_HIGH));
+/// S_sm4 = `POST` ∘ inverse_aes ∘ `PRE`.
+pub(super) const PRE: [u8; 256] = table(PRE_LOW, PRE_HIGH);
+pub(super) const POST: [u8; 256] = after_aes(table(POST_LOW, POST_HIGH));
 const PRE_MATRIX: i64 = matrix(&PRE);
 const PRE_CONSTANT: i32 = PRE[0] as i32;
 const POST_MATRIX: i64 = matrix(&POST);
@@ -46,7 +46,7 @@ const fn after_aes(map: [u8; 256]) -> [u8; 256] {
 }
 
 /// The linear part of an affine map as GF2P8AFFINEQB takes it: byte 7 - i is the row of output bit i.
-const fn matrix(map: &[u8; 256]) -> i64 {
+pub(super) const fn matrix(map: &[u8; 256]) -> i64 {
     let mut matrix = 0u64;
     let mut bit = 0;
     while bit < 64 {
@@ -63,69 +63,66 @@ const fn matrix(map: &[u8; 256]) -> i64 {
 /// # Safety
 /// The processor has AVX-512 F and BW and GFNI.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
-pub fn apply(round_keys: &[u32; 32], blocks: &mut [Block]) {
-    let (many, rest) = blocks.as_chunks_mut::<{ GROUP * GROUPS }>();
-    for blocks in many {
-        rounds::<GROUPS>(round_keys, blocks.as_chunks_mut::<GROUP>().0);
+pub fn apply(round_keys: &[u32; 32], plane_keys: &PlaneKeys, blocks: &mut [Block]) {
+    let (pairs, rest) = blocks.as_chunks_mut::<{ 2 * LANES }>();
+    for pair in pairs {
+        planes::apply::<2>(plane_keys, pair.as_chunks_mut().0);
     }
     if rest.is_empty() {
         return;
     }
-    // Four groups take little longer than one: each waits for its own instructions.
-    let mut padded = [[0; 16]; GROUP * GROUPS];
+    let mut padded = [[0; 16]; 2 * LANES];
     padded[..rest.len()].copy_from_slice(rest);
-    let groups = padded.as_chunks_mut::<GROUP>().0;
-    match rest.len().div_ceil(GROUP) {
-        1 => rounds::<1>(round_keys, &mut groups[..1]),
-        2 => rounds::<2>(round_keys, &mut groups[..2]),
-        _ => rounds::<GROUPS>(round_keys, groups),
+    match rest.len() {
+        count if count <= GROUP => rounds::<1>(round_keys, &mut padded.as_chunks_mut().0[..1]),
+        count if count <= 2 * GROUP => rounds::<2>(round_keys, &mut padded.as_chunks_mut().0[..2]),
+        // Word by word this would take longer than all 64 byte by byte.
+        count if count <= LANES => {
+            planes::apply::<1>(plane_keys, &mut padded.as_chunks_mut().0[..1])
+        }
+        _ => planes::apply::<2>(plane_keys, padded.as_chunks_mut().0),
     }
     rest.copy_from_slice(&padded[..rest.len()]);
 }
 
-/// Messages that [`chain`] takes at a time.
-pub const LANES: usize = GROUP * GROUPS;
-
-/// CBC in place on as many blocks of each lane as all of them have: `states` are the blocks before, and afterwards the last ones.
+/// CBC in place on the first `steps` blocks of each lane, N times 64 lanes: `states` are the blocks before, and afterwards
+/// the last ones.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
-pub fn chain(
-    round_keys: &[u32; 32],
-    states: &mut [Block; LANES],
-    lanes: &mut [&mut [Block]; LANES],
+pub fn chain<const N: usize>(
+    keys: &PlaneKeys,
+    steps: usize,
+    states: &mut [[Block; LANES]; N],
+    lanes: &mut [[&mut [Block]; LANES]; N],
 ) {
-    let steps = lanes.iter().map(|lane| lane.len()).min().unwrap_or(0);
-    let mut x = [[_mm512_setzero_si512(); 4]; GROUPS];
-    for (x, group) in x.iter_mut().zip(states.as_chunks::<GROUP>().0) {
-        *x = transpose(load(group));
+    let mut planes = [[_mm512_setzero_si512(); 16]; N];
+    for (planes, states) in planes.iter_mut().zip(states.iter()) {
+        *planes = planes::turn(&planes::load(states));
     }
     for step in 0..steps {
-        for (x, lanes) in x.iter_mut().zip(lanes.as_chunks::<GROUP>().0) {
-            let mut rows = [_mm512_setzero_si512(); 4];
+        for (planes, lanes) in planes.iter_mut().zip(lanes.iter()) {
+            let mut rows = [_mm512_setzero_si512(); 16];
             for (row, lanes) in rows.iter_mut().zip(lanes.as_chunks::<4>().0) {
-                *row = swap_bytes(join([
-                    &lanes[0][step],
-                    &lanes[1][step],
-                    &lanes[2][step],
-                    &lanes[3][step],
-                ]));
+                let [a, b, c, d] = lanes;
+                *row = join([&a[step], &b[step], &c[step], &d[step]]);
             }
-            for (word, text) in x.iter_mut().zip(transpose(rows)) {
-                *word = _mm512_xor_si512(*word, text);
+            for (plane, text) in planes.iter_mut().zip(planes::turn(&rows)) {
+                *plane = _mm512_xor_si512(*plane, text);
             }
         }
-        through_rounds(round_keys, &mut x);
-        for (x, lanes) in x.iter_mut().zip(lanes.as_chunks_mut::<GROUP>().0) {
-            for (row, lanes) in transpose(*x).iter().zip(lanes.as_chunks_mut::<4>().0) {
+        planes::encrypt(keys, &mut planes);
+        for (planes, lanes) in planes.iter().zip(lanes.iter_mut()) {
+            for (row, lanes) in planes::turn(planes)
+                .iter()
+                .zip(lanes.as_chunks_mut::<4>().0)
+            {
                 let [a, b, c, d] = lanes;
-                split(
-                    swap_bytes(*row),
-                    [&mut a[step], &mut b[step], &mut c[step], &mut d[step]],
-                );
+                let blocks = [&mut a[step], &mut b[step], &mut c[step], &mut d[step]];
+                split(*row, blocks);
             }
         }
     }
-    for (x, group) in x.iter().zip(states.as_chunks_mut::<GROUP>().0) {
-        store(group, transpose(*x));
+    for (planes, states) in planes.iter().zip(states) {
+        planes::store(states, &planes::turn(planes));
     }
 }
 
@@ -182,7 +179,7 @@ fn round(word: __m512i, a: __m512i, b: __m512i, c: __m512i, key: __m512i) -> __m
 /// 4x4 transposition of the words in each 128-bit quarter; its own inverse.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+pub(super) fn transpose([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
     let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     [
@@ -270,11 +267,15 @@ pub fn count(blocks: &mut [Block], nonce: &[u8; 12], first: u32) {
         -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 15, 14, 13, 12,
     );
     let turn = _mm512_broadcast_i32x4(turn);
-    for blocks in blocks.chunks_mut(4) {
+    let (fours, rest) = blocks.as_chunks_mut::<4>();
+    for blocks in fours {
         let four = _mm512_or_si512(start, _mm512_shuffle_epi8(counters, turn));
-        let mask = 0xff >> (8 - 2 * blocks.len());
-        // SAFETY: the masked store writes the bytes of the slice and no others; unaligned stores are allowed.
-        unsafe { _mm512_mask_storeu_epi64(blocks.as_mut_ptr().cast(), mask, four) };
+        // SAFETY: four blocks are 64 bytes; unaligned stores are allowed.
+        unsafe { _mm512_storeu_si512(blocks.as_mut_ptr().cast(), four) };
         counters = _mm512_add_epi32(counters, _mm512_set1_epi32(4));
     }
+    let four = _mm512_or_si512(start, _mm512_shuffle_epi8(counters, turn));
+    let mask = (1 << (2 * rest.len())) - 1;
+    // SAFETY: the masked store writes the bytes of the slice and no others; unaligned stores are allowed.
+    unsafe { _mm512_mask_storeu_epi64(rest.as_mut_ptr().cast(), mask, four) };
 }

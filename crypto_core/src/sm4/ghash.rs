@@ -41,18 +41,29 @@ impl GhashKey {
         self.code_with(tier::current(), aad, ciphertext)
     }
 
-    /// Add the key stream to `text`, not longer than it, and give the code over associated data and sum.
+    /// Fill `sealed` with `text`, to which `keys` is added, and the tag: `mask` and the code over associated data and that sum.
+    /// The key stream is at least as long as the text, and `sealed` one block longer.
     #[allow(unsafe_code)]
-    pub fn add_and_code(&self, aad: &[u8], text: &mut [u8], keys: &[Block]) -> Block {
+    pub fn seal(&self, aad: &[u8], text: &[u8], mask: &Block, keys: &[Block], sealed: &mut [u8]) {
         #[cfg(target_arch = "x86_64")]
         if tier::current() == Tier::Avx512 {
             let lengths = lengths(aad, text);
             // SAFETY: the current tier is one that this processor has.
-            let code = unsafe { clmul::add_and_code(&self.powers, aad, text, keys, lengths) };
-            return code.to_be_bytes();
+            return unsafe {
+                clmul::seal(&self.powers, aad, text, (mask, keys), lengths, sealed);
+            };
         }
-        super::add(text, keys);
-        self.code(aad, text)
+        let (ciphertext, tag) = sealed.split_at_mut(text.len());
+        ciphertext.copy_from_slice(text);
+        super::add(ciphertext, keys);
+        tag.copy_from_slice(&self.tag(aad, ciphertext, mask));
+    }
+
+    /// The tag: `mask` and the code over associated data and ciphertext.
+    pub fn tag(&self, aad: &[u8], ciphertext: &[u8], mask: &Block) -> Block {
+        let mut tag = self.code(aad, ciphertext);
+        super::xor(&mut tag, mask);
+        tag
     }
 
     fn code_with(&self, tier: Tier, aad: &[u8], ciphertext: &[u8]) -> Block {

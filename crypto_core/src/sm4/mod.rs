@@ -19,6 +19,8 @@ mod gcm;
 #[cfg(target_arch = "x86_64")]
 mod gfni;
 mod ghash;
+#[cfg(target_arch = "x86_64")]
+mod planes;
 
 pub use cbc::{cbc_decrypt, cbc_decrypt_many, cbc_encrypt, cbc_encrypt_many};
 pub use ctr::ctr;

@@ -39,8 +39,10 @@ __all__ = [
     "crc32c",
     "envelope_key_id",
     "force_tier",
+    "hmac_sha2_buffer",
     "hmac_sha2_many",
     "hmac_sm3",
+    "hmac_sm3_buffer",
     "hmac_sm3_many",
     "pbkdf2_sha2",
     "set_threads",
@@ -491,6 +493,13 @@ def hmac_sm3(key: bytes | bytearray, data: bytes | bytearray) -> bytes:
 def hmac_sm3_many(key: bytes | bytearray, data: list[bytes]) -> list[bytes]:
     """Return one HMAC-SM3 per item under one key, in order, side by side like `sm3_many`."""
 
+def hmac_sm3_buffer(key: bytes | bytearray, data: bytes | bytearray, offsets: list[int]) -> bytes:
+    """Return the HMAC-SM3 of the messages that lie in one buffer as `sm3_buffer` takes them, 32 bytes each.
+
+    Raises:
+        InvalidLength: offsets that fall or leave the data; names the index.
+    """
+
 def sm3_kdf(secret: bytes | bytearray, length: int) -> bytes:
     """Derive bytes from a shared secret: SM3(secret ‖ 1) ‖ SM3(secret ‖ 2) ‖ … (GB/T 32918.4-2016, clause 5.4.3).
 
@@ -512,6 +521,16 @@ def hmac_sha2_many(name: str, key: bytes | bytearray, data: list[bytes]) -> list
 
     Raises:
         UnknownAlgorithm: any other name.
+    """
+
+def hmac_sha2_buffer(name: str, key: bytes | bytearray, data: bytes | bytearray, offsets: list[int]) -> bytes:
+    """Return the codes of `hmac_sha2_many` for the messages that lie in one buffer as `sm3_buffer` takes them.
+
+    Returns:
+        The codes one after the other, 32, 48 or 64 bytes each.
+    Raises:
+        UnknownAlgorithm: any other name.
+        InvalidLength: offsets that fall or leave the data; names the index.
     """
 
 def pbkdf2_sha2(name: str, password: bytes | bytearray, salt: bytes | bytearray, iterations: int, length: int) -> bytes:

@@ -51,6 +51,16 @@ def test_sm3_of_a_buffer_is_sm3_of_its_messages(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", COUNTS)
+def test_codes_of_a_buffer_are_the_codes_of_its_messages(count: int) -> None:
+    texts = texts_of(count)
+    data, offsets = b"".join(texts), offsets_of(texts)
+    assert crypto.hmac_sm3_buffer(KEY, data, offsets) == b"".join(crypto.hmac_sm3_many(KEY, texts))
+    for name in ("sha256", "sha384", "sha512"):
+        codes = b"".join(crypto.hmac_sha2_many(name, KEY, texts))
+        assert crypto.hmac_sha2_buffer(name, KEY, data, offsets) == codes
+
+
+@pytest.mark.parametrize("count", COUNTS)
 def test_cbc_of_a_buffer_is_cbc_of_its_texts_and_refuses_the_same(count: int) -> None:
     texts = texts_of(count)
     ivs = [i.to_bytes(16, "big") for i in range(count)]
