@@ -34,9 +34,16 @@ def _plain_environment() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """Undo `configure_logging`: its handler would write to a stream that is closed with the test."""
+def _logging_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo `configure_logging`: its handler would write to a stream that is closed with the test.
+
+    A module's logger that was kept at its first use would go on as configured then.
+    """
     root, level = logging.getLogger(), logging.getLogger().level
+    configure = structlog.configure
+    monkeypatch.setattr(
+        structlog, "configure", lambda **options: configure(**{**options, "cache_logger_on_first_use": False})
+    )
     yield
     if structlog.is_configured():
         root.handlers[:] = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]

@@ -12,8 +12,14 @@ from yinqi.simulation.story import story_of
 from yinqi.simulation.world import run_story
 
 SERVICES = ("payment", "account", "reconciliation", "monitoring", "gateway")
-# What is asked of everything: the daily check that the ledger's balances are the sums of its postings, the accounts.
-OF_ALL = {"SCAN ledger_balances", "SCAN ledger_postings USING INDEX ledger_postings_by_day", "SCAN accounts"}
+# What is asked of everything: the daily check that the ledger's balances are the sums of its postings, the accounts, the
+# stops in force.
+OF_ALL = {
+    "SCAN ledger_balances",
+    "SCAN ledger_postings USING INDEX ledger_postings_by_day",
+    "SCAN accounts",
+    "SCAN gateway_stops USING INDEX gateway_stops_in_force",
+}
 
 
 @pytest.fixture(scope="module")

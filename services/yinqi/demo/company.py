@@ -79,8 +79,10 @@ class Company:
         """Decide until nothing waits and nothing is left to be screened; each sees the proven order and signs that."""
         end_at = time.monotonic() + _APPROVED_WITHIN_S
         while time.monotonic() < end_at:
+            # In this order: what is screened in between waits by the time the list is read.
+            is_any_unscreened = await _is_any_unscreened(sisters)
             waiting = await sisters.approvals()
-            if not waiting and not await _is_any_unscreened(sisters):
+            if not waiting and not is_any_unscreened:
                 return
             for approval in waiting:
                 for missing in approval.missing:

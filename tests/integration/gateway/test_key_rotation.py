@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "orders"))
 
 from company import Company
 
-PROCESSING, SETTLED = gateway_pb2.BANK_STATUS_PROCESSING, gateway_pb2.BANK_STATUS_SETTLED
+NOT_SENT, PROCESSING = gateway_pb2.BANK_STATUS_NOT_SENT, gateway_pb2.BANK_STATUS_PROCESSING
+SETTLED = gateway_pb2.BANK_STATUS_SETTLED
 UNKNOWN = gateway_pb2.BANK_STATUS_UNKNOWN
 SENT, RECEIVED = pb.MESSAGE_DIRECTION_SENT, pb.MESSAGE_DIRECTION_RECEIVED
 
@@ -60,9 +61,11 @@ class Payments:
 
     async def one(self) -> tuple[gateway_pb2.PaymentStatusReport, dict[int, pb.ArchivedMessage]]:
         """Send one; return the report, and its messages by direction."""
-        submission = self.gateway.submission()
+        submission, report = self.gateway.submission(), None
+        while report is None or report.status == NOT_SENT:  # on a busy machine the line may not be free in time
+            submission = self.gateway.submission()
+            (report,) = await self.gateway.submit(submission)
         self.sent.append(submission)
-        (report,) = await self.gateway.submit(submission)
         return report, {one.direction: one for one in await self.gateway.messages(submission.instruction_id)}
 
     async def stop(self) -> None:
@@ -72,9 +75,9 @@ class Payments:
     async def _run(self) -> None:
         while not self._stop:
             batch = [self.gateway.submission() for _ in range(3)]
-            self.sent += batch
             reports = await self.gateway.submit(*batch)
-            assert {report.status for report in reports} == {PROCESSING}
+            assert {report.status for report in reports} <= {PROCESSING, NOT_SENT}
+            self.sent += [one for one, report in zip(batch, reports, strict=True) if report.status == PROCESSING]
             await asyncio.sleep(0.3)
 
 

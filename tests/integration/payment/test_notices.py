@@ -37,7 +37,7 @@ def released(connection: object) -> Submission:
 
 
 def told(connection: object, instruction_id: str, word: BankWord, reason: StatusReason = NO_REASON) -> None:
-    report = StatusReport(instruction_id, word, 1, reason=reason)
+    report = StatusReport(instruction_id, word, 1, reason=reason, release=1)
     store = SqlPaymentStore(connection)  # type: ignore[arg-type]
     use_cases.record_status_reports([report], store, now=NOW, pacing=PACING, actor="test")
 

@@ -47,7 +47,7 @@ def http_child(name: str, port: int) -> Child:
 
 
 def grpc_environment(port: int | str) -> dict[str, str]:
-    return {"PYTHONPATH": SERVICES, "YINQI_PAYMENT_PORT": str(port)}
+    return {"PYTHONPATH": SERVICES, "YINQI_PAYMENT_PORT": str(port), "YINQI_TLS_MODE": "off"}
 
 
 def grpc_child(name: str, port: int) -> Child:
