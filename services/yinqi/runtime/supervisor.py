@@ -27,6 +27,7 @@ _log = structlog.get_logger(__name__)
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _STEADY_AFTER_S = 10.0  # A child that ran this long has its failures forgiven.
+_HEALTHY_WITHIN_S = 120.0  # A busy machine starts slowly; a child that fails to start is named after three tries, long before.
 
 
 class ChildNotHealthy(Unavailable):
@@ -120,7 +121,7 @@ class Supervisor:
             if child.port and not is_free(child.host, child.port):
                 raise port_in_use(child.name, child.port)
 
-    async def start(self, *, healthy_within_s: float = 30.0) -> None:
+    async def start(self, *, healthy_within_s: float = _HEALTHY_WITHIN_S) -> None:
         """Start all children and wait until each is healthy; on failure stop them again.
 
         Raises:
@@ -137,7 +138,7 @@ class Supervisor:
             await self.stop()
             raise
 
-    async def run(self, stop: asyncio.Event, *, healthy_within_s: float = 30.0) -> None:
+    async def run(self, stop: asyncio.Event, *, healthy_within_s: float = _HEALTHY_WITHIN_S) -> None:
         """Start all, wait for `stop` (SIGTERM, Ctrl-C), stop all."""
         await self.start(healthy_within_s=healthy_within_s)
         try:
@@ -177,7 +178,7 @@ class Supervisor:
         """Return where a child's output goes."""
         return self._running[name].log_path
 
-    async def wait_healthy(self, name: str, timeout_s: float = 30.0) -> None:
+    async def wait_healthy(self, name: str, timeout_s: float = _HEALTHY_WITHIN_S) -> None:
         """Return when the child answers its health check.
 
         Raises:
@@ -192,7 +193,7 @@ class Supervisor:
                 return
             if running.restarts >= 3 and not running.alive:
                 break  # It will not come up by waiting.
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
         raise ChildNotHealthy(
             "CHILD_NOT_HEALTHY",
             f"{name} did not become healthy within {timeout_s:g} s. The end of {running.log_path}:\n{_tail(running.log_path)}",
