@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _STEADY_AFTER_S = 10.0  # A child that ran this long has its failures forgiven.
-_HEALTHY_WITHIN_S = 120.0  # A busy machine starts slowly; a child that fails to start is named after three tries, long before.
+_HEALTHY_WITHIN_S = 120.0  # For a busy machine; a child that cannot start is named after three tries.
 
 
 class ChildNotHealthy(Unavailable):
