@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection, Table
@@ -16,7 +15,7 @@ from sqlalchemy import Connection, Table
 from yinqi.demo.suite import SERVICES
 from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.errors import FailedPrecondition, NotFound
-from yinqi.runtime.columns import utc_instant
+from yinqi.runtime.columns import microseconds_of
 from yinqi.runtime.database_engine import open_engines, parse_url
 from yinqi.runtime.journal.chain import instant_text, lines_of
 from yinqi.runtime.journal.export import count_rows, export_journal, header
@@ -93,7 +92,7 @@ def export_services(
         OSError: the file cannot be written.
     """
     progress = progress or Progress()
-    made_at = ((clock or SystemClock()).now() - utc_instant(0)) // timedelta(microseconds=1)
+    made_at = microseconds_of((clock or SystemClock()).now())
     time.sleep(settle_s)
     draft = file.with_name(f"{file.name}.new")
     rows = 0

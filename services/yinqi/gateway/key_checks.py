@@ -93,7 +93,7 @@ def check_private_file(file: Path) -> None:
             "属主不是前置机用户",
         )
     if stat.S_IMODE(found.st_mode) & 0o077:
-        raise _exposed(file, f"can be read by others; run `chmod 600 {file}`", "可被他人读取，请 chmod 600")
+        raise _open_to_others(file)
 
 
 def check_credential(file: Path) -> None:
@@ -103,16 +103,11 @@ def check_credential(file: Path) -> None:
         KeyExposed: names the command that helps. OSError: there is none.
     """
     found = file.stat()
-    mode = stat.S_IMODE(found.st_mode)
     is_mounted = found.st_uid == 0 and found.st_uid != os.geteuid()
-    if mode & (0o007 if is_mounted else 0o077):
-        raise _exposed(file, f"can be read by others; run `chmod 600 {file}`", "可被他人读取，请 chmod 600")
-    if not is_mounted and found.st_uid != os.geteuid():
-        raise _exposed(
-            file,
-            f"belongs to user {found.st_uid}, not to the gateway's ({os.geteuid()}); chown it",
-            "属主不是前置机用户",
-        )
+    if not is_mounted:
+        check_private_file(file)
+    elif stat.S_IMODE(found.st_mode) & 0o007:
+        raise _open_to_others(file)
 
 
 def _check_published(key_id: str, what: str, is_sandbox: bool) -> None:
@@ -137,6 +132,10 @@ def _weak(what: str, words: str, words_zh: str) -> KeyWeak:
         "the bank for a new one if it is the bank's.",
         f"{what}：{words_zh}，请用 `yinqi keys create` 生成新密钥。",
     )
+
+
+def _open_to_others(file: Path) -> KeyExposed:
+    return _exposed(file, f"can be read by others; run `chmod 600 {file}`", "可被他人读取，请 chmod 600")
 
 
 def _exposed(file: Path, words: str, words_zh: str) -> KeyExposed:

@@ -11,7 +11,7 @@ from yinqi.crypto import VerifyKey
 from yinqi.gateway.key_officers import Word
 from yinqi.gateway.key_ring import NewKey
 from yinqi.gateway.key_set import BankKey, KeyPurpose, KeyState
-from yinqi.gateway.mapping import invalid_field
+from yinqi.gateway.mapping import invalid_field, timestamp_to
 
 _PURPOSES = {
     key_pb2.KEY_PURPOSE_SIGNING: KeyPurpose.SIGNING,
@@ -73,11 +73,7 @@ def key_to(key: BankKey, state: KeyState) -> key_pb2.BankKey:
 
 
 def _stamp(instant: datetime | None) -> Timestamp | None:
-    if instant is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(instant.astimezone(UTC).replace(tzinfo=None))
-    return stamp
+    return None if instant is None else timestamp_to(instant)
 
 
 def _instant(stamp: Timestamp) -> datetime:

@@ -136,7 +136,7 @@ def report_to(report: StatusReport) -> gateway_pb2.PaymentStatusReport:
         reason_text=report.reason_text,
         account_servicer_reference=report.account_servicer_reference,
         booking_date=_date_to(report.booking_date),
-        reported_at=_timestamp_to(report.reported_at),
+        reported_at=timestamp_to(report.reported_at),
         archive_id=report.archive_id,
     )
     if report.not_found_proof is not None:
@@ -150,7 +150,7 @@ def notice_event_to(event: NoticeEvent) -> gateway_pb2.NoticeEvent:
     """Write what a notice meant."""
     return gateway_pb2.NoticeEvent(
         sequence=event.sequence,
-        occurred_at=_timestamp_to(event.occurred_at),
+        occurred_at=timestamp_to(event.occurred_at),
         bank_profile=event.profile,
         archive_id=event.archive_id,
         notice_number=event.number,
@@ -170,7 +170,7 @@ def balance_to(balance: BankBalance) -> gateway_pb2.BankBalance:
         frozen_balance=_money_to(balance.frozen),
         previous_day_balance=_money_to(balance.previous_day),
         bank_date=_date_to(balance.bank_date),
-        as_of=None if balance.as_of is None else _timestamp_to(balance.as_of),
+        as_of=None if balance.as_of is None else timestamp_to(balance.as_of),
         error_code=balance.error_code,
         error_text=balance.error_text,
     )
@@ -247,7 +247,7 @@ def _proof_from(message: gateway_pb2.NotFoundProof) -> NotFoundProof:
 
 def _proof_to(proof: NotFoundProof) -> gateway_pb2.NotFoundProof:
     return gateway_pb2.NotFoundProof(
-        queried_at=_timestamp_to(proof.queried_at),
+        queried_at=timestamp_to(proof.queried_at),
         archive_id=proof.archive_id,
         control_reference=proof.control_reference,
         control_seen=proof.control_seen,
@@ -263,7 +263,8 @@ def _date_to(day: date | None) -> str:
     return "" if day is None else day.isoformat()
 
 
-def _timestamp_to(instant: datetime) -> Timestamp:
+def timestamp_to(instant: datetime) -> Timestamp:
+    """Write an instant."""
     stamp = Timestamp()
     stamp.FromDatetime(instant)
     return stamp

@@ -15,9 +15,7 @@ from yinqi.orders.policy_file import (
     policy_files,
     wrong,
 )
-from yinqi.runtime.durable_files import write_durably
-
-_Stamp = tuple[tuple[str, int, int, int], ...]  # name, inode, size and time of each file
+from yinqi.runtime.durable_files import Stamp, stamp_of, write_durably
 
 
 class PolicyInForce:
@@ -114,13 +112,9 @@ class PolicyInForce:
         except OSError as error:
             raise wrong(self._directory / KEYS_FILE, error.strerror or "cannot be read", "无法读取") from None
 
-    def _stamp(self) -> _Stamp:
-        found = []
-        for file in sorted((*self._directory.glob("*.toml"), *self._directory.glob("*.sig"))):
-            with contextlib.suppress(FileNotFoundError):
-                known = file.stat()
-                found.append((file.name, known.st_ino, known.st_size, known.st_mtime_ns))
-        return tuple(found)
+    def _stamp(self) -> tuple[tuple[str, ...], Stamp]:
+        files = sorted((*self._directory.glob("*.toml"), *self._directory.glob("*.sig")))
+        return tuple(file.name for file in files), stamp_of(files)
 
 
 __all__ = ["PolicyInForce", "PolicyInvalid"]

@@ -11,9 +11,9 @@ from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.errors import Unauthenticated, YinqiError
 from yinqi.runtime import attributes
 from yinqi.runtime.client_roles import load_client_roles
+from yinqi.runtime.durable_files import stamp_of
 from yinqi.runtime.identity import NAME_LENGTH_MAX, SERVICE_ROLE, Principal, principal_from
 from yinqi.runtime.settings import GRPC_SERVICES, Settings
-from yinqi.runtime.tls import stamp_of
 from yinqi.runtime.tokens import TokenVerifier, roles_in
 
 _log = structlog.get_logger(__name__)

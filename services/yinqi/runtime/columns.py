@@ -21,6 +21,11 @@ def utc_instant(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
+def microseconds_of(instant: datetime) -> int:
+    """Return the number that `UtcTimestamp` stores for an instant."""
+    return (instant - _EPOCH) // _MICROSECOND
+
+
 class UtcTimestamp(TypeDecorator[datetime]):
     """An instant with time zone in Python, microseconds since 1970 (64-bit integer) in the store.
 
@@ -31,7 +36,7 @@ class UtcTimestamp(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
+        return None if value is None else microseconds_of(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         return None if value is None else utc_instant(value)

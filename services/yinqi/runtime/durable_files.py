@@ -1,10 +1,13 @@
-"""Small files that must be whole and on the disk: keys, what was decided last."""
+"""Small files that must be whole and on the disk (keys, what was decided last), and whether they have changed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
+
+Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 def write_durably(file: Path, content: bytes, mode: int, *, replaces: bool = True) -> None:
@@ -31,3 +34,16 @@ def write_durably(file: Path, content: bytes, mode: int, *, replaces: bool = Tru
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def stamp_of(files: Sequence[Path | None]) -> Stamp:
+    """Return modification time in ns, size and inode of each file; None for one that is not there."""
+    stamps: list[tuple[int, int, int] | None] = []
+    for file in files:
+        found = None
+        with contextlib.suppress(OSError):
+            if file is not None:
+                status = file.stat()  # Follows links: a Secret on Kubernetes is changed by moving one.
+                found = (status.st_mtime_ns, status.st_size, status.st_ino)
+        stamps.append(found)
+    return tuple(stamps)

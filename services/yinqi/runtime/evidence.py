@@ -14,7 +14,7 @@ from yinqi.api.evidence.v1 import evidence_pb2, evidence_service_pb2, evidence_s
 from yinqi.crypto import sm3_many
 from yinqi.kernel.clock import Clock
 from yinqi.kernel.errors import FieldViolation, InvalidRequest
-from yinqi.runtime.columns import utc_instant
+from yinqi.runtime.columns import microseconds_of
 from yinqi.runtime.database import Database
 from yinqi.runtime.journal.chain import SigningKey, canonical, instant_text
 from yinqi.runtime.journal.proof import prove_rows
@@ -62,7 +62,7 @@ class EvidenceServicer(evidence_service_pb2_grpc.EvidenceServiceServicer):
         self, request: evidence_service_pb2.CollectEvidenceRequest, _context: Any
     ) -> evidence_service_pb2.CollectEvidenceResponse:
         subjects = _subjects(request.subjects)
-        made_at = instant_text(_microseconds(self._clock.now()))
+        made_at = instant_text(microseconds_of(self._clock.now()))
         parts = await self._database.read(
             lambda connection: [self._part(self._collect(connection, subject), made_at) for subject in subjects]
         )
@@ -156,17 +156,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return plain(value.value)
     if isinstance(value, datetime):
-        return instant_text(_microseconds(value))
+        return instant_text(microseconds_of(value))
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, bytes | memoryview):
         return {"bytes": bytes(value).hex()}
     return value
-
-
-def _microseconds(instant: datetime) -> int:
-    since = instant - utc_instant(0)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def _subjects(messages: Sequence[evidence_pb2.EvidenceSubject]) -> list[Subject]:

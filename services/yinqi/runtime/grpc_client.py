@@ -16,7 +16,7 @@ from yinqi.runtime.identity import SERVICE_ROLE
 from yinqi.runtime.renewed_channel import RenewedChannel
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import Telemetry, current_traceparent, format_traceparent
-from yinqi.runtime.tls import CLIENT, OFF, channel_credentials, files_of
+from yinqi.runtime.tls import CLIENT, OFF, channel_credentials, channel_to, files_of
 
 __all__ = ["ErrorReason", "bare_channel", "error_reason", "open_channel", "typed_error"]
 
@@ -172,12 +172,7 @@ def bare_channel(
     Raises:
         TlsInvalid: the certificate or key cannot be used.
     """
-    credentials = channel_credentials(settings, certificate)
-    # Sisters are never behind the machine's web proxy.
-    options = [*options, ("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
-    if credentials is None:
-        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
-    return grpc.aio.secure_channel(address, credentials, options=options, interceptors=interceptors)
+    return channel_to(address, channel_credentials(settings, certificate), options, interceptors)
 
 
 def _token(file: Path) -> str:

@@ -25,6 +25,7 @@ from yinqi.kernel.errors import Overloaded, YinqiError
 from yinqi.runtime.authentication import Authenticator
 from yinqi.runtime.call_context import CallContext
 from yinqi.runtime.custody import check_custody
+from yinqi.runtime.durable_files import Stamp
 from yinqi.runtime.errors import status_of
 from yinqi.runtime.identity import AccessPolicy, roles_from_proto
 from yinqi.runtime.interceptors import Method, ServerInterceptor
@@ -32,7 +33,7 @@ from yinqi.runtime.listening import is_free, port_in_use
 from yinqi.runtime.logging import configure_logging
 from yinqi.runtime.settings import Settings, SettingsT, load_settings
 from yinqi.runtime.telemetry import Telemetry
-from yinqi.runtime.tls import MUTUAL, OFF, Stamp, files_of, invalid, read, require_loopback_without_tls
+from yinqi.runtime.tls import MUTUAL, OFF, files_of, invalid, read, require_loopback_without_tls
 
 _log = structlog.get_logger(__name__)
 

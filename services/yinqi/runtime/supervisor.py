@@ -21,11 +21,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from yinqi.kernel.errors import Unavailable
 from yinqi.runtime.listening import is_free, port_in_use
 from yinqi.runtime.settings import child_environment
+from yinqi.runtime.tls import channel_to
 from yinqi.runtime.worker import backoff_s, pause
 
 _log = structlog.get_logger(__name__)
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_Probe = Callable[[], Awaitable[bool]]
 _STEADY_AFTER_S = 10.0  # A child that ran this long has its failures forgiven.
 _HEALTHY_WITHIN_S = 120.0  # For a busy machine; a child that cannot start is named after three tries.
 
@@ -185,11 +187,11 @@ class Supervisor:
             ChildNotHealthy: it did not in time.
         """
         running = self._running[name]
-        probe = _PROBES[running.child.health]
+        is_healthy = _PROBES[running.child.health](running.child)
         loop = asyncio.get_running_loop()
         end_at = loop.time() + timeout_s
         while loop.time() < end_at:
-            if running.alive and await probe(running.child):
+            if running.alive and await is_healthy():
                 return
             if running.restarts >= 3 and not running.alive:
                 break  # It will not come up by waiting.
@@ -271,37 +273,36 @@ def _tail(path: Path, lines: int = 15) -> str:
         return "(no log)"
 
 
-async def _grpc_healthy(child: Child) -> bool:
-    async with _channel(child) as channel:
-        try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1.0)
-        except grpc.aio.AioRpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+def _grpc_probe(child: Child) -> _Probe:
+    credentials = child.credentials()  # once: reading and checking them takes longer than asking
+
+    async def is_healthy() -> bool:
+        async with channel_to(f"{child.host}:{child.port}", credentials) as channel:
+            try:
+                answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1.0)
+            except grpc.aio.AioRpcError:
+                return False
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    return is_healthy
 
 
-def _channel(child: Child) -> grpc.aio.Channel:
-    address, credentials = f"{child.host}:{child.port}", child.credentials()
-    options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
-    if credentials is None:
-        return grpc.aio.insecure_channel(address, options=options)
-    return grpc.aio.secure_channel(address, credentials, options=options)
+def _http_probe(child: Child) -> _Probe:
+    async def is_healthy() -> bool:
+        async with httpx.AsyncClient(trust_env=False, timeout=1.0) as client:
+            try:
+                return (await client.get(f"http://{child.host}:{child.port}/healthz")).is_success
+            except httpx.HTTPError:
+                return False
+
+    return is_healthy
 
 
-async def _http_healthy(child: Child) -> bool:
-    async with httpx.AsyncClient(trust_env=False, timeout=1.0) as client:
-        try:
-            return (await client.get(f"http://{child.host}:{child.port}/healthz")).is_success
-        except httpx.HTTPError:
-            return False
+def _no_probe(_child: Child) -> _Probe:
+    async def is_healthy() -> bool:
+        return True
+
+    return is_healthy
 
 
-async def _assumed_healthy(_child: Child) -> bool:
-    return True
-
-
-_PROBES: Mapping[str, Callable[[Child], Awaitable[bool]]] = {
-    "grpc": _grpc_healthy,
-    "http": _http_healthy,
-    "none": _assumed_healthy,
-}
+_PROBES: Mapping[str, Callable[[Child], _Probe]] = {"grpc": _grpc_probe, "http": _http_probe, "none": _no_probe}

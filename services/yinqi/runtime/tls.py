@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import grpc
 from cryptography import x509
@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.errors import FailedPrecondition
+from yinqi.runtime.durable_files import Stamp, stamp_of
 from yinqi.runtime.settings import Settings
 
 OFF = "off"
 MUTUAL = "mutual"
 CLIENT = "client"  # the certificate that our own commands show
 CONSOLE = "console"
-Stamp = tuple[tuple[int, int, int] | None, ...]
 _RSA_BITS_MIN = 2048
 _LOOPBACK = ("127.", "localhost", "::1", "[::1]")
 _MAKE = "`yinqi certs create` makes certificates for development"
@@ -55,19 +55,6 @@ class Material:
     key: bytes
     authorities: bytes
     revocation_lists: bytes
-
-
-def stamp_of(files: Sequence[Path | None]) -> Stamp:
-    """Return modification time in ns, size and inode of each file; None for one that is not there."""
-    stamps: list[tuple[int, int, int] | None] = []
-    for file in files:
-        found = None
-        with suppress(OSError):
-            if file is not None:
-                status = file.stat()  # Follows links: a Secret on Kubernetes is changed by moving one.
-                found = (status.st_mtime_ns, status.st_size, status.st_ino)
-        stamps.append(found)
-    return tuple(stamps)
 
 
 def files_of(settings: Settings, name: str) -> TlsFiles:
@@ -187,6 +174,20 @@ def channel_credentials(settings: Settings, name: str) -> grpc.ChannelCredential
         return grpc.ssl_channel_credentials(root_certificates=authorities)
     material = read(files)
     return grpc.ssl_channel_credentials(material.authorities, material.key, material.certificate)
+
+
+def channel_to(
+    address: str,
+    credentials: grpc.ChannelCredentials | None,
+    options: Sequence[tuple[str, Any]] = (),
+    interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None,
+) -> grpc.aio.Channel:
+    """Return a channel that adds nothing to calls; `credentials` None: plain text."""
+    # Sisters are never behind the machine's web proxy.
+    options = [*options, ("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+    return grpc.aio.secure_channel(address, credentials, options=options, interceptors=interceptors)
 
 
 def _contents(file: Path, variable: str) -> bytes:

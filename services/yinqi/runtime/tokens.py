@@ -17,8 +17,8 @@ from joserfc.jwk import KeySet
 
 from yinqi.kernel.clock import Clock
 from yinqi.kernel.errors import FailedPrecondition, Unauthenticated
+from yinqi.runtime.durable_files import stamp_of
 from yinqi.runtime.settings import Settings
-from yinqi.runtime.tls import stamp_of
 
 _log = structlog.get_logger(__name__)
 _TOKEN_LENGTH_MAX = 8 * 1024

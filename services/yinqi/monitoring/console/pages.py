@@ -445,7 +445,7 @@ async def _approvals(console: Console, request: Request, reader: Reader) -> None
         if action == "page" and pager.move(1 if step == "next" else -1):
             await live.refresh()
 
-    with frame(request, reader, "approvals", console.assets_version):
+    with _page(console, request, reader, "approvals", live):
         _title("approvals.title", words)
         with ui.element("section").classes("yq-panel yq-panel-flush"):
             live.part(listed)
@@ -469,7 +469,7 @@ async def _approval(console: Console, request: Request, reader: Reader, order: s
     async def lines() -> Safe:
         return view_approvals.lines_table(await sisters.get_approval(order), words)
 
-    with frame(request, reader, "approvals", console.assets_version):
+    with _page(console, request, reader, "approvals", live):
         ui.html(link("/approvals", "← ", words("nav.approvals"), cls="yq-link yq-back"), sanitize=False)
         _title("approvals.one", words)
         with ui.element("div").classes("yq-two"):

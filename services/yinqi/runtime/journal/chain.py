@@ -11,11 +11,11 @@ import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 from yinqi.crypto import sm3, sm3_many
-from yinqi.runtime.columns import utc_instant
+from yinqi.runtime.columns import microseconds_of, utc_instant
 
 # What is hashed begins with one of these, so that no value of one kind can stand for another.
 _START = b"yinqi.journal.start.v1\n"
@@ -237,8 +237,7 @@ def instant_text(at_us: int) -> str:
 
 def microseconds(text: str) -> int:
     """Return the microseconds since 1970 that `instant_text` wrote."""
-    at = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z")
-    return (at - utc_instant(0)) // timedelta(microseconds=1)
+    return microseconds_of(datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z"))
 
 
 def lines_of(values: Iterable[Any]) -> Iterator[bytes]:

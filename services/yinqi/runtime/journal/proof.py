@@ -26,8 +26,10 @@ def prove_rows(connection: Connection, stream: str, table: Table, sequences: Seq
         sequences: of rows that are there, in any order.
     """
     waiting, wanted = [], dict[int, tuple[Seal, list[int]]]()
+    seal: Seal | None = None
     for sequence in sorted(set(sequences)):
-        seal = seal_over(connection, stream, sequence)
+        if seal is None or sequence > seal.sequence:
+            seal = seal_over(connection, stream, sequence)
         if seal is None:
             waiting.append(sequence)
         else:

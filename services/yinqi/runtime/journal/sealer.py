@@ -7,7 +7,6 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,7 +15,7 @@ from sqlalchemy import Connection, MetaData, Table
 
 from yinqi.kernel.clock import Clock
 from yinqi.kernel.errors import Unavailable, YinqiError
-from yinqi.runtime.columns import utc_instant
+from yinqi.runtime.columns import microseconds_of
 from yinqi.runtime.database import Database
 from yinqi.runtime.fail_stop import end_process
 from yinqi.runtime.journal.chain import Seal, SigningKey, seal_rows
@@ -35,7 +34,6 @@ from yinqi.runtime.settings import Settings
 from yinqi.runtime.worker import every
 
 _log = structlog.get_logger(__name__)
-_MICROSECOND = timedelta(microseconds=1)
 _SEALS_AT_ONCE = 100
 # After a full batch it rests so many times as long as it worked, at most an interval: acceptance comes first.
 _REST = 4
@@ -116,11 +114,6 @@ class JournalSealer:
         """What signs the seals."""
         return self._key
 
-    @property
-    def journals(self) -> dict[str, Table]:
-        """The journals by the names of their chains."""
-        return self._journals
-
     async def run(self, stop: asyncio.Event) -> None:
         """Seal what is committed, again and again, until `stop` is set."""
         await every(self._interval_s, self._run_once, stop=stop, name="journal-seals")
@@ -188,7 +181,7 @@ class JournalSealer:
         rows = rows_after(connection, table, names, after, self._rows_max)
         if not rows:
             return None
-        sealed_at = (self._clock.now() - utc_instant(0)) // _MICROSECOND
+        sealed_at = microseconds_of(self._clock.now())
         return seal_rows(stream, head, rows, names, sealed_at, self._key)
 
     def _seals_from(self, stream: str, position: int) -> list[Seal]:
