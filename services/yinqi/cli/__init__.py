@@ -2,58 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, MutableMapping
+from functools import cache
+from importlib import import_module
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
 from yinqi.cli import _before_grpc as _before_grpc  # first: see there
-from yinqi.cli import (
-    alerts,
-    approve,
-    audit,
-    bank,
-    certs,
-    doubts,
-    keys,
-    payments,
-    policy,
-    reconciliation,
-    statement,
-    stop,
-)
-from yinqi.cli.doctor import doctor
-from yinqi.cli.evidence import evidence
-from yinqi.cli.pay import pay
-from yinqi.cli.simulate import simulate
-from yinqi.cli.suite import demo, migrate, sandbox_bank, serve, up
+
+# Where each command is: a group, or a function.
+_PLACES = {
+    "demo": "suite:demo",
+    "up": "suite:up",
+    "serve": "suite:serve",
+    "sandbox-bank": "suite:sandbox_bank",
+    "migrate": "suite:migrate",
+    "pay": "pay:pay",
+    "payments": "payments:app",
+    "doubts": "doubts:app",
+    "approve": "approve:app",
+    "policy": "policy:app",
+    "keys": "keys:app",
+    "statement": "statement:app",
+    "reconcile": "reconciliation:reconcile",
+    "breaks": "reconciliation:app",
+    "alerts": "alerts:app",
+    "bank": "bank:app",
+    "stop": "stop:app",
+    "audit": "audit:app",
+    "certs": "certs:app",
+    "evidence": "evidence:evidence",
+    "doctor": "doctor:doctor",
+    "simulate": "simulate:simulate",
+}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "sandbox-bank": {
+        "add_help_option": False,  # The bank has a help of its own.
+        "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
+    }
+}
+
+
+@cache
+def _command(name: str) -> Any:
+    module, _, attribute = _PLACES[name].partition(":")
+    found = getattr(import_module(f"yinqi.cli.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        return get_group(found)
+    alone = typer.Typer(add_completion=False)
+    alone.command(name, **_OPTIONS.get(name, {}))(found)
+    return get_command(alone)
+
+
+class _WhenAsked(MutableMapping[str, Any]):
+    """The commands by name; each is imported when somebody asks for it, since all of them together take two seconds."""
+
+    def __getitem__(self, name: str) -> Any:
+        return _command(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_PLACES)
+
+    def __len__(self) -> int:
+        return len(_PLACES)
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        raise NotImplementedError("commands are named in _PLACES")
+
+    def __delitem__(self, name: str) -> None:
+        raise NotImplementedError("commands are named in _PLACES")
+
+
+class _Group(TyperGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _WhenAsked()
+
 
 app = typer.Typer(
-    help="yinqi 银企: bank-enterprise direct connect (银企直联).",
+    cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # Locals hold account numbers.
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(demo)
-app.command("up")(up)
-app.command("serve")(serve)
-app.command(
-    "sandbox-bank",
-    add_help_option=False,  # The bank has a help of its own.
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(sandbox_bank)
-app.command("migrate")(migrate)
-app.command("pay")(pay)
-app.add_typer(payments.app, name="payments")
-app.add_typer(doubts.app, name="doubts")
-app.add_typer(approve.app, name="approve")
-app.add_typer(policy.app, name="policy")
-app.add_typer(keys.app, name="keys")
-app.add_typer(statement.app, name="statement")
-app.command("reconcile")(reconciliation.reconcile)
-app.add_typer(reconciliation.app, name="breaks")
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(bank.app, name="bank")
-app.add_typer(stop.app, name="stop")
-app.add_typer(audit.app, name="audit")
-app.add_typer(certs.app, name="certs")
-app.command("evidence")(evidence)
-app.command("doctor")(doctor)
-app.command("simulate")(simulate)
+
+
+@app.callback()
+def _yinqi() -> None:
+    """yinqi 银企: bank-enterprise direct connect (银企直联)."""

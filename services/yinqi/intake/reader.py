@@ -9,16 +9,23 @@ from pathlib import Path
 from yinqi import crypto
 from yinqi.intake.checks import CheckDigits, check_lines
 from yinqi.intake.csv_file import read_csv
-from yinqi.intake.excel_file import read_excel
 from yinqi.intake.line import FileFormat, FileRefused, PaymentFile, RawFile, RawLine
 from yinqi.intake.pain001_file import read_pain001
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 LINES_MAX = 100_000
 
+
+def _read_excel(data: bytes) -> RawFile:
+    # openpyxl takes a third of a second to import, and every command comes through here.
+    from yinqi.intake.excel_file import read_excel
+
+    return read_excel(data)
+
+
 _CODECS: dict[FileFormat, Callable[[bytes], RawFile]] = {
     FileFormat.CSV: read_csv,
-    FileFormat.EXCEL: read_excel,
+    FileFormat.EXCEL: _read_excel,
     FileFormat.PAIN_001: read_pain001,
 }
 _BY_NAME = {
