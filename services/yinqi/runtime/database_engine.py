@@ -24,6 +24,10 @@ _VANISHED_SERVER = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
+# A plan that the server keeps for a prepared statement may be made while its table is still empty, and then reads the
+# whole table, a thousand keys against each row, until statistics come in a minute or more. Every look-up of ours has an index.
+# jit would answer to the price that the first setting puts on the few small tables that are read whole.
+_PLANS_BY_INDEX = "-c enable_seqscan=off -c jit=off"
 
 
 def driver_of(connection: Connection) -> Any:
@@ -132,7 +136,14 @@ def _pragmas(connection: sqlite3.Connection, *settings: str) -> None:
 
 
 def _open_postgresql(url: URL, writers: int, readers: int) -> tuple[Engine, Engine]:
-    arguments: dict[str, Any] = {"connect_timeout": 5, "application_name": "yinqi", **_VANISHED_SERVER}
+    # What the URL says of its own comes last and wins.
+    options = f"{_PLANS_BY_INDEX} {url.query.get('options', '')}".rstrip()
+    arguments: dict[str, Any] = {
+        "connect_timeout": 5,
+        "application_name": "yinqi",
+        **_VANISHED_SERVER,
+        "options": options,
+    }
     write_engine = create_engine(
         url, connect_args=arguments, pool_size=writers, max_overflow=2, isolation_level="READ COMMITTED"
     )

@@ -125,3 +125,28 @@ def test_errors_are_those_of_sqlalchemy(store: Database) -> None:
     with pytest.raises((KeyError, StatementError)):
         store.run_sync(lambda c: c.execute(_RENAME, {"old": "one"}))
     assert on(store, lambda c: c.execute(select(func.count()).select_from(thing)).scalar_one()) == 2
+
+
+def test_postgresql_plans_by_index_while_a_table_is_still_small(
+    postgresql_url: str, open_database: Callable[..., Database]
+) -> None:
+    """The plan of a prepared statement outlives the moment at which reading two rows was cheapest."""
+    store = open_database(postgresql_url)
+    store.run_sync(metadata.create_all)
+    store.run_sync(lambda c: c.execute(insert(thing), [ONE, EMPTY]))
+
+    def plan(connection: Connection) -> str:
+        connection.execute(text("PREPARE find AS SELECT * FROM thing WHERE key = ANY($1::varchar[])"))
+        connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
+        return "\n".join(connection.execute(text("EXPLAIN EXECUTE find(ARRAY['one'])")).scalars())
+
+    assert "Index" in store.run_sync(plan)
+
+
+def test_options_of_a_postgresql_url_win(postgresql_url: str, open_database: Callable[..., Database]) -> None:
+    store = open_database(f"{postgresql_url}?options=-c%20jit%3Don%20-c%20work_mem%3D5MB")
+
+    def shown(connection: Connection) -> list[str]:
+        return [connection.execute(text(f"SHOW {name}")).scalar_one() for name in ("enable_seqscan", "jit", "work_mem")]
+
+    assert store.run_sync(shown) == store.read_sync(shown) == ["off", "on", "5MB"]
