@@ -24,7 +24,7 @@ from yinqi.payment.tables import (
     payments,
 )
 from yinqi.runtime.bulk_insert import insert_rows
-from yinqi.runtime.sealing import sealing_of
+from yinqi.runtime.sealing import pairs_as_stored, sealing_of
 
 # Money of these never left and never will, so it does not count towards a creditor's sum.
 _NEVER_PAID = (PaymentStatus.CANCELLED, PaymentStatus.BLOCKED, PaymentStatus.EXPIRED, PaymentStatus.REJECTED)
@@ -86,12 +86,7 @@ class SqlOrderStore:
     ) -> dict[tuple[str, str, str], int]:
         c = order_lines.c
         sums: dict[tuple[str, str, str], int] = {}
-        forms = sealing_of(self._connection).forms({account for pair in pairs for account in pair[:2]})
-        meant = {
-            (debtor, creditor, pair[2]): pair
-            for pair in pairs
-            for debtor, creditor in zip(forms[pair[0]], forms[pair[1]], strict=True)
-        }
+        meant = pairs_as_stored(self._connection, pairs)
         wanted = sorted(meant)
         for start in range(0, len(wanted), _KEYS_MAX):
             among = or_(*(_is_pair(pair) for pair in wanted[start : start + _KEYS_MAX]))

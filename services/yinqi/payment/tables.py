@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Dialect, Index, Integer, LargeBinary, MetaData, String, Table, Text
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy import BigInteger, Boolean, Column, Dialect, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy.types import TypeDecorator
 
 from yinqi.payment.status import PaymentStatus
 from yinqi.runtime import feed
-from yinqi.runtime.columns import UtcTimestamp, big_integer
+from yinqi.runtime.columns import UtcTimestamp, big_integer, sealed_text
 from yinqi.runtime.sealing import Sealed
 
 _STATUS_OF = {str(status): status for status in PaymentStatus}
@@ -29,11 +29,6 @@ class StatusColumn(TypeDecorator[PaymentStatus]):
 metadata = MetaData()
 
 
-def _sealed_text(longest: int) -> TypeEngine[str]:
-    """Text of so many characters before it is sealed; SQLite looks at no length."""
-    return Text().with_variant(String(longest), "sqlite")
-
-
 # The columns are the fields of `Payment`, in order.
 payments = Table(
     "payments",
@@ -43,8 +38,8 @@ payments = Table(
     Column("order_bytes", LargeBinary, nullable=False),
     Column("request_hash", LargeBinary, nullable=False),
     Column("debtor_account", String(34), nullable=False),
-    Column("creditor_name", _sealed_text(140), nullable=False),
-    Column("creditor_account", _sealed_text(34), nullable=False),
+    Column("creditor_name", sealed_text(140), nullable=False),
+    Column("creditor_account", sealed_text(34), nullable=False),
     Column("currency", String(3), nullable=False),
     Column("amount_minor_units", BigInteger, nullable=False),
     Column("requested_execution_date", String(10), nullable=False),

@@ -151,6 +151,7 @@ class DataKeys:
         connection.execute(update(data_keys).where(_c.state == _ACTIVE).values(state=_OLD))
         for company in companies:
             self._make(connection, company)
+        self._read_at = None
         return len(companies)
 
     def rewrap(self, connection: Connection) -> int:

@@ -69,6 +69,7 @@ class Sealed:
         fields: columns whose values are sealed, text or bytes.
         numbers: columns that hold a token in place of a number, which `sealed_numbers` leads back to: few, and often grouped by.
         blind: columns that hold a token and are only ever compared.
+        checksum: a column with the CRC-32C of the first field as it is stored; "" without one.
         is_journal: its rows are in a hash chain, so those written in clear stay as they are.
     """
 
@@ -77,6 +78,7 @@ class Sealed:
     fields: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     blind: tuple[str, ...] = ()
+    checksum: str = ""
     is_journal: bool = False
 
     @property
@@ -116,6 +118,11 @@ class Clear:
             SealBroken: names table, column and row. DataKeyLost, WrappingKeyInvalid: they cannot be opened.
         """
         return rows
+
+    def open_mappings(self, connection: Connection, sealed: Sealed, rows: Sequence[Any]) -> list[Mapping[str, Any]]:
+        """Do what `open` does to whole rows, and return them by the names of their columns."""
+        names = sealed.table.c.keys()
+        return [dict(zip(names, row, strict=True)) for row in self.open(connection, sealed, rows)]
 
     def forms(self, numbers: Collection[str]) -> dict[str, tuple[str, ...]]:
         """Return in what forms each number may stand in a column of tokens, as many for each: for a query."""
@@ -229,7 +236,7 @@ class Sealing(Clear):
         sealed = key.seal_many([number_of[token].encode() for token in tokens], [_number_aad(one) for one in tokens])
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         rows = [{"token": token, "sealed": one} for token, one in zip(tokens, sealed, strict=True)]
-        connection.execute(dialect.insert(sealed_numbers).values(rows).on_conflict_do_nothing())
+        connection.execute(dialect.insert(sealed_numbers).on_conflict_do_nothing(), rows)
 
     def _learn(self, tokens: Collection[str]) -> None:
         with self._committed.connect() as connection:
@@ -289,8 +296,20 @@ _NUMBERS = prepared(select(sealed_numbers).where(among(sealed_numbers.c.token, "
 
 def sealing_of(connection: Connection) -> Clear:
     """Return how the fields of this connection's database are written and read."""
-    found: Clear = connection.get_execution_options().get(OPTION, _CLEAR)
+    found: Clear = connection.engine.get_execution_options().get(OPTION, _CLEAR)
     return found
+
+
+def pairs_as_stored(
+    connection: Connection, pairs: Collection[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], tuple[str, str, str]]:
+    """Return (debtor account, creditor account, currency) in every form in which a row may hold them, and what each means."""
+    forms = sealing_of(connection).forms({account for pair in pairs for account in pair[:2]})
+    return {
+        (debtor, creditor, pair[2]): pair
+        for pair in pairs
+        for debtor, creditor in zip(forms[pair[0]], forms[pair[1]], strict=True)
+    }
 
 
 def start_sealing(
