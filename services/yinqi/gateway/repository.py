@@ -316,8 +316,12 @@ class SqlRegistry:
         return {account: KnownReference(found, since[found]) for account, found in latest.items()}
 
     def _latest_known(self, debtor_account: str) -> str | None:
+        # One question for each form: for both in one the store would sort all attempts of the account.
         forms = self._sealing.either([debtor_account])
-        return self._connection.execute(_LATEST_KNOWN, {"of_account": forms}).scalar()
+        found = [
+            row for form in forms if (row := self._connection.execute(_LATEST_KNOWN, {"of_account": form}).first())
+        ]
+        return max(found, key=lambda row: row.known_at).instruction_id if found else None
 
 
 _FIND_ATTEMPTS = prepared(select(ATTEMPTS).where(among(ATTEMPTS.c.instruction_id, "ids")).order_by(ATTEMPTS.c.attempt))
@@ -338,8 +342,8 @@ _MARK_KNOWN = prepared(
     .values(known_at=bindparam("at"))
 )
 _LATEST_KNOWN = prepared(
-    select(ATTEMPTS.c.instruction_id)
-    .where(among(ATTEMPTS.c.debtor_account, "of_account"), ATTEMPTS.c.known_at.is_not(None))
+    select(ATTEMPTS.c.instruction_id, ATTEMPTS.c.known_at)
+    .where(ATTEMPTS.c.debtor_account == bindparam("of_account"), ATTEMPTS.c.known_at.is_not(None))
     .order_by(ATTEMPTS.c.known_at.desc())
     .limit(literal_column("1"))
 )

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, or_, select
+from sqlalchemy import Connection, Select, Table, and_, delete, or_, select
 
 from yinqi.gateway.adapters.cdc import accounts, notices, queries, submissions
 from yinqi.gateway.model import SendState
@@ -30,10 +30,10 @@ class ArchiveKind(StrEnum):
 
     VOUCHER = "VOUCHER"  # what moved money, and every word of the bank about it
     STATEMENT = "STATEMENT"
-    LOG = "LOG"  # balances, rights, whatever else was asked
+    LOG = "LOG"  # what was only looked at: balances, rights
 
 
-# By the bank's name of the function, of all dialects; one that is not here is a log.
+# By the bank's name of the function, of all dialects; one that is not here is kept for ever.
 _KINDS: Mapping[str, ArchiveKind] = {
     submissions.SINGLE: ArchiveKind.VOUCHER,
     submissions.BATCH: ArchiveKind.VOUCHER,
@@ -41,6 +41,8 @@ _KINDS: Mapping[str, ArchiveKind] = {
     queries.RETURNS: ArchiveKind.VOUCHER,
     notices.FUNCTION: ArchiveKind.VOUCHER,
     accounts.ENTRIES: ArchiveKind.STATEMENT,
+    accounts.BALANCES: ArchiveKind.LOG,
+    queries.RIGHTS: ArchiveKind.LOG,
 }
 _OPEN = (SendState.SENDING, SendState.IN_DOUBT)
 
@@ -100,7 +102,8 @@ def purge_step(
         How many went, and where to go on; None at the end.
     """
     c = MESSAGES.c
-    due = [_is_kind(kind), c.recorded_at < before]
+    functions = [function for function, its in _KINDS.items() if its is kind]
+    due = [c.function.in_(functions), c.recorded_at < before]
     if after is not None:
         same = and_(c.recorded_at == after.recorded_at, c.archive_id > after.archive_id)
         due.append(or_(c.recorded_at > after.recorded_at, same))
@@ -120,12 +123,6 @@ def purge_step(
         append(connection, PURGE_EVENTS, [event])
     end = Place(rows[-1].recorded_at, rows[-1].archive_id) if len(rows) == _AT_ONCE else None
     return len(gone), end
-
-
-def _is_kind(kind: ArchiveKind) -> ColumnElement[bool]:
-    if kind is ArchiveKind.LOG:
-        return MESSAGES.c.function.not_in(_KINDS)
-    return MESSAGES.c.function.in_([function for function, its in _KINDS.items() if its is kind])
 
 
 def _needed(connection: Connection, exchange_ids: Collection[str], before: datetime) -> set[str]:

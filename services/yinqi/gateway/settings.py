@@ -43,7 +43,7 @@ class GatewaySettings(Settings):
     gateway_policy_poll_s: float = Field(1.0, gt=0, le=3_600.0)
 
     # How many days the archive keeps what (docs/data-at-rest.md); 0: for ever. Vouchers: what moved money and the bank's words
-    # about it. Logs: the rest, at least six months.
+    # about it. Logs: what was only looked at, at least six months.
     gateway_retention_vouchers_days: int = Field(10_958, ge=0, le=100_000)
     gateway_retention_statements_days: int = Field(3_653, ge=0, le=100_000)
     gateway_retention_logs_days: int = Field(366, ge=0, le=100_000)

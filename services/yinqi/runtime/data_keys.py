@@ -7,10 +7,11 @@ undone takes its key along, and nothing sealed later may depend on that key.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Column, Connection, Engine, LargeBinary, MetaData, String, Table, insert, inspect, select, update
+from sqlalchemy import Column, Connection, LargeBinary, MetaData, String, Table, insert, inspect, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from yinqi.crypto import CryptoError, EnvelopeKey
@@ -18,7 +19,7 @@ from yinqi.kernel.clock import Clock
 from yinqi.kernel.errors import FailedPrecondition
 from yinqi.kernel.ids import RandomBytes
 from yinqi.runtime.columns import UtcTimestamp
-from yinqi.runtime.wrapping_keys import WrappingKeyInvalid, WrappingKeys
+from yinqi.runtime.wrapping_keys import WrappingKeyInvalid
 
 KEY_BYTES = {"sm4-gcm": 16, "aes-256-gcm": 32}
 _ID_BYTES = 8
@@ -51,6 +52,26 @@ class DataKeyLost(FailedPrecondition):
     """Something is sealed with a data key that is not there, or cannot be unwrapped."""
 
 
+class Committed(Protocol):
+    """Whose connections see what is committed and nothing else: an engine."""
+
+    def connect(self) -> AbstractContextManager[Connection]:
+        """Return a connection of its own."""
+        ...
+
+
+class Wrapping(Protocol):
+    """Where the key-encryption keys are."""
+
+    def read(self) -> list[EnvelopeKey]:
+        """Return them, at least one; the last is the one that wraps.
+
+        Raises:
+            WrappingKeyInvalid: they cannot be used.
+        """
+        ...
+
+
 class DataKeyState(NamedTuple):
     """A data key as people may see it. `wrapped_by`: id of the key-encryption key; `seals`: new values use it."""
 
@@ -66,14 +87,13 @@ class DataKeys:
     """The data keys of one database.
 
     Args:
-        committed: an engine whose connections see what is committed and nothing else.
         refresh: how often to look whether the keys were rotated.
     """
 
     def __init__(
         self,
-        wrapping: WrappingKeys,
-        committed: Engine,
+        wrapping: Wrapping,
+        committed: Committed,
         *,
         clock: Clock,
         random_bytes: RandomBytes,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -148,9 +148,13 @@ class Sealing(Clear):
         self._committed = keys.committed
         self._number_of: dict[str, str] = {}
 
-    def start(self, database: Database) -> None:
-        """Make sure of the keys; must be called before anything is sealed."""
-        database.run_sync(self.keys.make_index_key)
+    def start(self, run: Callable[[Callable[[Connection], None]], None]) -> None:
+        """Make sure of the keys; must be called before anything is sealed.
+
+        Args:
+            run: does something in a transaction of its own.
+        """
+        run(self.keys.make_index_key)
         self.keys.read()
         self._token_key = hmac_sm3(self.keys.index_key, _TOKENS_CONTEXT)
 
@@ -296,8 +300,8 @@ _NUMBERS = prepared(select(sealed_numbers).where(among(sealed_numbers.c.token, "
 
 def sealing_of(connection: Connection) -> Clear:
     """Return how the fields of this connection's database are written and read."""
-    found: Clear = connection.engine.get_execution_options().get(OPTION, _CLEAR)
-    return found
+    found: Clear | None = connection.engine.get_execution_options().get(OPTION)
+    return found or _CLEAR
 
 
 def pairs_as_stored(
@@ -343,7 +347,7 @@ def start_sealing(
     sealing = Sealing(keys)
     for engine in (database.write_engine, database.read_engine):
         engine.update_execution_options(**{OPTION: sealing})
-    sealing.start(database)
+    sealing.start(database.run_sync)
     return sealing
 
 
