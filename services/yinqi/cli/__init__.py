@@ -11,7 +11,7 @@ from yinqi.cli import (
     audit,
     bank,
     certs,
-    data,
+    data_at_rest,
     doubts,
     keys,
     payments,
@@ -55,7 +55,7 @@ app.add_typer(bank.app, name="bank")
 app.add_typer(stop.app, name="stop")
 app.add_typer(audit.app, name="audit")
 app.add_typer(certs.app, name="certs")
-app.add_typer(data.app, name="data")
+app.add_typer(data_at_rest.app, name="data")
 app.command("evidence")(evidence)
 app.command("doctor")(doctor)
 app.command("simulate")(simulate)

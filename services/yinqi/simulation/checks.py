@@ -120,15 +120,12 @@ def take_picture(
     payments = payment.raw.execute(
         "SELECT instruction_id, end_to_end_id, status, debtor_account, amount_minor_units, next_action_at, contradiction"
         " FROM payments"
-    ).fetchall()
-    accounts = [row[3] for row in payments]
-    if payment.sealing is not None and accounts:
-        accounts = payment.sealing.clear_numbers(payment.held.get(), accounts)
+    )
     events = payment.raw.execute(
         "SELECT sequence, instruction_id, type, from_status, to_status, reason_code FROM payment_events ORDER BY sequence"
     )
     return Picture(
-        {row[0]: Owed(*(*row[:3], account, *row[4:])) for row, account in zip(payments, accounts, strict=True)},
+        {row[0]: Owed(*row) for row in payments},
         [Event(*row) for row in events],
         take_bank(bank),
         notebook,

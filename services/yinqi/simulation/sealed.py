@@ -22,7 +22,6 @@ _SEALS = ("payment", "gateway", "account", "reconciliation")
 
 def start_sealing(database: SimulatedDatabase, disk: Disk, service: str, seed: int, starts: int, clock: Clock) -> None:
     """Let a service of every sixteenth story seal its fields; see `runtime.sealing.start_sealing`."""
-    disk.sealing = None
     database.write_engine.update_execution_options(**{OPTION: None})
     if seed % SEALED_EVERY or service not in _SEALS:
         return
@@ -34,9 +33,9 @@ def start_sealing(database: SimulatedDatabase, disk: Disk, service: str, seed: i
         algorithm="sm4-gcm",
         refresh=timedelta(seconds=30),
     )
-    disk.sealing = Sealing(keys)
-    disk.sealing.start(database.read_sync)
-    database.write_engine.update_execution_options(**{OPTION: disk.sealing})
+    sealing = Sealing(keys)
+    sealing.start(database.read_sync)
+    database.write_engine.update_execution_options(**{OPTION: sealing})
 
 
 class _Key:

@@ -18,7 +18,6 @@ from sqlalchemy.pool import StaticPool
 
 from yinqi.runtime.database import Database, HeldConnection
 from yinqi.runtime.migrations import migrate, version_table
-from yinqi.runtime.sealing import Clear
 from yinqi.runtime.statements import keep_plans
 from yinqi.runtime.telemetry import Telemetry
 from yinqi.simulation.loop import OWNER
@@ -58,7 +57,6 @@ class Disk:
         self._on_crash = on_crash
         self._tally = tally
         self.held = HeldConnection(self.engine)
-        self.sealing: Clear | None = None  # of the process that uses it
         _disk_of[service] = self
 
     def commit(self) -> None:
