@@ -138,12 +138,17 @@ class Clear:
 
 
 class Sealing(Clear):
-    """Seals what is written, opens what is read; in batches, one call of the extension per column and key."""
+    """Seals what is written, opens what is read; in batches, one call of the extension per column and key.
+
+    Args:
+        refuses_clear: a row in clear is read as little as a broken one; for databases that were brought over whole.
+    """
 
     is_on = True
 
-    def __init__(self, keys: DataKeys) -> None:
+    def __init__(self, keys: DataKeys, *, refuses_clear: bool = False) -> None:
         self.keys = keys
+        self._refuses_clear = refuses_clear
         self._token_key = b""
         self._committed = keys.committed
         self._number_of: dict[str, str] = {}
@@ -185,6 +190,8 @@ class Sealing(Clear):
             return rows
         place = {name: index for index, name in enumerate(names or sealed.table.c.keys())}
         columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+        if self._refuses_clear and not sealed.is_journal:
+            _require_sealed(sealed, columns, place)
         rows_named: list[bytes] | None = None
         for column in sealed.fields:
             values = columns[place[column]] if column in place else ()
@@ -218,6 +225,8 @@ class Sealing(Clear):
             numbers = self._number_of
             if unseen := wanted - numbers.keys():  # written in this very transaction
                 numbers = numbers | self._numbers(connection, unseen)
+            for token in wanted - numbers.keys():
+                raise _broken("sealed_numbers", "sealed", token)
         return [numbers.get(value, value) for value in values]
 
     def _seal_numbers(
@@ -268,7 +277,7 @@ class Sealing(Clear):
         result = list(values)
         for index, value in zip(indexes, opened, strict=True):
             if value is None:
-                raise _broken(sealed.table.name, column, rows_named[index].decode().replace("\x00", " "))
+                raise _broken(sealed.table.name, column, _row_for_people(sealed, rows_named[index]))
             result[index] = value.decode() if is_text else value
         return result
 
@@ -344,7 +353,7 @@ def start_sealing(
         algorithm=settings.sealing_algorithm,
         refresh=timedelta(seconds=settings.sealing_refresh_s),
     )
-    sealing = Sealing(keys)
+    sealing = Sealing(keys, refuses_clear=settings.sealing_clear_rows == "refuse")
     for engine in (database.write_engine, database.read_engine):
         engine.update_execution_options(**{OPTION: sealing})
     sealing.start(database.run_sync)
@@ -395,6 +404,12 @@ def _row_names(*columns: Sequence[Any]) -> list[bytes]:
     return ["\x00".join(map(str, values)).encode() for values in zip(*columns, strict=True)]
 
 
+def _row_for_people(sealed: Sealed, row_named: bytes) -> str:
+    """Return the name of a row without account numbers: one may stand there in clear."""
+    parts = zip(sealed.row, row_named.decode().split("\x00"), strict=True)
+    return " ".join(part for name, part in parts if not name.endswith("account"))
+
+
 def _prefix(sealed: Sealed, column: str) -> bytes:
     return f"{sealed.table.name}\x00{column}\x00".encode()
 
@@ -416,11 +431,19 @@ def _envelope_of(value: Any) -> bytes:
         return b""
 
 
+def _require_sealed(sealed: Sealed, columns: Sequence[Sequence[Any]], place: Mapping[str, int]) -> None:
+    for column in (*sealed.fields, *sealed.numbers):
+        for index, value in enumerate(columns[place[column]] if column in place else ()):
+            if not is_sealed(sealed, column, value):
+                (row,) = _row_names(*([columns[place[name]][index]] for name in sealed.row))
+                raise _broken(sealed.table.name, column, _row_for_people(sealed, row))
+
+
 def _broken(table: str, column: str, row: str) -> SealBroken:
     _log.error("a sealed value does not open where it stands", table=table, column=column, row=row)
     return SealBroken(
         "SEAL_BROKEN",
-        f"{table}.{column} of row {row} does not open: it was changed, or moved there from another row or column. "
+        f"{table}.{column} of row {row} does not open: it was changed, or moved there from another row or column, or written in clear. "
         "Nothing is done with it; compare with a backup (docs/data-at-rest.md).",
         f"{table}.{column}（行 {row}）无法解密：已被改动或从他处移入，已停止使用，请与备份核对。",
         metadata={"table": table, "column": column, "row": row},

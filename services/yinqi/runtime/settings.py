@@ -105,6 +105,8 @@ class Settings(BaseSettings):
     # {service} and {var_dir} are filled in.
     sealing_keys_dir: str = ""
     sealing_algorithm: Literal["sm4-gcm", "aes-256-gcm"] = "sm4-gcm"
+    # "refuse", once `yinqi data reseal` has brought all rows over: a row in clear was not written by us.
+    sealing_clear_rows: Literal["read", "refuse"] = "read"
     sealing_refresh_s: float = Field(30.0, gt=0, le=3600)  # how often to look whether data keys were rotated
 
     # Who may connect, and who calls (docs/identity.md). "mutual": both sides show a certificate; "server": callers may

@@ -156,6 +156,19 @@ def test_rows_in_clear_are_read_beside_sealed_ones_and_sealed_later(
     assert [step.sealed for step in reseal(clear_database, SEALED)] == [0, 0, 0]
 
 
+def test_a_row_in_clear_is_refused_where_all_are_sealed(payment_database: Database, tmp_path: Path):
+    initiate(payment_database, [new_payment("A"), new_payment("B")])
+    given = {"clock": SystemClock(), "random_bytes": secrets.token_bytes}
+    settings = Settings(sealing_clear_rows="refuse")
+    start_sealing(payment_database, str(tmp_path / "kek"), settings=settings, **given)
+    assert get(payment_database, "A").debtor_account == DEBTOR_ACCOUNT
+    forged = update(payments).where(payments.c.end_to_end_id == "A").values(creditor_account="6225880000000000")
+    payment_database.run_sync(lambda c: c.execute(forged) and None)
+    with pytest.raises(SealBroken, match=r"payments\.creditor_account of row PI.* written in clear"):
+        get(payment_database, "A")
+    assert get(payment_database, "B").debtor_account == DEBTOR_ACCOUNT
+
+
 def test_sums_to_one_creditor_see_lines_of_before_and_after(
     clear_database: Database, seal_database: Seal, tmp_path: Path
 ):
