@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
+from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.runtime import listening
 from yinqi.runtime.database import Database
 from yinqi.runtime.otlp_sink import OtlpSink
 from yinqi.runtime.postgres_cluster import PostgresCluster
+from yinqi.runtime.sealing import Sealing, start_sealing
 from yinqi.runtime.settings import Settings
+from yinqi.runtime.wrapping_keys import WrappingKeys
+
+SealDatabase = Callable[..., Sealing]
 
 # Test workers are told a width, and a console that was made then keeps it whatever a test says.
 for _size in ("COLUMNS", "LINES"):
@@ -96,6 +102,22 @@ def open_database() -> Iterator[Callable[..., Database]]:
     yield open_one
     for database in opened:
         database.close()
+
+
+@pytest.fixture
+def seal_database() -> SealDatabase:
+    """Let a database be sealed under the key-encryption keys of a folder; makes the first one if there is none."""
+
+    def seal(database: Database, folder: Path, clock: Clock | None = None) -> Sealing:
+        if not list(folder.glob("*.kek")):
+            WrappingKeys(folder).create(secrets.token_bytes)
+        sealing = start_sealing(
+            database, str(folder), settings=Settings(), clock=clock or SystemClock(), random_bytes=secrets.token_bytes
+        )
+        assert sealing is not None
+        return sealing
+
+    return seal
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from yinqi.simulation.world import run_story
 
 SERVICES = ("payment", "account", "reconciliation", "monitoring", "gateway")
 # What is asked of everything: the daily check that the ledger's balances are the sums of its postings, the accounts, the
-# stops in force.
+# stops in force, the few data keys.
 OF_ALL = {
+    "SCAN data_keys",
     "SCAN ledger_balances",
     "SCAN ledger_postings USING INDEX ledger_postings_by_day",
     "SCAN accounts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.grpc_server import run_with_settings, serve
 from yinqi.runtime.journal.sealer import JournalSealer, open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
+from yinqi.runtime.sealing import start_sealing
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
 from yinqi.runtime.worker import every
 
@@ -51,6 +53,13 @@ async def main(
     try:
         await database.read(lambda connection: use_cases.check_ledger(SqlBooks(connection)))
         clock = clock or SystemClock()
+        start_sealing(
+            database,
+            settings.sealing_keys_of(SERVICE),
+            settings=settings,
+            clock=clock,
+            random_bytes=secrets.token_bytes,
+        )
         sealer = await open_sealer(SERVICE, database, metadata, settings, clock)
         await _serve(settings, stop, database, sealer, clock, telemetry, on_started or (lambda _: None))
         await sealer.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -37,6 +38,7 @@ from yinqi.account.model import (
 )
 from yinqi.account.statement import Flaw, Indicator, KnownEntries, Recording, Statement, StatementEntry
 from yinqi.account.tables import (
+    SEALED_ENTRIES,
     accounts,
     ledger_balances,
     ledger_postings,
@@ -47,6 +49,7 @@ from yinqi.account.tables import (
 )
 from yinqi.kernel.money import Money
 from yinqi.runtime.feed import append
+from yinqi.runtime.sealing import sealing_of
 from yinqi.runtime.statements import among, prepared
 
 # Below SQLite's limit of variables in one statement (32,766).
@@ -293,10 +296,11 @@ class SqlBooks:
                 if recording in (Recording.NEW, Recording.CONFIRMED)
             ],
         )
+        new = [_entry_row(e, recorded_at, traceparent) for e, recording in pairs if recording is Recording.NEW]
         append(
             self._connection,
             statement_entries,
-            [_entry_row(e, recorded_at, traceparent) for e, recording in pairs if recording is Recording.NEW],
+            sealing_of(self._connection).seal(self._connection, SEALED_ENTRIES, new),
         )
 
     def list_entries(self, wanted: EntryFilter) -> list[RecordedEntry]:
@@ -314,8 +318,8 @@ class SqlBooks:
             day, sequence = wanted.after
             later = and_(table.booking_date == day, table.sequence > sequence)
             query = query.where(or_(table.booking_date > day, later))
-        rows = self._connection.execute(query.order_by(table.booking_date, table.sequence).limit(wanted.limit))
-        return [_recorded_entry(row) for row in rows]
+        query = query.order_by(table.booking_date, table.sequence).limit(wanted.limit)
+        return _recorded_entries(self._connection, self._connection.execute(query).all())
 
     # ----------------------------------------------------------------------------------------------------------------
 
@@ -329,7 +333,7 @@ class SqlBooks:
 
 def read_entries_after(connection: Connection, after: int, limit: int) -> list[RecordedEntry]:
     """Return up to `limit` entries of the feed above a sequence, ascending (for runtime.feed.Feed)."""
-    return [_recorded_entry(row) for row in connection.execute(_ENTRIES_AFTER, {"after": after, "limit": limit})]
+    return _recorded_entries(connection, connection.execute(_ENTRIES_AFTER, {"after": after, "limit": limit}).all())
 
 
 # --- statements that every booking and every page of a statement runs ----------------------------------------------
@@ -507,7 +511,15 @@ def _entry_row(entry: StatementEntry, recorded_at: datetime, traceparent: str) -
     }
 
 
-def _recorded_entry(row: Row[Any]) -> RecordedEntry:
+def _recorded_entries(connection: Connection, rows: Sequence[Row[Any]]) -> list[RecordedEntry]:
+    opened = sealing_of(connection).open(connection, SEALED_ENTRIES, rows)
+    return [_recorded_entry(_EntryRow._make(row)) for row in opened]
+
+
+_EntryRow = namedtuple("_EntryRow", statement_entries.c.keys())  # type: ignore[misc]
+
+
+def _recorded_entry(row: Any) -> RecordedEntry:
     entry = StatementEntry(
         account=row.account,
         account_servicer_reference=row.account_servicer_reference,

@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Date, Index, MetaData, Strin
 
 from yinqi.runtime.columns import UtcTimestamp, big_integer
 from yinqi.runtime.feed import JOURNAL, cursor_table, event_table
+from yinqi.runtime.sealing import Sealed
 
 metadata = MetaData()
 
@@ -122,3 +123,13 @@ statement_entries = event_table(
 )
 
 feed_cursor = cursor_table(metadata)
+
+# What is sealed at rest: who is at the other end of an entry, and what for. The journal's chain is over what is stored, so it is
+# checked without a key.
+SEALED_ENTRIES = Sealed(
+    statement_entries,
+    row=("account", "booking_date", "account_servicer_reference", "source"),
+    fields=("counterparty_name", "counterparty_account", "remittance_information"),
+    is_journal=True,
+)
+SEALED = (SEALED_ENTRIES,)

@@ -34,6 +34,7 @@ _PLACES = {
     "stop": "stop:app",
     "audit": "audit:app",
     "certs": "certs:app",
+    "data": "data_at_rest:app",
     "evidence": "evidence:evidence",
     "doctor": "doctor:doctor",
     "simulate": "simulate:simulate",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from yinqi.demo.certificates import make_suite_certificates
+from yinqi.demo.sealed_data import SUITE_KEYS_DIR, make_suite_keys
 from yinqi.runtime.custody import BANK_KEY_VARIABLES
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.supervisor import Child
@@ -87,10 +88,11 @@ def prepare(settings: Settings) -> None:
     """Write what both sides of the wire must agree on: the company's accounts at the sandbox bank; and certificates.
 
     Raises:
-        TlsInvalid: certificates cannot be made.
+        TlsInvalid: certificates cannot be made. WrappingKeyInvalid: nor the keys that seal data at rest.
     """
     if settings.tls_mode != OFF and settings.tls_ca_file == Settings.model_fields["tls_ca_file"].default:
         make_suite_certificates(settings)
+    make_suite_keys(_sealed(settings))
     (settings.var_dir / "gateway").mkdir(parents=True, exist_ok=True)
     exchange_dir(settings).mkdir(parents=True, exist_ok=True)
     accounts = demo_accounts()
@@ -130,7 +132,13 @@ def suite_env(settings: Settings) -> dict[str, str]:
         "YINQI_DEV_IDENTITY_ENABLED": "true",
         "YINQI_VAR_DIR": str(settings.var_dir),
         "YINQI_EXCHANGE_DIR": str(exchange_dir(settings)),
+        "YINQI_SEALING_KEYS_DIR": _sealed(settings).sealing_keys_dir,
     }
+
+
+def _sealed(settings: Settings) -> Settings:
+    """Return the settings with a folder of keys: a suite seals unless it is told which keys to use."""
+    return settings if settings.sealing_keys_dir else settings.model_copy(update={"sealing_keys_dir": SUITE_KEYS_DIR})
 
 
 def console_url(settings: Settings) -> str:

@@ -12,7 +12,16 @@ from sqlalchemy import Connection
 from yinqi.gateway.adapters.cdc.accounts import ENTRIES
 from yinqi.gateway.model import ArchivedMessage
 from yinqi.gateway.profile import Profile, Profiles
-from yinqi.gateway.repository import ABSENCES, ATTEMPTS, MESSAGE_EVENTS, NOTICE_EVENTS, RELEASES, SqlStore
+from yinqi.gateway.repository import (
+    ABSENCES,
+    ATTEMPTS,
+    MESSAGE_EVENTS,
+    NOTICE_EVENTS,
+    RELEASES,
+    SEALED_ATTEMPTS,
+    SEALED_RELEASES,
+    SqlStore,
+)
 from yinqi.orders.policy_file import policy_item
 from yinqi.orders.policy_watch import PolicyInForce
 from yinqi.runtime.evidence import Collect, Found, Item, Subject, content_of, journal_rows, missing, plain, records
@@ -43,8 +52,12 @@ def _items(connection: Connection, key: str, profiles: Profiles, policy: PolicyI
     events, notices = MESSAGE_EVENTS, NOTICE_EVENTS
     return [
         missing("POLICY") if policy is None else policy_item(policy.files),
-        *(records(connection, RELEASES, RELEASES.c.instruction_id == key) if policy is not None else ()),
-        *records(connection, ATTEMPTS, ATTEMPTS.c.instruction_id == key),
+        *(
+            records(connection, RELEASES, RELEASES.c.instruction_id == key, sealed=SEALED_RELEASES)
+            if policy is not None
+            else ()
+        ),
+        *records(connection, ATTEMPTS, ATTEMPTS.c.instruction_id == key, sealed=SEALED_ATTEMPTS),
         *records(connection, ABSENCES, ABSENCES.c.instruction_id == key),
         *(_bank(profile) for profile in profiles if profile.name in used),
         *(map(_message, messages) if messages else [missing("MESSAGES")]),

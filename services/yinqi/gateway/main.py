@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -23,6 +24,7 @@ from yinqi.gateway.notice_server import NoticeTaker, open_notice_door
 from yinqi.gateway.profile import Profile, Profiles, load_profiles
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
+from yinqi.gateway.retention import Purger
 from yinqi.gateway.servicer import GatewayServicer
 from yinqi.gateway.settings import GatewaySettings
 from yinqi.gateway.stop_desk import StopDesk
@@ -35,6 +37,7 @@ from yinqi.runtime.evidence import evidence_rpcs
 from yinqi.runtime.grpc_server import GrpcServer, run_with_settings
 from yinqi.runtime.journal.sealer import open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
+from yinqi.runtime.sealing import start_sealing
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
 from yinqi.runtime.worker import every
 
@@ -71,6 +74,13 @@ async def main(
             url, writers=settings.database_writers, telemetry=telemetry, queue_max=settings.queue_max
         )
         stack.callback(database.close)
+        start_sealing(
+            database,
+            settings.sealing_keys_of(SERVICE),
+            settings=settings,
+            clock=clock,
+            random_bytes=secrets.token_bytes,
+        )
         sealer = await open_sealer(SERVICE, database, METADATA, settings, clock)
         stack.push_async_callback(sealer.finish)
         stack.callback(asyncio.create_task(sealer.run(stop), name="journal-seals").cancel)
@@ -86,6 +96,9 @@ async def main(
             profile.name: _open_bank(profile, rings[profile.name].keys, settings, database, clock, ids, holder, stack)
             for profile in profiles
         }
+        purger = Purger(database, clock, settings.retention())
+        purging = every(settings.gateway_purge_interval_s, purger.purge, stop=stop, name="gateway.purge")
+        stack.callback(asyncio.create_task(purging, name="gateway-purge").cancel)
         if door is not None:
             watching = every(settings.gateway_policy_poll_s, door.look_at_policy, stop=stop, name="gateway.policy")
             stack.callback(asyncio.create_task(watching, name="gateway-policy").cancel)

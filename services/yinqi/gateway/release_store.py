@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from yinqi.gateway.repository import RELEASES
+from yinqi.gateway.repository import RELEASES, SEALED_RELEASES
 from yinqi.runtime.bulk_insert import insert_rows
+from yinqi.runtime.sealing import pairs_as_stored, sealing_of
 
 _LOCK_KEY = 7_105_001  # any number that no feed uses
 _PAIRS_MAX = 200
@@ -52,7 +53,8 @@ class SqlReleases:
         """Return minor units by (debtor account, creditor account, currency) since an instant, some lines left out."""
         c = RELEASES.c
         sums: dict[tuple[str, str, str], int] = {}
-        wanted = sorted(pairs)
+        meant = pairs_as_stored(self._connection, pairs)
+        wanted = sorted(meant)
         for start in range(0, len(wanted), _PAIRS_MAX):
             among = or_(
                 *(
@@ -65,10 +67,14 @@ class SqlReleases:
                 .where(c.released_at > since, among, c.end_to_end_id.not_in(without))
                 .group_by(c.debtor_account, c.creditor_account, c.currency)
             )
-            sums |= {(row[0], row[1], row[2]): int(row[3]) for row in self._connection.execute(query)}
+            for row in self._connection.execute(query):
+                pair = meant[row[0], row[1], row[2]]
+                sums[pair] = sums.get(pair, 0) + int(row[3])
         return sums
 
     def add(self, releases: Sequence[Release]) -> None:
         """Record lines; those recorded before stay as they are."""
         known = self.lock_and_find([one.end_to_end_id for one in releases])
-        insert_rows(self._connection, RELEASES, [one._asdict() for one in releases if one.end_to_end_id not in known])
+        rows = [one._asdict() for one in releases if one.end_to_end_id not in known]
+        sealed = sealing_of(self._connection).seal(self._connection, SEALED_RELEASES, rows)
+        insert_rows(self._connection, RELEASES, sealed)

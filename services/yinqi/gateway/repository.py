@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date, datetime
@@ -20,6 +19,7 @@ from sqlalchemy import (
     RowMapping,
     String,
     Table,
+    Text,
     and_,
     bindparam,
     delete,
@@ -32,6 +32,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from yinqi.crypto import crc32c
+from yinqi.gateway.archive_form import checked, packed, unpacked
 from yinqi.gateway.metadata import METADATA
 from yinqi.gateway.model import (
     Absence,
@@ -53,14 +55,13 @@ from yinqi.gateway.stops import STOP_NOTICE
 from yinqi.kernel.clock import BANK_ZONE
 from yinqi.kernel.money import Money
 from yinqi.runtime.bulk_insert import insert_rows
-from yinqi.runtime.columns import UtcTimestamp
+from yinqi.runtime.columns import UtcTimestamp, sealed_text
 from yinqi.runtime.feed import append, event_table, flush
+from yinqi.runtime.sealing import Sealed, sealing_of
 from yinqi.runtime.statements import among, prepared
 
 _MESSAGES_MAX = 1_000
 _ANSWERS_OPENED_MAX, _ANSWERS_AT_ONCE = 5_000, 50
-# Level 1: an archive row is written before the first byte leaves, so it must be quick; JSON shrinks enough with it.
-_COMPRESSION = 1
 
 ATTEMPTS = Table(
     "gateway_attempts",
@@ -70,7 +71,7 @@ ATTEMPTS = Table(
     Column("state", String(16), nullable=False),
     Column("profile", String(31), nullable=False),
     Column("debtor_account", String(35), nullable=False),
-    Column("creditor_account", String(35), nullable=False),
+    Column("creditor_account", sealed_text(35), nullable=False),
     Column("currency", String(3), nullable=False),
     Column("amount_minor_units", BigInteger, nullable=False),
     Column("content_digest", String(64), nullable=False),
@@ -94,12 +95,14 @@ MESSAGES = Table(
     Column("recorded_at", UtcTimestamp, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
-    Column("content", LargeBinary, nullable=False),  # zlib
+    Column("content", LargeBinary, nullable=False),  # as archive_form.py packs it
     Column("is_verified", Boolean, nullable=False),
     Column("failure", String(64), nullable=False),
     Column("key_id", String(16), nullable=False, server_default=""),
     Column("cipher_key_id", String(16), nullable=False, server_default=""),
+    Column("checksum", BigInteger),  # CRC-32C of the content as it is stored; none before revision 0010
     Index("gateway_messages_by_exchange", "exchange_id"),
+    Index("gateway_messages_by_age", "function", "recorded_at"),
 )
 EXCHANGE_PAYMENTS = Table(
     "gateway_exchange_payments",
@@ -207,6 +210,25 @@ MESSAGE_EVENTS = event_table(
     Column("key_id", String(16), nullable=False, server_default=""),
     Column("cipher_key_id", String(16), nullable=False, server_default=""),
 )
+# What was removed from the archive after its time (retention.py), so many messages at once.
+PURGE_EVENTS = event_table(
+    "gateway_purge_events",
+    METADATA,
+    Column("kind", String(16), nullable=False),
+    Column("recorded_before", UtcTimestamp, nullable=False),
+    Column("message_count", Integer, nullable=False),
+    Column("archive_ids", Text, nullable=False),
+)
+# What is sealed at rest; releases and attempts are looked up by their accounts' tokens.
+SEALED_ATTEMPTS = Sealed(
+    ATTEMPTS,
+    row=("instruction_id", "attempt", "debtor_account"),
+    fields=("creditor_account",),
+    numbers=("debtor_account",),
+)
+SEALED_RELEASES = Sealed(RELEASES, row=("end_to_end_id",), numbers=("debtor_account", "creditor_account"))
+SEALED_MESSAGES = Sealed(MESSAGES, row=("archive_id",), fields=("content",), checksum="checksum")
+SEALED = (SEALED_ATTEMPTS, SEALED_RELEASES, SEALED_MESSAGES)
 _MESSAGE_FACTS = tuple(MESSAGE_EVENTS.c.keys())[2:]
 # What happened to the bank keys; what it leaves is which key is in use (key_set.py).
 KEY_EVENTS = event_table(
@@ -244,10 +266,12 @@ class SqlRegistry:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._sealing = sealing_of(connection)
 
     def find(self, instruction_ids: Sequence[str]) -> dict[str, list[Attempt]]:
         found: dict[str, list[Attempt]] = {}
-        for row in self._connection.execute(_FIND_ATTEMPTS, {"ids": instruction_ids}).mappings():
+        rows = self._connection.execute(_FIND_ATTEMPTS, {"ids": instruction_ids}).all()
+        for row in self._sealing.open_mappings(self._connection, SEALED_ATTEMPTS, rows):
             found.setdefault(row["instruction_id"], []).append(_attempt(row))
         return found
 
@@ -259,7 +283,9 @@ class SqlRegistry:
             kept = select(ATTEMPTS.c.instruction_id, ATTEMPTS.c.exchange_id).where(unsent, ATTEMPTS.c.exchange_id != "")
             self._connection.execute(insert(EXCHANGE_PAYMENTS).from_select(["instruction_id", "exchange_id"], kept))
             self._connection.execute(delete(ATTEMPTS).where(unsent))
-        insert_rows(self._connection, ATTEMPTS, [_attempt_row(attempt) for attempt in attempts])
+        rows = [_attempt_row(attempt) for attempt in attempts]
+        companies = [attempt.profile for attempt in attempts]
+        insert_rows(self._connection, ATTEMPTS, self._sealing.seal(self._connection, SEALED_ATTEMPTS, rows, companies))
 
     def end_exchange(self, exchange_id: str, state: SendState, at: datetime) -> None:
         values: dict[str, Any] = {"state": state, "ended_at": at}
@@ -290,7 +316,12 @@ class SqlRegistry:
         return {account: KnownReference(found, since[found]) for account, found in latest.items()}
 
     def _latest_known(self, debtor_account: str) -> str | None:
-        return self._connection.execute(_LATEST_KNOWN, {"of_account": debtor_account}).scalar()
+        # One question for each form: for both in one the store would sort all attempts of the account.
+        forms = self._sealing.either([debtor_account])
+        found = [
+            row for form in forms if (row := self._connection.execute(_LATEST_KNOWN, {"of_account": form}).first())
+        ]
+        return max(found, key=lambda row: row.known_at).instruction_id if found else None
 
 
 _FIND_ATTEMPTS = prepared(select(ATTEMPTS).where(among(ATTEMPTS.c.instruction_id, "ids")).order_by(ATTEMPTS.c.attempt))
@@ -311,7 +342,7 @@ _MARK_KNOWN = prepared(
     .values(known_at=bindparam("at"))
 )
 _LATEST_KNOWN = prepared(
-    select(ATTEMPTS.c.instruction_id)
+    select(ATTEMPTS.c.instruction_id, ATTEMPTS.c.known_at)
     .where(ATTEMPTS.c.debtor_account == bindparam("of_account"), ATTEMPTS.c.known_at.is_not(None))
     .order_by(ATTEMPTS.c.known_at.desc())
     .limit(literal_column("1"))
@@ -323,9 +354,10 @@ class SqlArchive:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._sealing = sealing_of(connection)
 
     def add(self, message: ArchivedMessage) -> None:
-        row = {
+        row: dict[str, Any] = {
             "archive_id": message.archive_id,
             "exchange_id": message.exchange_id,
             "profile": message.profile,
@@ -335,12 +367,14 @@ class SqlArchive:
             "recorded_at": message.recorded_at,
             "size_bytes": message.size_bytes,
             "digest": message.digest,
-            "content": zlib.compress(message.content, _COMPRESSION),
+            "content": packed(message.content),
             "is_verified": message.is_verified,
             "failure": message.failure,
             "key_id": message.key_id,
             "cipher_key_id": message.cipher_key_id,
         }
+        self._sealing.seal(self._connection, SEALED_MESSAGES, [row], message.profile)
+        row["checksum"] = crc32c(row["content"])
         insert_rows(self._connection, MESSAGES, [row])
         event = {"occurred_at": message.recorded_at, **{name: row[name] for name in _MESSAGE_FACTS}}
         append(self._connection, MESSAGE_EVENTS, [event])
@@ -379,7 +413,11 @@ class SqlArchive:
             .order_by(MESSAGES.c.recorded_at, MESSAGES.c.archive_id)
             .limit(_MESSAGES_MAX)
         )
-        return [_message(row) for row in self._connection.execute(query).mappings()]
+        return self._opened(self._connection.execute(query).all())
+
+    def _opened(self, rows: Sequence[Any]) -> list[ArchivedMessage]:
+        checked(rows)
+        return [_message(row) for row in self._sealing.open_mappings(self._connection, SEALED_MESSAGES, rows)]
 
     def exchange_telling_of(self, text: bytes, function: str, after: str) -> list[ArchivedMessage]:
         """Return the first exchange of a function whose verified answer holds a text, oldest message first.
@@ -391,13 +429,17 @@ class SqlArchive:
         """
         c = MESSAGES.c
         is_answer = and_(c.function == function, c.direction == Direction.RECEIVED, c.is_verified.is_(True))
-        query = select(c.exchange_id, c.content).where(c.archive_id > after, is_answer)
-        found = self._connection.execute(query.order_by(c.archive_id).limit(_ANSWERS_OPENED_MAX))
-        for row in found.yield_per(_ANSWERS_AT_ONCE):
-            if text in zlib.decompress(row.content):
-                found.close()
-                its = select(MESSAGES).where(c.exchange_id == row.exchange_id).order_by(c.recorded_at, c.archive_id)
-                return [_message(one) for one in self._connection.execute(its).mappings()]
+        query = select(c.archive_id, c.exchange_id, c.content).where(is_answer).order_by(c.archive_id)
+        names = ("archive_id", "exchange_id", "content")
+        for _ in range(0, _ANSWERS_OPENED_MAX, _ANSWERS_AT_ONCE):
+            rows = self._connection.execute(query.where(c.archive_id > after).limit(_ANSWERS_AT_ONCE)).all()
+            for _, exchange_id, content in self._sealing.open(self._connection, SEALED_MESSAGES, rows, names):
+                if text in unpacked(content):
+                    its = select(MESSAGES).where(c.exchange_id == exchange_id).order_by(c.recorded_at, c.archive_id)
+                    return self._opened(self._connection.execute(its).all())
+            if len(rows) < _ANSWERS_AT_ONCE:
+                break
+            after = rows[-1].archive_id
         return []
 
 
@@ -611,7 +653,7 @@ def _attempt_row(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _attempt(row: RowMapping) -> Attempt:
+def _attempt(row: Mapping[str, Any]) -> Attempt:
     return Attempt(
         instruction_id=row["instruction_id"],
         attempt=row["attempt"],
@@ -645,7 +687,7 @@ def _absence(row: RowMapping) -> Absence:
     )
 
 
-def _message(row: RowMapping) -> ArchivedMessage:
+def _message(row: Mapping[str, Any]) -> ArchivedMessage:
     return ArchivedMessage(
         archive_id=row["archive_id"],
         exchange_id=row["exchange_id"],
@@ -656,7 +698,7 @@ def _message(row: RowMapping) -> ArchivedMessage:
         recorded_at=row["recorded_at"],
         size_bytes=row["size_bytes"],
         digest=row["digest"],
-        content=zlib.decompress(row["content"]),
+        content=unpacked(row["content"]),
         is_verified=row["is_verified"],
         failure=row["failure"],
         key_id=row["key_id"],

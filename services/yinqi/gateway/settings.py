@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from yinqi.gateway.retention import ArchiveKind, Retention
 from yinqi.runtime.settings import Settings
 
 _SHIPPED_PROFILES = Path(__file__).parent / "profiles"
 _SHIPPED_CALENDARS = Path(__file__).parent / "calendars"
+_DAYS_MIN = 183
 
 
 class GatewaySettings(Settings):
@@ -39,6 +41,32 @@ class GatewaySettings(Settings):
     gateway_policy_dir: str = ""
     # How often the folder is looked at; a new version is in force two looks after it was put there.
     gateway_policy_poll_s: float = Field(1.0, gt=0, le=3_600.0)
+
+    # How many days the archive keeps what (docs/data-at-rest.md); 0: for ever. Vouchers: what moved money and the bank's words
+    # about it. Logs: what was only looked at, at least six months.
+    gateway_retention_vouchers_days: int = Field(10_958, ge=0, le=100_000)
+    gateway_retention_statements_days: int = Field(3_653, ge=0, le=100_000)
+    gateway_retention_logs_days: int = Field(366, ge=0, le=100_000)
+    gateway_purge_interval_s: float = Field(3_600.0, gt=0, le=86_400.0)
+
+    @field_validator(
+        "gateway_retention_vouchers_days", "gateway_retention_statements_days", "gateway_retention_logs_days"
+    )
+    @classmethod
+    def _half_a_year(cls, days: int) -> int:
+        if 0 < days < _DAYS_MIN:
+            raise ValueError(f"must be 0 (for ever) or at least {_DAYS_MIN} days, as the law asks of logs")
+        return days
+
+    def retention(self) -> Retention:
+        """Return how long the archive keeps what."""
+        return Retention(
+            {
+                ArchiveKind.VOUCHER: self.gateway_retention_vouchers_days,
+                ArchiveKind.STATEMENT: self.gateway_retention_statements_days,
+                ArchiveKind.LOG: self.gateway_retention_logs_days,
+            }
+        )
 
     def key_password_file(self) -> Path | None:
         """Return the file with the password of the signing keys; None: each profile has its own."""

@@ -13,6 +13,8 @@ from yinqi.orders.policy_file import policy_item
 from yinqi.orders.policy_watch import PolicyInForce
 from yinqi.payment.order_store import SqlOrderStore
 from yinqi.payment.tables import (
+    SEALED_DECISIONS,
+    SEALED_PAYMENTS,
     order_decisions,
     payment_doubts,
     payment_events,
@@ -31,6 +33,7 @@ from yinqi.runtime.evidence import (
     record,
     records,
 )
+from yinqi.runtime.sealing import sealing_of
 
 _INTERNAL = ("order_bytes", "request_hash", "traceparent", "initiation_traceparent", "next_action_at", "step_tries")
 
@@ -51,9 +54,11 @@ def collector(policy: PolicyInForce | None) -> Collect:
 def _collect(connection: Connection, subject: Subject, policy: PolicyInForce | None) -> Found:
     c = payments.c
     by_id = c.instruction_id == subject.instruction_id if subject.instruction_id else c.end_to_end_id == subject[1]
-    row = connection.execute(select(payments).where(by_id)).mappings().first()
-    if row is None:
+    found = connection.execute(select(payments).where(by_id)).all()
+    if not found:
         raise NotFound("PAYMENT_NOT_FOUND", "No payment has that id; try its end_to_end_id.", "没有该笔付款。")
+    (values,) = sealing_of(connection).open(connection, SEALED_PAYMENTS, found)
+    row = dict(zip(payments.c.keys(), values, strict=True))
     key = row["instruction_id"]
     facts = {name: value for name, value in row.items() if name not in _INTERNAL}
     items = [
@@ -100,12 +105,12 @@ def _decisions(connection: Connection, order_digest: str) -> Iterator[Item]:
     c = order_decisions.c
     found = connection.execute(
         select(order_decisions).where(c.order_digest == order_digest).order_by(c.recorded_at, c.key_id)
-    )
-    for row in found:
+    ).all()
+    for _, key_id, content, signature, recorded_at in sealing_of(connection).open(connection, SEALED_DECISIONS, found):
         yield {
             "kind": "decision",
-            "content": in_base64(bytes(row.decision_bytes)),
-            "key_id": row.key_id,
-            "recorded_at": plain(row.recorded_at),
-            "signature": bytes(row.signature).hex(),
+            "content": in_base64(bytes(content)),
+            "key_id": key_id,
+            "recorded_at": plain(recorded_at),
+            "signature": bytes(signature).hex(),
         }

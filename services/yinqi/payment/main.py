@@ -31,6 +31,7 @@ from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.grpc_server import GrpcServer, run_with_settings, serve
 from yinqi.runtime.journal.sealer import open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
+from yinqi.runtime.sealing import start_sealing
 from yinqi.runtime.settings import Settings, load_settings
 from yinqi.runtime.telemetry import Telemetry, configure_telemetry
 from yinqi.runtime.worker import every
@@ -110,6 +111,14 @@ async def main(
     prepare = migrate if own.migrate_at_start else check_revision
     await asyncio.to_thread(prepare, url, SERVICE)
     database = Database.open(url, writers=own.database_writers, telemetry=telemetry, queue_max=own.queue_max)
+    await asyncio.to_thread(
+        start_sealing,
+        database,
+        own.sealing_keys_of(SERVICE),
+        settings=own,
+        clock=clock,
+        random_bytes=secrets.token_bytes,
+    )
     sealer = await open_sealer(SERVICE, database, metadata, own, clock)
     channels = [
         open_channel(own.address_of(sister), service_name=SERVICE, settings=own, telemetry=telemetry)

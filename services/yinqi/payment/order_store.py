@@ -14,8 +14,17 @@ from yinqi.payment.approvals import HELD_BACK
 from yinqi.payment.model import NewPayment, OrderLine, OrderRecord, PaymentOrder, Position
 from yinqi.payment.one_time_codes import CodeState
 from yinqi.payment.status import PaymentStatus
-from yinqi.payment.tables import one_time_codes, order_decisions, order_lines, payment_orders, payments
+from yinqi.payment.tables import (
+    SEALED_DECISIONS,
+    SEALED_ORDER_LINES,
+    one_time_codes,
+    order_decisions,
+    order_lines,
+    payment_orders,
+    payments,
+)
 from yinqi.runtime.bulk_insert import insert_rows
+from yinqi.runtime.sealing import pairs_as_stored, sealing_of
 
 # Money of these never left and never will, so it does not count towards a creditor's sum.
 _NEVER_PAID = (PaymentStatus.CANCELLED, PaymentStatus.BLOCKED, PaymentStatus.EXPIRED, PaymentStatus.REJECTED)
@@ -44,12 +53,13 @@ class SqlOrderStore:
     def evidence(self, digests: Collection[str]) -> dict[str, Evidence]:
         c = order_decisions.c
         decisions: dict[str, list[Signed]] = {}
-        for row in self._connection.execute(
+        found = self._connection.execute(
             select(order_decisions).where(c.order_digest.in_(digests)).order_by(c.recorded_at, c.key_id)
+        ).all()
+        for digest, key_id, content, signature, _ in sealing_of(self._connection).open(
+            self._connection, SEALED_DECISIONS, found
         ):
-            decisions.setdefault(row.order_digest, []).append(
-                Signed(bytes(row.decision_bytes), row.key_id, bytes(row.signature))
-            )
+            decisions.setdefault(digest, []).append(Signed(bytes(content), key_id, bytes(signature)))
         rows = self._connection.execute(select(payment_orders).where(payment_orders.c.order_digest.in_(digests)))
         return {
             row.order_digest: Evidence(
@@ -61,21 +71,23 @@ class SqlOrderStore:
         }
 
     def add_decision(self, order_digest: str, decision: Signed, recorded_at: datetime) -> None:
-        row = {
+        row: dict[str, Any] = {
             "order_digest": order_digest,
             "key_id": decision.key_id,
             "decision_bytes": decision.content,
             "signature": decision.signature,
             "recorded_at": recorded_at,
         }
-        insert_rows(self._connection, order_decisions, [row])
+        sealed = sealing_of(self._connection).seal(self._connection, SEALED_DECISIONS, [row])
+        insert_rows(self._connection, order_decisions, sealed)
 
     def creditor_sums(
         self, pairs: Collection[tuple[str, str, str]], since: datetime
     ) -> dict[tuple[str, str, str], int]:
         c = order_lines.c
         sums: dict[tuple[str, str, str], int] = {}
-        wanted = sorted(pairs)
+        meant = pairs_as_stored(self._connection, pairs)
+        wanted = sorted(meant)
         for start in range(0, len(wanted), _KEYS_MAX):
             among = or_(*(_is_pair(pair) for pair in wanted[start : start + _KEYS_MAX]))
             query = (
@@ -84,7 +96,9 @@ class SqlOrderStore:
                 .where(c.received_at > since, payments.c.status.not_in(_NEVER_PAID), among)
                 .group_by(c.debtor_account, c.creditor_account, c.currency)
             )
-            sums |= {(row[0], row[1], row[2]): int(row[3]) for row in self._connection.execute(query)}
+            for row in self._connection.execute(query):
+                pair = meant[row[0], row[1], row[2]]
+                sums[pair] = sums.get(pair, 0) + int(row[3])
         return sums
 
     def payments_of(self, order_digest: str) -> list[str]:
@@ -153,23 +167,20 @@ def insert_orders(connection: Connection, new: Sequence[tuple[str, NewPayment]],
         payment_orders,
         [_order_row(order, received_at) for digest, order in orders.items() if digest not in known],
     )
-    insert_rows(
-        connection,
-        order_lines,
-        [
-            {
-                "instruction_id": key,
-                "order_digest": place.order.digest,
-                "line_number": place.number,
-                "debtor_account": payment.instruction.debtor_account,
-                "creditor_account": payment.instruction.creditor_account,
-                "currency": payment.instruction.currency,
-                "amount_minor_units": payment.instruction.amount_minor_units,
-                "received_at": received_at,
-            }
-            for key, payment, place in placed
-        ],
-    )
+    lines: list[dict[str, Any]] = [
+        {
+            "instruction_id": key,
+            "order_digest": place.order.digest,
+            "line_number": place.number,
+            "debtor_account": payment.instruction.debtor_account,
+            "creditor_account": payment.instruction.creditor_account,
+            "currency": payment.instruction.currency,
+            "amount_minor_units": payment.instruction.amount_minor_units,
+            "received_at": received_at,
+        }
+        for key, payment, place in placed
+    ]
+    insert_rows(connection, order_lines, sealing_of(connection).seal(connection, SEALED_ORDER_LINES, lines))
 
 
 def _is_pair(pair: tuple[str, str, str]) -> ColumnElement[bool]:

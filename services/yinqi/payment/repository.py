@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import date, datetime
 from functools import lru_cache
@@ -15,6 +15,7 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Integer,
+    Result,
     Select,
     and_,
     bindparam,
@@ -46,11 +47,19 @@ from yinqi.payment.model import (
 from yinqi.payment.order_store import insert_orders
 from yinqi.payment.resend import ResendPermit
 from yinqi.payment.status import PaymentStatus
-from yinqi.payment.tables import StatusColumn, payment_doubts, payment_events, payments, resend_permits
+from yinqi.payment.tables import (
+    SEALED_PAYMENTS,
+    StatusColumn,
+    payment_doubts,
+    payment_events,
+    payments,
+    resend_permits,
+)
 from yinqi.runtime import feed
 from yinqi.runtime.bulk_insert import insert_rows
 from yinqi.runtime.columns import utc_instant
 from yinqi.runtime.database_engine import driver_of
+from yinqi.runtime.sealing import Clear, sealing_of
 from yinqi.runtime.statements import among, prepared
 
 _FIELDS = tuple(field.name for field in fields(Payment))
@@ -61,6 +70,9 @@ _UPDATE = prepared(
     .values({name: bindparam(f"new_{name}") for name in _CHANGING})
 )
 _ENTRY_COLUMNS = [payment_events.c[field.name] for field in fields(JournalEntry)]
+_OF_PAYMENT = ("order_bytes", "received_at", "traceparent", "debtor_account")
+_EVENT_NAMES = (*(column.name for column in _ENTRY_COLUMNS), *_OF_PAYMENT)
+_SEARCHED_AT_ONCE = 1_000
 
 
 class SqlPaymentStore:
@@ -68,6 +80,7 @@ class SqlPaymentStore:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._sealing = sealing_of(connection)
         self._is_postgresql = connection.dialect.name == "postgresql"
 
     def find_keys(self, end_to_end_ids: Sequence[str]) -> Mapping[str, RecordedKey]:
@@ -78,7 +91,10 @@ class SqlPaymentStore:
 
     def add(self, new: Sequence[tuple[str, NewPayment]], received_at: datetime) -> None:
         same = {**_AS_RECEIVED, **dict.fromkeys(_AT_RECEIPT, received_at)}
-        insert_rows(self._connection, payments, [_row_of(key, payment) for key, payment in new], same)
+        rows = [_row_of(key, payment) for key, payment in new]
+        companies = [payment.place.order.company if payment.place else "" for _, payment in new]
+        sealed = self._sealing.seal(self._connection, SEALED_PAYMENTS, rows, companies)
+        insert_rows(self._connection, payments, sealed, same)
         feed.append(
             self._connection,
             payment_events,
@@ -92,7 +108,7 @@ class SqlPaymentStore:
     def find(self, instruction_ids: Collection[str]) -> dict[str, Payment]:
         """Return the payments as they are, without locking them: for readers."""
         query = select(payments).where(among(payments.c.instruction_id, instruction_ids))
-        return {payment.instruction_id: payment for payment in _payments(self._connection.execute(query))}
+        return {payment.instruction_id: payment for payment in self._payments(self._connection.execute(query))}
 
     def lock_by_end_to_end_id(self, end_to_end_ids: Collection[str]) -> dict[str, Payment]:
         return {payment.end_to_end_id: payment for payment in self._lock(payments.c.end_to_end_id, end_to_end_ids)}
@@ -100,7 +116,7 @@ class SqlPaymentStore:
     def _lock(self, column: Column[str], values: Collection[str]) -> list[Payment]:
         if not values:
             return []
-        return _payments(self._connection.execute(_LOCK[column.name], {"values": values}))
+        return self._payments(self._connection.execute(_LOCK[column.name], {"values": values}))
 
     def claim_due(
         self,
@@ -116,8 +132,8 @@ class SqlPaymentStore:
         if due_date is not None:
             given["due_date"] = due_date
         if busy_accounts:
-            given["busy_accounts"] = busy_accounts
-        return _payments(self._connection.execute(query, given))
+            given["busy_accounts"] = self._sealing.either(busy_accounts)
+        return self._payments(self._connection.execute(query, given))
 
     def is_due(self, statuses: Sequence[PaymentStatus], now: datetime) -> bool:
         """Return whether `claim_due` would find something; for a reader, so that idle workers write nothing."""
@@ -171,7 +187,7 @@ class SqlPaymentStore:
         doubts = [doubt_of(row) for row in self._connection.execute(query)]
         ids = [doubt.instruction_id for doubt in doubts]
         found = select(payments).where(among(payments.c.instruction_id, ids))
-        by_id = {payment.instruction_id: payment for payment in _payments(self._connection.execute(found))}
+        by_id = {payment.instruction_id: payment for payment in self._payments(self._connection.execute(found))}
         return [(by_id[doubt.instruction_id], doubt) for doubt in doubts]
 
     def add_permits(self, permits: Sequence[ResendPermit], used_at: datetime, actor: str) -> None:
@@ -189,7 +205,7 @@ class SqlPaymentStore:
         column, value = (
             (payments.c.instruction_id, instruction_id) if instruction_id else (payments.c.end_to_end_id, end_to_end_id)
         )
-        found = _payments(self._connection.execute(select(payments).where(column == value)))
+        found = self._payments(self._connection.execute(select(payments).where(column == value)))
         return found[0] if found else None
 
     def journal(self, instruction_id: str) -> list[JournalEntry]:
@@ -201,35 +217,69 @@ class SqlPaymentStore:
         return [JournalEntry(*row) for row in self._connection.execute(query)]
 
     def search(self, filter_: PaymentFilter, before: Position | None, limit: int) -> list[Payment]:
-        query = select(payments).where(*_conditions(filter_))
+        if not (filter_.creditor_name and self._sealing.is_on):
+            return self._page(filter_, before, limit)
+        # A part of a name cannot be looked up in sealed ones: newest first they are opened and looked at.
+        found: list[Payment] = []
+        while len(found) < limit and (page := self._page(filter_, before, _SEARCHED_AT_ONCE)):
+            found += [payment for payment in page if filter_.creditor_name in payment.creditor_name]
+            before = Position(page[-1].received_at, page[-1].instruction_id)
+        return found[:limit]
+
+    def _page(self, filter_: PaymentFilter, before: Position | None, limit: int) -> list[Payment]:
+        query = select(payments).where(*_conditions(filter_, self._sealing))
         if before is not None:
             received_at, key = payments.c.received_at, payments.c.instruction_id
             same_instant = and_(received_at == before.received_at, key < before.instruction_id)
             query = query.where(or_(received_at < before.received_at, same_instant))
         query = query.order_by(payments.c.received_at.desc(), payments.c.instruction_id.desc()).limit(limit)
-        return _payments(self._connection.execute(query))
+        return self._payments(self._connection.execute(query))
 
     def count(self, filter_: PaymentFilter) -> list[PaymentCount]:
+        if filter_.creditor_name and self._sealing.is_on:
+            return self._count_by_name(filter_)
         group = (payments.c.status, payments.c.debtor_account, payments.c.currency)
         query = (
             select(*group, func.count(), func.sum(payments.c.amount_minor_units))
-            .where(*_conditions(filter_))
+            .where(*_conditions(filter_, self._sealing))
             .group_by(*group)
             .order_by(*group)
         )
         # PostgreSQL sums 64-bit integers into a decimal; it is whole.
-        rows = self._connection.execute(query)
-        return [PaymentCount(row[0], row[1], row[2], row[3], int(row[4])) for row in rows]
+        return self._counts((*row[:4], int(row[4])) for row in self._connection.execute(query))
+
+    def _count_by_name(self, filter_: PaymentFilter) -> list[PaymentCount]:
+        counted: list[tuple[PaymentStatus, str, str, int, int]] = []
+        before: Position | None = None
+        while page := self.search(filter_, before, _SEARCHED_AT_ONCE):
+            before = Position(page[-1].received_at, page[-1].instruction_id)
+            counted += [(one.status, one.debtor_account, one.currency, 1, one.amount_minor_units) for one in page]
+        return self._counts(counted)
+
+    def _counts(self, rows: Iterable[Sequence[Any]]) -> list[PaymentCount]:
+        """Add up by status, account and currency: an account may stand in clear and as its token."""
+        counted = list(rows)
+        accounts = self._sealing.clear_numbers(self._connection, [row[1] for row in counted])
+        sums: dict[tuple[PaymentStatus, str, str], tuple[int, int]] = {}
+        for (status, _, currency, number, amount), account in zip(counted, accounts, strict=True):
+            so_far = sums.get((status, account, currency), (0, 0))
+            sums[status, account, currency] = (so_far[0] + number, so_far[1] + amount)
+        return [PaymentCount(*key, *sums[key]) for key in sorted(sums)]
 
     def settled_accounts(self, since: date) -> list[str]:
-        return list(self._connection.execute(_SETTLED_ACCOUNTS, {"since": since.isoformat()}).scalars())
+        accounts = self._connection.execute(_SETTLED_ACCOUNTS, {"since": since.isoformat()}).scalars().all()
+        return sorted(set(self._sealing.clear_numbers(self._connection, accounts)))
 
     def events_after(self, after: int, limit: int) -> list[FeedEvent]:
         width = len(_ENTRY_COLUMNS)
+        rows = self._connection.execute(_EVENTS_AFTER, {"after": after, "limit": limit}).all()
         return [
             FeedEvent(JournalEntry(*row[:width]), bytes(row[width]), row[width + 1], row[width + 2])
-            for row in self._connection.execute(_EVENTS_AFTER, {"after": after, "limit": limit})
+            for row in self._sealing.open(self._connection, SEALED_PAYMENTS, rows, _EVENT_NAMES)
         ]
+
+    def _payments(self, rows: Result[Any]) -> list[Payment]:
+        return [Payment(*row) for row in self._sealing.open(self._connection, SEALED_PAYMENTS, rows.all())]
 
 
 def _as_parameter(values: Collection[str], is_postgresql: bool) -> list[str] | str:
@@ -259,7 +309,7 @@ _POSTPONE_ONCE_MORE = prepared(
 )
 _FIND_DOUBTS = prepared(select(payment_doubts).where(among(payment_doubts.c.instruction_id, "ids")))
 _EVENTS_AFTER = prepared(
-    select(*_ENTRY_COLUMNS, payments.c.order_bytes, payments.c.received_at, payments.c.traceparent)
+    select(*_ENTRY_COLUMNS, *[payments.c[name] for name in _OF_PAYMENT])
     .join_from(payment_events, payments, payment_events.c.instruction_id == payments.c.instruction_id)
     .where(payment_events.c.sequence > bindparam("after"))
     .order_by(payment_events.c.sequence)
@@ -321,19 +371,15 @@ def _claim(statuses: tuple[PaymentStatus, ...], *, has_due_date: bool, has_busy_
     return prepared(query.limit(bindparam("limit", type_=Integer)).with_for_update(skip_locked=True))
 
 
-def _payments(rows: Any) -> list[Payment]:
-    return [Payment(*row) for row in rows]
-
-
-def _conditions(filter_: PaymentFilter) -> list[ColumnElement[bool]]:
+def _conditions(filter_: PaymentFilter, sealing: Clear) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if filter_.statuses:
         conditions.append(payments.c.status.in_(filter_.statuses))
     if filter_.debtor_account:
-        conditions.append(payments.c.debtor_account == filter_.debtor_account)
+        conditions.append(payments.c.debtor_account.in_(sealing.either([filter_.debtor_account])))
     if filter_.payment_information_id:
         conditions.append(payments.c.payment_information_id == filter_.payment_information_id)
-    if filter_.creditor_name:
+    if filter_.creditor_name and not sealing.is_on:
         conditions.append(payments.c.creditor_name.contains(filter_.creditor_name, autoescape=True))
     if filter_.received_from is not None:
         conditions.append(payments.c.received_at >= filter_.received_from)

@@ -7,7 +7,8 @@ from sqlalchemy.types import TypeDecorator
 
 from yinqi.payment.status import PaymentStatus
 from yinqi.runtime import feed
-from yinqi.runtime.columns import UtcTimestamp, big_integer
+from yinqi.runtime.columns import UtcTimestamp, big_integer, sealed_text
+from yinqi.runtime.sealing import Sealed
 
 _STATUS_OF = {str(status): status for status in PaymentStatus}
 
@@ -27,6 +28,7 @@ class StatusColumn(TypeDecorator[PaymentStatus]):
 
 metadata = MetaData()
 
+
 # The columns are the fields of `Payment`, in order.
 payments = Table(
     "payments",
@@ -36,8 +38,8 @@ payments = Table(
     Column("order_bytes", LargeBinary, nullable=False),
     Column("request_hash", LargeBinary, nullable=False),
     Column("debtor_account", String(34), nullable=False),
-    Column("creditor_name", String(140), nullable=False),
-    Column("creditor_account", String(34), nullable=False),
+    Column("creditor_name", sealed_text(140), nullable=False),
+    Column("creditor_account", sealed_text(34), nullable=False),
     Column("currency", String(3), nullable=False),
     Column("amount_minor_units", BigInteger, nullable=False),
     Column("requested_execution_date", String(10), nullable=False),
@@ -217,3 +219,14 @@ one_time_codes = Table(
     Column("wrong", Integer, nullable=False),
     Column("locked_until", UtcTimestamp, nullable=True),
 )
+
+# What is sealed at rest. The signed orders themselves hold a root over their lines, no account and no name; what a decision shows may.
+SEALED_PAYMENTS = Sealed(
+    payments,
+    row=("instruction_id", "debtor_account"),
+    fields=("order_bytes", "creditor_name", "creditor_account"),
+    numbers=("debtor_account",),
+)
+SEALED_ORDER_LINES = Sealed(order_lines, row=("instruction_id",), blind=("debtor_account", "creditor_account"))
+SEALED_DECISIONS = Sealed(order_decisions, row=("order_digest", "key_id"), fields=("decision_bytes",))
+SEALED = (SEALED_PAYMENTS, SEALED_ORDER_LINES, SEALED_DECISIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +26,7 @@ from yinqi.runtime.grpc_client import open_channel
 from yinqi.runtime.grpc_server import run_with_settings, serve
 from yinqi.runtime.journal.sealer import open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
+from yinqi.runtime.sealing import start_sealing
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import configure_telemetry
 
@@ -51,6 +53,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     telemetry = configure_telemetry(SERVICE, settings)
     database = Database.open(url, writers=settings.database_writers, telemetry=telemetry)
     clock = SystemClock()
+    start_sealing(
+        database, settings.sealing_keys_of(SERVICE), settings=settings, clock=clock, random_bytes=secrets.token_bytes
+    )
     sealer = await open_sealer(SERVICE, database, metadata, settings, clock)
     async with (
         open_channel(

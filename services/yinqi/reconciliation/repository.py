@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import (
     Connection,
+    Select,
     Table,
     and_,
     bindparam,
@@ -34,16 +36,36 @@ from yinqi.reconciliation.model import (
     Pair,
     Reconciliation,
 )
-from yinqi.reconciliation.tables import ADJUSTMENT, COUNTS, bookings, breaks, entries, events, matches, runs
+from yinqi.reconciliation.tables import (
+    ADJUSTMENT,
+    COUNTS,
+    SEALED_BOOKINGS,
+    SEALED_BREAKS,
+    SEALED_ENTRIES,
+    bookings,
+    breaks,
+    entries,
+    events,
+    matches,
+    runs,
+)
 from yinqi.runtime.feed import append
+from yinqi.runtime.sealing import Sealed, sealing_of
 
 
-def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_new(connection: Connection, sealed: Sealed, rows: Sequence[dict[str, Any]]) -> None:
     """Insert rows whose key is not there yet; leave the others alone."""
     if not rows:
         return
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
+    written = sealing_of(connection).seal(connection, sealed, rows)
+    connection.execute(dialect.insert(sealed.table).on_conflict_do_nothing(), list(written))
+
+
+def _opened(connection: Connection, sealed: Sealed, query: Select[Any]) -> list[Any]:
+    """Return whole rows of a table, opened."""
+    rows = connection.execute(query).all()
+    return [SimpleNamespace(**row) for row in sealing_of(connection).open_mappings(connection, sealed, rows)]
 
 
 def _movement_row(item: Booking | Entry) -> dict[str, Any]:
@@ -92,17 +114,19 @@ class SqlBookStore:
 
     def add_bookings(self, items: Sequence[Booking]) -> None:
         rows = [{"booking_id": b.booking_id, "traceparent": b.traceparent, **_movement_row(b)} for b in items]
-        insert_new(self._connection, bookings, rows)
+        insert_new(self._connection, SEALED_BOOKINGS, rows)
 
     def add_entries(self, items: Sequence[Entry]) -> None:
         rows = [{"entry_id": e.entry_id, "description": e.description[:500], **_movement_row(e)} for e in items]
-        insert_new(self._connection, entries, rows)
+        insert_new(self._connection, SEALED_ENTRIES, rows)
 
     def unmatched_bookings(self, account: str, until: date) -> list[Booking]:
-        return [_booking(row) for row in self._connection.execute(self._unmatched(bookings, account, until))]
+        rows = _opened(self._connection, SEALED_BOOKINGS, self._unmatched(bookings, account, until))
+        return [_booking(row) for row in rows]
 
     def unmatched_entries(self, account: str, until: date) -> list[Entry]:
-        return [_entry(row) for row in self._connection.execute(self._unmatched(entries, account, until))]
+        rows = _opened(self._connection, SEALED_ENTRIES, self._unmatched(entries, account, until))
+        return [_entry(row) for row in rows]
 
     @staticmethod
     def _unmatched(table: Table, account: str, until: date) -> Any:
@@ -119,8 +143,8 @@ class SqlBookStore:
         found = self._connection.execute(keys).all()
         ours = select(bookings).where(bookings.c.booking_id.in_([row.booking_id for row in found]))
         theirs = select(entries).where(entries.c.entry_id.in_([row.entry_id for row in found]))
-        by_booking = {row.booking_id: _booking(row) for row in self._connection.execute(ours)}
-        by_entry = {row.entry_id: _entry(row) for row in self._connection.execute(theirs)}
+        by_booking = {row.booking_id: _booking(row) for row in _opened(self._connection, SEALED_BOOKINGS, ours)}
+        by_entry = {row.entry_id: _entry(row) for row in _opened(self._connection, SEALED_ENTRIES, theirs)}
         return [(by_booking[row.booking_id], by_entry[row.entry_id]) for row in found]
 
     def add_matches(self, run_id: str, found: Sequence[Match]) -> None:
@@ -206,11 +230,13 @@ class SqlBreakStore:
     def open_of(self, account: str, until: date) -> list[Break]:
         alive = breaks.c.status != BreakStatus.CLEARED.value
         query = select(breaks).where(breaks.c.account == account, alive, breaks.c.date <= until.isoformat())
-        return [_break(row) for row in self._connection.execute(query)]
+        return [_break(row) for row in _opened(self._connection, SEALED_BREAKS, query)]
 
     def add(self, items: Sequence[Break]) -> None:
         if items:
-            self._connection.execute(breaks.insert(), [_break_row(item) for item in items])
+            rows = [_break_row(item) for item in items]
+            sealed = sealing_of(self._connection).seal(self._connection, SEALED_BREAKS, rows)
+            self._connection.execute(breaks.insert(), list(sealed))
         self._record(items, "break.opened")
 
     def set_status(self, items: Sequence[Break], event: str) -> None:
@@ -229,8 +255,8 @@ class SqlBreakStore:
 
     def get(self, break_id: str) -> Break | None:
         query = select(breaks).where(breaks.c.break_id == break_id).with_for_update()
-        row = self._connection.execute(query).first()
-        return _break(row) if row is not None else None
+        found = _opened(self._connection, SEALED_BREAKS, query)
+        return _break(found[0]) if found else None
 
     def list(
         self, account: str, on: date | None, status: BreakStatus | None, limit: int, after: tuple[str, str] | None
@@ -244,7 +270,7 @@ class SqlBreakStore:
             query = query.where(breaks.c.status == status.value)
         if after is not None:
             query = query.where(tuple_(breaks.c.date, breaks.c.break_id) > after)
-        return [_break(row) for row in self._connection.execute(query)]
+        return [_break(row) for row in _opened(self._connection, SEALED_BREAKS, query)]
 
     def _record(self, items: Sequence[Break], event: str) -> None:
         append(
@@ -295,7 +321,7 @@ def read_events(
     query = select(events).where(events.c.sequence > after).order_by(events.c.sequence).limit(limit)
     rows = connection.execute(query).all()
     wanted = select(breaks).where(breaks.c.break_id.in_({r.break_id for r in rows if r.break_id}))
-    found_breaks = {r.break_id: _break(r) for r in connection.execute(wanted)}
+    found_breaks = {r.break_id: _break(r) for r in _opened(connection, SEALED_BREAKS, wanted)}
     ran = select(runs).where(runs.c.run_id.in_({r.run_id for r in rows if r.run_id}))
     found_runs = {r.run_id: _run(r) for r in connection.execute(ran)}
     return [(row, found_breaks.get(row.break_id), found_runs.get(row.run_id)) for row in rows]

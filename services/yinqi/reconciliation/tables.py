@@ -6,8 +6,9 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, String, Table
 
-from yinqi.runtime.columns import UtcTimestamp
+from yinqi.runtime.columns import UtcTimestamp, sealed_text
 from yinqi.runtime.feed import cursor_table, event_table
+from yinqi.runtime.sealing import Sealed
 
 metadata = MetaData()
 
@@ -22,8 +23,8 @@ def _movement_columns() -> list[Column[Any]]:
         Column("instruction_id", String(35), nullable=False),
         Column("end_to_end_id", String(35), nullable=False),
         Column("account_servicer_reference", String(64), nullable=False),
-        Column("counterparty_name", String(200), nullable=False),
-        Column("counterparty_account", String(64), nullable=False),
+        Column("counterparty_name", sealed_text(200), nullable=False),
+        Column("counterparty_account", sealed_text(64), nullable=False),
     ]
 
 
@@ -41,7 +42,7 @@ entries = Table(
     metadata,
     Column("entry_id", BigInteger, primary_key=True, autoincrement=False),
     *_movement_columns(),
-    Column("description", String(500), nullable=False),
+    Column("description", sealed_text(500), nullable=False),
     Column("is_matched", Boolean, nullable=False),
     Index("ix_entries_day", "account", "is_matched", "booking_date"),
 )
@@ -71,8 +72,8 @@ breaks = Table(
     Column("entry_id", BigInteger, nullable=False),
     Column("instruction_id", String(35), nullable=False),
     Column("account_servicer_reference", String(64), nullable=False),
-    Column("counterparty_name", String(200), nullable=False),
-    Column("description", String(500), nullable=False),
+    Column("counterparty_name", sealed_text(200), nullable=False),
+    Column("description", sealed_text(500), nullable=False),
     Column("status", String(10), nullable=False),
     Column("opened_at", UtcTimestamp(), nullable=False),
     Column("resolved_by", String(100), nullable=False),
@@ -111,3 +112,9 @@ events = event_table(
     Column("actor", String(100), nullable=False),
 )
 cursors = cursor_table(metadata)
+
+# What is sealed at rest: who is at the other end, and what for.
+SEALED_BOOKINGS = Sealed(bookings, row=("booking_id",), fields=("counterparty_name", "counterparty_account"))
+SEALED_ENTRIES = Sealed(entries, row=("entry_id",), fields=("counterparty_name", "counterparty_account", "description"))
+SEALED_BREAKS = Sealed(breaks, row=("break_id",), fields=("counterparty_name", "description"))
+SEALED = (SEALED_BOOKINGS, SEALED_ENTRIES, SEALED_BREAKS)

@@ -19,6 +19,7 @@ from yinqi.runtime.database import Database
 from yinqi.runtime.journal.chain import SigningKey, canonical, instant_text
 from yinqi.runtime.journal.proof import prove_rows
 from yinqi.runtime.journal.sealer import JournalSealer
+from yinqi.runtime.sealing import Sealed, sealing_of
 
 SUBJECTS_MAX = 20
 ROWS_MAX = 1_000  # of one table and payment
@@ -105,15 +106,21 @@ def part_head(service: str, instruction_id: str, items: Sequence[bytes], made_at
 # --- items ----------------------------------------------------------------------------------------------------------
 
 
-def records(connection: Connection, table: Table, where: ColumnElement[bool], *without: str) -> Iterator[Item]:
+def records(
+    connection: Connection, table: Table, where: ColumnElement[bool], *without: str, sealed: Sealed | None = None
+) -> Iterator[Item]:
     """Yield rows of a table that is no journal, as they stand now.
 
     Args:
         without: columns that say nothing about the payment.
+        sealed: what of it is sealed; a bundle has it in clear.
     """
-    query = select(*(column for column in table.c if column.name not in without)).where(where)
-    for row in connection.execute(query.order_by(*table.primary_key.columns).limit(ROWS_MAX)).mappings():
-        yield record(table.name, dict(row))
+    columns = [column for column in table.c if column.name not in without]
+    query = select(*columns).where(where).order_by(*table.primary_key.columns).limit(ROWS_MAX)
+    names = [column.name for column in columns]
+    rows = connection.execute(query).all()
+    for row in rows if sealed is None else sealing_of(connection).open(connection, sealed, rows, names):
+        yield record(table.name, dict(zip(names, row, strict=True)))
 
 
 def record(name: str, row: Mapping[str, Any]) -> Item:

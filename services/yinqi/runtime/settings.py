@@ -101,6 +101,14 @@ class Settings(BaseSettings):
     journal_seal_interval_s: float = Field(1.0, gt=0, le=60)
     journal_seal_rows_max: int = Field(2_000, ge=1, le=10_000)
 
+    # Folder of the key-encryption keys that seal fields at rest (docs/data-at-rest.md); empty: nothing is sealed.
+    # {service} and {var_dir} are filled in.
+    sealing_keys_dir: str = ""
+    sealing_algorithm: Literal["sm4-gcm", "aes-256-gcm"] = "sm4-gcm"
+    # "refuse", once `yinqi data reseal` has brought all rows over: a row in clear was not written by us.
+    sealing_clear_rows: Literal["read", "refuse"] = "read"
+    sealing_refresh_s: float = Field(30.0, gt=0, le=3600)  # how often to look whether data keys were rotated
+
     # Who may connect, and who calls (docs/identity.md). "mutual": both sides show a certificate; "server": callers may
     # come without one and show a token; "off": plain text, on this machine's own addresses only.
     tls_mode: Literal["mutual", "server", "off"] = "mutual"
@@ -190,6 +198,10 @@ class Settings(BaseSettings):
         folders = self.journal_checkpoint_dirs.replace("{var_dir}", str(self.var_dir)).split(",")
         own = "" if self.database_url == _DATABASE_URL else _short_digest(_CREDENTIALS.sub("://", self.database_url))
         return [Path(folder.strip()) / own for folder in folders if folder.strip()]
+
+    def sealing_keys_of(self, service: str) -> str:
+        """Return the folder of the service's key-encryption keys, "" if nothing is sealed."""
+        return self.sealing_keys_dir.replace("{service}", service).replace("{var_dir}", str(self.var_dir))
 
     def tls_file(self, template: str, name: str = "") -> Path:
         """Return the file that one of the `tls_*_file` settings names, for a certificate's name."""

@@ -53,6 +53,7 @@ from yinqi.simulation.bank import BankSide, Door, SimulatedLine, TagKeys
 from yinqi.simulation.clock import ServiceClock, WorldTime
 from yinqi.simulation.loop import Owner, spawn
 from yinqi.simulation.network import HandlersOf, Network
+from yinqi.simulation.sealed import start_sealing
 from yinqi.simulation.store import Disk, SimulatedDatabase
 
 # Slower than in production: a poll finds nothing more in 20 simulated seconds than in 100 of 0.2, and costs as much.
@@ -136,7 +137,9 @@ class Process:
         """Do what a `main.py` does: the first loop that fails ends the process, and its keeper starts it again."""
         owner = self.owner
         try:
-            handlers, loops = self._build(self, SimulatedDatabase(self.disk, self.telemetry))
+            database = SimulatedDatabase(self.disk, self.telemetry)
+            start_sealing(database, self.disk, self.name, self.world.seed, self.starts, self.clock)
+            handlers, loops = self._build(self, database)
             self.handlers = handlers.handlers
             await asyncio.gather(*loops)
         except Exception as error:  # noqa: BLE001 (whatever it is, the process is gone)

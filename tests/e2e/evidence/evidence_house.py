@@ -22,6 +22,7 @@ from yinqi.cli import app
 from yinqi.client import OrderClient, new_order
 from yinqi.client.evidence import SERVICES, collect_evidence
 from yinqi.demo.bank_control import BankControl
+from yinqi.demo.sealed_data import SUITE_KEYS_DIR
 from yinqi.demo.sisters import COMPANY_ROLES, Sisters
 from yinqi.demo.suite import children, exchange_dir, prepare, suite_env
 from yinqi.gateway.main import main as gateway_main
@@ -122,6 +123,7 @@ async def running(var_dir: Path, ports: dict[str, int], **more: Any) -> AsyncIte
     given = {
         "var_dir": var_dir,
         "exchange_dir": str(exchange_dir(Settings(var_dir=var_dir))),
+        "sealing_keys_dir": SUITE_KEYS_DIR,
         **ports,
         **_FAST,
         **_QUIET,

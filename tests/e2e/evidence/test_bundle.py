@@ -59,6 +59,14 @@ def test_a_payment_under_a_policy_is_proved_from_the_order_to_the_statement(bund
     assert verify(bundles.a).exit_code(strict=True) == 3
 
 
+def test_the_databases_it_comes_from_have_no_creditor_in_clear(bundles: Bundles) -> None:
+    files = [file for file in bundles.journal.parent.glob("*.db*") if not file.name.startswith("sandbox_bank")]
+    assert len({file.name.partition(".")[0] for file in files}) == 5
+    for file in files:
+        for canary in ("供应商有限公司", "62250000000000", "货款 发票"):
+            assert canary.encode() not in file.read_bytes(), f"{canary} is in {file.name}"
+
+
 def test_a_bundle_is_a_text_of_lines_that_says_the_same_each_time_but_for_when_and_the_signatures(
     bundles: Bundles,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect
@@ -31,9 +32,13 @@ def cny(minor_units: int) -> Money:
 
 
 @pytest.fixture
-def database(database_url: str, open_database: Callable[..., Database]) -> Database:
+def database(
+    database_url: str, open_database: Callable[..., Database], tmp_path: Path, seal_database: Callable[..., object]
+) -> Database:
     migrate(database_url, "account")
-    return open_database(database_url)
+    opened = open_database(database_url)
+    seal_database(opened, tmp_path / "kek")
+    return opened
 
 
 def move(instruction_id: str, status: str, *, amount: int = 100, settled: date = DAY) -> PaymentMove:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect
@@ -21,9 +22,14 @@ NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(database_url: str, open_database: Callable[..., Database]) -> Database:
+def store(
+    database_url: str, open_database: Callable[..., Database], tmp_path: Path, seal_database: Callable[..., object]
+) -> Database:
+    """The gateway's own store, sealed."""
     migrate(database_url, "gateway")
-    return open_database(database_url)
+    database = open_database(database_url)
+    seal_database(database, tmp_path / "kek")
+    return database
 
 
 def attempt(instruction_id: str, number: int = 1, exchange_id: str = "EX1", **changes: object) -> Attempt:

@@ -18,10 +18,14 @@ from running import House, run_house  # noqa: E402 (found through the line above
 
 
 @pytest.fixture
-def payment_database(database_url: str, open_database: Callable[..., Database]) -> Database:
-    """The payment service's own store; runs the test on SQLite and on PostgreSQL."""
+def payment_database(
+    database_url: str, open_database: Callable[..., Database], tmp_path: Path, seal_database: Callable[..., object]
+) -> Database:
+    """The payment service's own store, sealed; runs the test on SQLite and on PostgreSQL."""
     migrate(database_url, "payment")
-    return open_database(database_url)
+    database = open_database(database_url)
+    seal_database(database, tmp_path / "kek")
+    return database
 
 
 @pytest.fixture

@@ -55,9 +55,11 @@ class Books:
 
 
 @pytest.fixture
-def books(database_url, open_database) -> Books:
+def books(database_url, open_database, seal_database, tmp_path) -> Books:
     migrate(database_url, "reconciliation")
-    return Books(open_database(database_url))
+    database = open_database(database_url)
+    seal_database(database, tmp_path / "kek")
+    return Books(database)
 
 
 def test_the_migration_makes_the_tables_that_the_code_uses(database_url, open_database) -> None:
