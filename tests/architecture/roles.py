@@ -27,7 +27,10 @@ KNOWN_ROLES = {
     "stop_lifter": "解除止付",
     "key_officer": "密钥管理",
     "auditor": "审计",
-    "service": "内部服务",
+    "service/payment": "付款服务",
+    "service/account": "账户服务",
+    "service/reconciliation": "对账服务",
+    "service/monitoring": "监控服务",
 }
 _HEAD = """# Who may call what 角色与接口
 

@@ -25,6 +25,7 @@ from yinqi.kernel.errors import Overloaded, YinqiError
 from yinqi.runtime.authentication import Authenticator
 from yinqi.runtime.call_context import CallContext
 from yinqi.runtime.custody import check_custody
+from yinqi.runtime.denials import Denials
 from yinqi.runtime.durable_files import Stamp
 from yinqi.runtime.errors import status_of
 from yinqi.runtime.identity import AccessPolicy, roles_from_proto
@@ -92,6 +93,7 @@ class GrpcServer:
         servicers: what to serve.
         access: roles by method; a test may pass its own.
         calls_max: calls of a method (by its name) served at once, where it needs a bound of its own.
+        denials: hears of callers that may not do what they asked for; by default only the log does.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class GrpcServer:
         telemetry: Telemetry,
         access: AccessPolicy = roles_from_proto,
         calls_max: Mapping[str, int] = _NO_BOUNDS,
+        denials: Denials | None = None,
     ) -> None:
         self.service_name = service_name
         self.port = 0
@@ -111,7 +114,7 @@ class GrpcServer:
         self._settings = settings
         self._health = health.aio.HealthServicer()
         self._authenticator = Authenticator(settings)
-        self._interceptor = ServerInterceptor(settings, telemetry, self._authenticator, access=access)
+        self._interceptor = ServerInterceptor(settings, telemetry, self._authenticator, access=access, denials=denials)
         self._tls_files = files_of(settings, service_name)
         self._tls_stamp: Stamp = ()
         self._watching: asyncio.Task[None] | None = None

@@ -20,10 +20,11 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Status, StatusCode
 
-from yinqi.kernel.errors import Unavailable, YinqiError
+from yinqi.kernel.errors import PermissionDenied, Unavailable, YinqiError
 from yinqi.runtime import attributes
 from yinqi.runtime.authentication import Authenticator
 from yinqi.runtime.call_context import Aborted, CallContext, parse_request
+from yinqi.runtime.denials import Denials
 from yinqi.runtime.errors import build_status, internal_status, status_of
 from yinqi.runtime.identity import AccessPolicy, require_role, roles_from_proto, set_current_principal
 from yinqi.runtime.settings import Settings
@@ -83,6 +84,7 @@ class ServerInterceptor:
     Args:
         access: roles by method; from the `.proto` unless a test says otherwise.
         reference: makes the reference by which an operator finds an internal error in the log.
+        denials: hears of callers that may not do what they asked for.
     """
 
     def __init__(
@@ -93,12 +95,14 @@ class ServerInterceptor:
         *,
         access: AccessPolicy = roles_from_proto,
         reference: Callable[[], str] = lambda: secrets.token_hex(6),
+        denials: Denials | None = None,
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
         self._authenticator = authenticator
         self._access = access
         self._reference = reference
+        self._denials = denials or Denials()
 
     def method(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Method:
         """Return the method that serves this handler of grpc's generated code under the path."""
@@ -172,7 +176,11 @@ class ServerInterceptor:
         )
         if not method.is_exempt:
             principal = self._authenticator.principal_of(call)
-            require_role(principal, method.allowed, method.path)
+            try:
+                require_role(principal, method.allowed, method.path)
+            except PermissionDenied:
+                await self._denials.note(principal, method.path)
+                raise
             set_current_principal(principal)
             if span is not None:
                 span.set_attribute(attributes.PRINCIPAL, principal.name)
