@@ -24,6 +24,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from yinqi.kernel.errors import Overloaded, YinqiError
 from yinqi.runtime.authentication import Authenticator
 from yinqi.runtime.call_context import CallContext
+from yinqi.runtime.core_dumps import forbid_core_dumps
 from yinqi.runtime.custody import check_custody
 from yinqi.runtime.denials import Denials
 from yinqi.runtime.durable_files import Stamp
@@ -359,6 +360,8 @@ def run_with_settings(
     except YinqiError as error:
         return _refuse(error)
     configure_logging(service_name, level=settings.log_level, format_=settings.log_format)
+    if not settings.core_dumps_enabled:
+        forbid_core_dumps()
     return run_service(lambda stop: main(settings, stop))
 
 

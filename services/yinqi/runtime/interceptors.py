@@ -1,4 +1,4 @@
-"""What every RPC passes on its way in: parsing, trace, identity, deadline, errors. (Limits: grpc_core, before Python.)
+"""What every RPC passes on its way in and out: parsing, trace, identity, deadline, errors, masking. (Limits: grpc_core, before Python.)
 
 One interceptor, not a chain: each method is wrapped once, so a call pays for no look-up.
 """
@@ -10,6 +10,7 @@ import inspect
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -27,6 +28,7 @@ from yinqi.runtime.call_context import Aborted, CallContext, parse_request
 from yinqi.runtime.denials import Denials
 from yinqi.runtime.errors import build_status, internal_status, status_of
 from yinqi.runtime.identity import AccessPolicy, require_role, roles_from_proto, set_current_principal
+from yinqi.runtime.personal import Masker, masker_of
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import Telemetry
 
@@ -55,6 +57,7 @@ class Method:
     Attributes:
         path: "/package.Service/Method".
         is_exempt: health and reflection: they answer always and everybody, and are not traced.
+        masker: makes of an answer what the caller may see of it.
     """
 
     path: str
@@ -65,6 +68,7 @@ class Method:
     streams_responses: bool
     is_exempt: bool
     allowed: frozenset[str] | None
+    masker: Masker
     span_name: str
     span_attributes: dict[str, str]
 
@@ -117,6 +121,7 @@ class ServerInterceptor:
             handler.response_streaming,
             path.startswith("/grpc."),
             self._access(path),
+            masker_of(path),
             f"{service}/{name}",
             {attributes.RPC_SYSTEM: "grpc", attributes.RPC_SERVICE: service, attributes.RPC_METHOD: name},
         )
@@ -184,12 +189,13 @@ class ServerInterceptor:
             set_current_principal(principal)
             if span is not None:
                 span.set_attribute(attributes.PRINCIPAL, principal.name)
+            context.shown = partial(method.masker.masked, principal=principal)
         if method.streams_responses:
             await _write_all(method, request, context)
             return b""
         if method.streams_requests:
-            return method.serialize(await method.handle(request, context))
-        return method.serialize(await self._within_deadline(method.handle, request, context))
+            return method.serialize(context.shown(await method.handle(request, context)))
+        return method.serialize(context.shown(await self._within_deadline(method.handle, request, context)))
 
     async def _within_deadline(
         self, handle: Callable[[Any, Any], Awaitable[Any]], request: Any, context: CallContext

@@ -25,18 +25,23 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from yinqi.api.common.v1 import access_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_access__pb2
 from yinqi.api.common.v1 import outcome_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_outcome__pb2
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 from yinqi.api.payment.v1 import doubt_pb2 as yinqi_dot_api_dot_payment_dot_v1_dot_doubt__pb2
 from yinqi.api.payment.v1 import order_pb2 as yinqi_dot_api_dot_payment_dot_v1_dot_order__pb2
 from yinqi.api.payment.v1 import payment_pb2 as yinqi_dot_api_dot_payment_dot_v1_dot_payment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*yinqi/api/payment/v1/payment_service.proto\x12\x14yinqi.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a yinqi/api/common/v1/access.proto\x1a!yinqi/api/common/v1/outcome.proto\x1a yinqi/api/payment/v1/doubt.proto\x1a yinqi/api/payment/v1/order.proto\x1a\"yinqi/api/payment/v1/payment.proto\"Y\n\x17InitiatePaymentsRequest\x12>\n\x0cinstructions\x18\x01 \x03(\x0b\x32(.yinqi.api.payment.v1.PaymentInstruction\"\xda\x01\n\x11InitiationOutcome\x12\x15\n\rend_to_end_id\x18\x01 \x01(\t\x12\x36\n\x06result\x18\x02 \x01(\x0e\x32&.yinqi.api.payment.v1.InitiationResult\x12\x16\n\x0einstruction_id\x18\x03 \x01(\t\x12/\n\x0breceived_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x1e.yinqi.api.common.v1.LineError\"U\n\x18InitiatePaymentsResponse\x12\x39\n\x08outcomes\x18\x01 \x03(\x0b\x32\'.yinqi.api.payment.v1.InitiationOutcome\"`\n\x1dInitiateSignedPaymentsRequest\x12\x30\n\x05order\x18\x01 \x01(\x0b\x32!.yinqi.api.payment.v1.SignedOrder\x12\r\n\x05lines\x18\x02 \x03(\x0c\"q\n\x1eInitiateSignedPaymentsResponse\x12\x14\n\x0corder_digest\x18\x01 \x01(\t\x12\x39\n\x08outcomes\x18\x02 \x03(\x0b\x32\'.yinqi.api.payment.v1.InitiationOutcome\"W\n\x16InitiatePaymentRequest\x12=\n\x0binstruction\x18\x01 \x01(\x0b\x32(.yinqi.api.payment.v1.PaymentInstruction\"S\n\x17InitiatePaymentResponse\x12\x38\n\x07outcome\x18\x01 \x01(\x0b\x32\'.yinqi.api.payment.v1.InitiationOutcome\"L\n\x11GetPaymentRequest\x12\x17\n\rend_to_end_id\x18\x01 \x01(\tH\x00\x12\x18\n\x0einstruction_id\x18\x02 \x01(\tH\x00\x42\x04\n\x02id\"\xb5\x01\n\x12GetPaymentResponse\x12.\n\x07payment\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.payment.v1.Payment\x12\x33\n\x07journal\x18\x02 \x03(\x0b\x32\".yinqi.api.payment.v1.PaymentEvent\x12:\n\x0eresend_permits\x18\x03 \x03(\x0b\x32\".yinqi.api.payment.v1.ResendPermit\"\xfc\x01\n\rPaymentFilter\x12\x35\n\x08statuses\x18\x01 \x03(\x0e\x32#.yinqi.api.payment.v1.PaymentStatus\x12\x16\n\x0e\x64\x65\x62tor_account\x18\x02 \x01(\t\x12\x1e\n\x16payment_information_id\x18\x03 \x01(\t\x12\x15\n\rcreditor_name\x18\x04 \x01(\t\x12\x31\n\rreceived_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0ereceived_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"q\n\x13ListPaymentsRequest\x12\x33\n\x06\x66ilter\x18\x01 \x01(\x0b\x32#.yinqi.api.payment.v1.PaymentFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x14ListPaymentsResponse\x12/\n\x08payments\x18\x01 \x03(\x0b\x32\x1d.yinqi.api.payment.v1.Payment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"K\n\x14\x43ountPaymentsRequest\x12\x33\n\x06\x66ilter\x18\x01 \x01(\x0b\x32#.yinqi.api.payment.v1.PaymentFilter\"\x91\x01\n\x0cPaymentCount\x12\x33\n\x06status\x18\x01 \x01(\x0e\x32#.yinqi.api.payment.v1.PaymentStatus\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x13\n\x0bminor_units\x18\x04 \x01(\x03\x12\x16\n\x0e\x64\x65\x62tor_account\x18\x05 \x01(\t\"K\n\x15\x43ountPaymentsResponse\x12\x32\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\".yinqi.api.payment.v1.PaymentCount\"=\n\x14\x43\x61ncelPaymentRequest\x12\x15\n\rend_to_end_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"G\n\x15\x43\x61ncelPaymentResponse\x12.\n\x07payment\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.payment.v1.Payment\"/\n\x15\x46ollowPaymentsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"L\n\x16\x46ollowPaymentsResponse\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\".yinqi.api.payment.v1.PaymentEvent\"R\n\x11ListDoubtsRequest\x12\x16\n\x0einclude_closed\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x12ListDoubtsResponse\x12+\n\x06\x64oubts\x18\x01 \x03(\x0b\x32\x1b.yinqi.api.payment.v1.Doubt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x0fGetDoubtRequest\x12\x17\n\rend_to_end_id\x18\x01 \x01(\tH\x00\x12\x18\n\x0einstruction_id\x18\x02 \x01(\tH\x00\x42\x04\n\x02id\">\n\x10GetDoubtResponse\x12*\n\x05\x64oubt\x18\x01 \x01(\x0b\x32\x1b.yinqi.api.payment.v1.Doubt\"\xc7\x01\n\x13ResolveDoubtRequest\x12\x15\n\rend_to_end_id\x18\x01 \x01(\t\x12\x35\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32#.yinqi.api.payment.v1.DoubtDecision\x12\x1a\n\x12\x64ocument_reference\x18\x03 \x01(\t\x12\"\n\x1a\x61\x63\x63ount_servicer_reference\x18\x04 \x01(\t\x12\x14\n\x0c\x62ooking_date\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\"V\n\x14ResolveDoubtResponse\x12*\n\x05\x64oubt\x18\x01 \x01(\x0b\x32\x1b.yinqi.api.payment.v1.Doubt\x12\x12\n\nhas_effect\x18\x02 \x01(\x08\"=\n\x14ListApprovalsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"c\n\x15ListApprovalsResponse\x12\x31\n\tapprovals\x18\x01 \x03(\x0b\x32\x1e.yinqi.api.payment.v1.Approval\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x12GetApprovalRequest\x12\r\n\x05order\x18\x01 \x01(\t\"V\n\x13GetApprovalResponse\x12\x30\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x1e.yinqi.api.payment.v1.Approval\x12\r\n\x05lines\x18\x02 \x03(\x0c\"r\n\x12\x44\x65\x63ideOrderRequest\x12\r\n\x05order\x18\x01 \x01(\t\x12\x36\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32$.yinqi.api.payment.v1.SignedDecision\x12\x15\n\rone_time_code\x18\x03 \x01(\t\"G\n\x13\x44\x65\x63ideOrderResponse\x12\x30\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x1e.yinqi.api.payment.v1.Approval*\x9c\x01\n\x10InitiationResult\x12!\n\x1dINITIATION_RESULT_UNSPECIFIED\x10\x00\x12\x1e\n\x1aINITIATION_RESULT_RECORDED\x10\x01\x12&\n\"INITIATION_RESULT_ALREADY_RECORDED\x10\x02\x12\x1d\n\x19INITIATION_RESULT_REFUSED\x10\x03\x32\xdd\x0f\n\x0ePaymentService\x12\x88\x01\n\x10InitiatePayments\x12-.yinqi.api.payment.v1.InitiatePaymentsRequest\x1a..yinqi.api.payment.v1.InitiatePaymentsResponse\"\x15\xf2\xbb\x18\x11payment_initiator\x12\x85\x01\n\x0fInitiatePayment\x12,.yinqi.api.payment.v1.InitiatePaymentRequest\x1a-.yinqi.api.payment.v1.InitiatePaymentResponse\"\x15\xf2\xbb\x18\x11payment_initiator\x12\x9a\x01\n\x16InitiateSignedPayments\x12\x33.yinqi.api.payment.v1.InitiateSignedPaymentsRequest\x1a\x34.yinqi.api.payment.v1.InitiateSignedPaymentsResponse\"\x15\xf2\xbb\x18\x11payment_initiator\x12\x90\x01\n\rListApprovals\x12*.yinqi.api.payment.v1.ListApprovalsRequest\x1a+.yinqi.api.payment.v1.ListApprovalsResponse\"&\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x10payment_approver\x12\x8a\x01\n\x0bGetApproval\x12(.yinqi.api.payment.v1.GetApprovalRequest\x1a).yinqi.api.payment.v1.GetApprovalResponse\"&\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x10payment_approver\x12x\n\x0b\x44\x65\x63ideOrder\x12(.yinqi.api.payment.v1.DecideOrderRequest\x1a).yinqi.api.payment.v1.DecideOrderResponse\"\x14\xf2\xbb\x18\x10payment_approver\x12\x88\x01\n\nGetPayment\x12\'.yinqi.api.payment.v1.GetPaymentRequest\x1a(.yinqi.api.payment.v1.GetPaymentResponse\"\'\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x11payment_initiator\x12\x8e\x01\n\x0cListPayments\x12).yinqi.api.payment.v1.ListPaymentsRequest\x1a*.yinqi.api.payment.v1.ListPaymentsResponse\"\'\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x11payment_initiator\x12\x91\x01\n\rCountPayments\x12*.yinqi.api.payment.v1.CountPaymentsRequest\x1a+.yinqi.api.payment.v1.CountPaymentsResponse\"\'\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x11payment_initiator\x12\x7f\n\rCancelPayment\x12*.yinqi.api.payment.v1.CancelPaymentRequest\x1a+.yinqi.api.payment.v1.CancelPaymentResponse\"\x15\xf2\xbb\x18\x11payment_initiator\x12\xc4\x01\n\x0e\x46ollowPayments\x12+.yinqi.api.payment.v1.FollowPaymentsRequest\x1a,.yinqi.api.payment.v1.FollowPaymentsResponse\"U\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x0fservice/account\xf2\xbb\x18\x16service/reconciliation\xf2\xbb\x18\x12service/monitoring0\x01\x12\x87\x01\n\nListDoubts\x12\'.yinqi.api.payment.v1.ListDoubtsRequest\x1a(.yinqi.api.payment.v1.ListDoubtsResponse\"&\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x10payment_resolver\x12\x81\x01\n\x08GetDoubt\x12%.yinqi.api.payment.v1.GetDoubtRequest\x1a&.yinqi.api.payment.v1.GetDoubtResponse\"&\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x10payment_resolver\x12{\n\x0cResolveDoubt\x12).yinqi.api.payment.v1.ResolveDoubtRequest\x1a*.yinqi.api.payment.v1.ResolveDoubtResponse\"\x14\xf2\xbb\x18\x10payment_resolverb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*yinqi/api/payment/v1/payment_service.proto\x12\x14yinqi.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a yinqi/api/common/v1/access.proto\x1a!yinqi/api/common/v1/outcome.proto\x1a\"yinqi/api/common/v1/personal.proto\x1a yinqi/api/payment/v1/doubt.proto\x1a yinqi/api/payment/v1/order.proto\x1a\"yinqi/api/payment/v1/payment.proto\"Y\n\x17InitiatePaymentsRequest\x12>\n\x0cinstructions\x18\x01 \x03(\x0b\x32(.yinqi.api.payment.v1.PaymentInstruction\"\xda\x01\n\x11InitiationOutcome\x12\x15\n\rend_to_end_id\x18\x01 \x01(\t\x12\x36\n\x06result\x18\x02 \x01(\x0e\x32&.yinqi.api.payment.v1.InitiationResult\x12\x16\n\x0einstruction_id\x18\x03 \x01(\t\x12/\n\x0breceived_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x1e.yinqi.api.common.v1.LineError\"U\n\x18InitiatePaymentsResponse\x12\x39\n\x08outcomes\x18\x01 \x03(\x0b\x32\'.yinqi.api.payment.v1.InitiationOutcome\"`\n\x1dInitiateSignedPaymentsRequest\x12\x30\n\x05order\x18\x01 \x01(\x0b\x32!.yinqi.api.payment.v1.SignedOrder\x12\r\n\x05lines\x18\x02 \x03(\x0c\"q\n\x1eInitiateSignedPaymentsResponse\x12\x14\n\x0corder_digest\x18\x01 \x01(\t\x12\x39\n\x08outcomes\x18\x02 \x03(\x0b\x32\'.yinqi.api.payment.v1.InitiationOutcome\"W\n\x16InitiatePaymentRequest\x12=\n\x0binstruction\x18\x01 \x01(\x0b\x32(.yinqi.api.payment.v1.PaymentInstruction\"S\n\x17InitiatePaymentResponse\x12\x38\n\x07outcome\x18\x01 \x01(\x0b\x32\'.yinqi.api.payment.v1.InitiationOutcome\"L\n\x11GetPaymentRequest\x12\x17\n\rend_to_end_id\x18\x01 \x01(\tH\x00\x12\x18\n\x0einstruction_id\x18\x02 \x01(\tH\x00\x42\x04\n\x02id\"\xb5\x01\n\x12GetPaymentResponse\x12.\n\x07payment\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.payment.v1.Payment\x12\x33\n\x07journal\x18\x02 \x03(\x0b\x32\".yinqi.api.payment.v1.PaymentEvent\x12:\n\x0eresend_permits\x18\x03 \x03(\x0b\x32\".yinqi.api.payment.v1.ResendPermit\"\xfc\x01\n\rPaymentFilter\x12\x35\n\x08statuses\x18\x01 \x03(\x0e\x32#.yinqi.api.payment.v1.PaymentStatus\x12\x16\n\x0e\x64\x65\x62tor_account\x18\x02 \x01(\t\x12\x1e\n\x16payment_information_id\x18\x03 \x01(\t\x12\x15\n\rcreditor_name\x18\x04 \x01(\t\x12\x31\n\rreceived_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0ereceived_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"q\n\x13ListPaymentsRequest\x12\x33\n\x06\x66ilter\x18\x01 \x01(\x0b\x32#.yinqi.api.payment.v1.PaymentFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x14ListPaymentsResponse\x12/\n\x08payments\x18\x01 \x03(\x0b\x32\x1d.yinqi.api.payment.v1.Payment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"K\n\x14\x43ountPaymentsRequest\x12\x33\n\x06\x66ilter\x18\x01 \x01(\x0b\x32#.yinqi.api.payment.v1.PaymentFilter\"\xaa\x01\n\x0cPaymentCount\x12\x33\n\x06status\x18\x01 \x01(\x0e\x32#.yinqi.api.payment.v1.PaymentStatus\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x13\n\x0bminor_units\x18\x04 \x01(\x03\x12\x1c\n\x0e\x64\x65\x62tor_account\x18\x05 \x01(\tB\x04\xc0\xbc\x18\x02\x12\x11\n\tis_masked\x18\x64 \x01(\x08\"K\n\x15\x43ountPaymentsResponse\x12\x32\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\".yinqi.api.payment.v1.PaymentCount\"=\n\x14\x43\x61ncelPaymentRequest\x12\x15\n\rend_to_end_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"G\n\x15\x43\x61ncelPaymentResponse\x12.\n\x07payment\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.payment.v1.Payment\"/\n\x15\x46ollowPaymentsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"L\n\x16\x46ollowPaymentsResponse\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\".yinqi.api.payment.v1.PaymentEvent\"R\n\x11ListDoubtsRequest\x12\x16\n\x0einclude_closed\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x12ListDoubtsResponse\x12+\n\x06\x64oubts\x18\x01 \x03(\x0b\x32\x1b.yinqi.api.payment.v1.Doubt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x0fGetDoubtRequest\x12\x17\n\rend_to_end_id\x18\x01 \x01(\tH\x00\x12\x18\n\x0einstruction_id\x18\x02 \x01(\tH\x00\x42\x04\n\x02id\">\n\x10GetDoubtResponse\x12*\n\x05\x64oubt\x18\x01 \x01(\x0b\x32\x1b.yinqi.api.payment.v1.Doubt\"\xc7\x01\n\x13ResolveDoubtRequest\x12\x15\n\rend_to_end_id\x18\x01 \x01(\t\x12\x35\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32#.yinqi.api.payment.v1.DoubtDecision\x12\x1a\n\x12\x64ocument_reference\x18\x03 \x01(\t\x12\"\n\x1a\x61\x63\x63ount_servicer_reference\x18\x04 \x01(\t\x12\x14\n\x0c\x62ooking_date\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\"V\n\x14ResolveDoubtResponse\x12*\n\x05\x64oubt\x18\x01 \x01(\x0b\x32\x1b.yinqi.api.payment.v1.Doubt\x12\x12\n\nhas_effect\x18\x02 \x01(\x08\"=\n\x14ListApprovalsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"c\n\x15ListApprovalsResponse\x12\x31\n\tapprovals\x18\x01 \x03(\x0b\x32\x1e.yinqi.api.payment.v1.Approval\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x12GetApprovalRequest\x12\r\n\x05order\x18\x01 \x01(\t\"o\n\x13GetApprovalResponse\x12\x30\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x1e.yinqi.api.payment.v1.Approval\x12\x13\n\x05lines\x18\x02 \x03(\x0c\x42\x04\xc0\xbc\x18\x08\x12\x11\n\tis_masked\x18\x64 \x01(\x08\"r\n\x12\x44\x65\x63ideOrderRequest\x12\r\n\x05order\x18\x01 \x01(\t\x12\x36\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32$.yinqi.api.payment.v1.SignedDecision\x12\x15\n\rone_time_code\x18\x03 \x01(\t\"G\n\x13\x44\x65\x63ideOrderResponse\x12\x30\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x1e.yinqi.api.payment.v1.Approval*\x9c\x01\n\x10InitiationResult\x12!\n\x1dINITIATION_RESULT_UNSPECIFIED\x10\x00\x12\x1e\n\x1aINITIATION_RESULT_RECORDED\x10\x01\x12&\n\"INITIATION_RESULT_ALREADY_RECORDED\x10\x02\x12\x1d\n\x19INITIATION_RESULT_REFUSED\x10\x03\x32\xdd\x0f\n\x0ePaymentService\x12\x88\x01\n\x10InitiatePayments\x12-.yinqi.api.payment.v1.InitiatePaymentsRequest\x1a..yinqi.api.payment.v1.InitiatePaymentsResponse\"\x15\xf2\xbb\x18\x11payment_initiator\x12\x85\x01\n\x0fInitiatePayment\x12,.yinqi.api.payment.v1.InitiatePaymentRequest\x1a-.yinqi.api.payment.v1.InitiatePaymentResponse\"\x15\xf2\xbb\x18\x11payment_initiator\x12\x9a\x01\n\x16InitiateSignedPayments\x12\x33.yinqi.api.payment.v1.InitiateSignedPaymentsRequest\x1a\x34.yinqi.api.payment.v1.InitiateSignedPaymentsResponse\"\x15\xf2\xbb\x18\x11payment_initiator\x12\x90\x01\n\rListApprovals\x12*.yinqi.api.payment.v1.ListApprovalsRequest\x1a+.yinqi.api.payment.v1.ListApprovalsResponse\"&\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x10payment_approver\x12\x8a\x01\n\x0bGetApproval\x12(.yinqi.api.payment.v1.GetApprovalRequest\x1a).yinqi.api.payment.v1.GetApprovalResponse\"&\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x10payment_approver\x12x\n\x0b\x44\x65\x63ideOrder\x12(.yinqi.api.payment.v1.DecideOrderRequest\x1a).yinqi.api.payment.v1.DecideOrderResponse\"\x14\xf2\xbb\x18\x10payment_approver\x12\x88\x01\n\nGetPayment\x12\'.yinqi.api.payment.v1.GetPaymentRequest\x1a(.yinqi.api.payment.v1.GetPaymentResponse\"\'\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x11payment_initiator\x12\x8e\x01\n\x0cListPayments\x12).yinqi.api.payment.v1.ListPaymentsRequest\x1a*.yinqi.api.payment.v1.ListPaymentsResponse\"\'\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x11payment_initiator\x12\x91\x01\n\rCountPayments\x12*.yinqi.api.payment.v1.CountPaymentsRequest\x1a+.yinqi.api.payment.v1.CountPaymentsResponse\"\'\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x11payment_initiator\x12\x7f\n\rCancelPayment\x12*.yinqi.api.payment.v1.CancelPaymentRequest\x1a+.yinqi.api.payment.v1.CancelPaymentResponse\"\x15\xf2\xbb\x18\x11payment_initiator\x12\xc4\x01\n\x0e\x46ollowPayments\x12+.yinqi.api.payment.v1.FollowPaymentsRequest\x1a,.yinqi.api.payment.v1.FollowPaymentsResponse\"U\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x0fservice/account\xf2\xbb\x18\x16service/reconciliation\xf2\xbb\x18\x12service/monitoring0\x01\x12\x87\x01\n\nListDoubts\x12\'.yinqi.api.payment.v1.ListDoubtsRequest\x1a(.yinqi.api.payment.v1.ListDoubtsResponse\"&\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x10payment_resolver\x12\x81\x01\n\x08GetDoubt\x12%.yinqi.api.payment.v1.GetDoubtRequest\x1a&.yinqi.api.payment.v1.GetDoubtResponse\"&\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x10payment_resolver\x12{\n\x0cResolveDoubt\x12).yinqi.api.payment.v1.ResolveDoubtRequest\x1a*.yinqi.api.payment.v1.ResolveDoubtResponse\"\x14\xf2\xbb\x18\x10payment_resolverb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.payment.v1.payment_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PAYMENTCOUNT'].fields_by_name['debtor_account']._loaded_options = None
+  _globals['_PAYMENTCOUNT'].fields_by_name['debtor_account']._serialized_options = b'\300\274\030\002'
+  _globals['_GETAPPROVALRESPONSE'].fields_by_name['lines']._loaded_options = None
+  _globals['_GETAPPROVALRESPONSE'].fields_by_name['lines']._serialized_options = b'\300\274\030\010'
   _globals['_PAYMENTSERVICE'].methods_by_name['InitiatePayments']._loaded_options = None
   _globals['_PAYMENTSERVICE'].methods_by_name['InitiatePayments']._serialized_options = b'\362\273\030\021payment_initiator'
   _globals['_PAYMENTSERVICE'].methods_by_name['InitiatePayment']._loaded_options = None
@@ -65,70 +70,70 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENTSERVICE'].methods_by_name['GetDoubt']._serialized_options = b'\362\273\030\016payment_viewer\362\273\030\020payment_resolver'
   _globals['_PAYMENTSERVICE'].methods_by_name['ResolveDoubt']._loaded_options = None
   _globals['_PAYMENTSERVICE'].methods_by_name['ResolveDoubt']._serialized_options = b'\362\273\030\020payment_resolver'
-  _globals['_INITIATIONRESULT']._serialized_start=3440
-  _globals['_INITIATIONRESULT']._serialized_end=3596
-  _globals['_INITIATEPAYMENTSREQUEST']._serialized_start=274
-  _globals['_INITIATEPAYMENTSREQUEST']._serialized_end=363
-  _globals['_INITIATIONOUTCOME']._serialized_start=366
-  _globals['_INITIATIONOUTCOME']._serialized_end=584
-  _globals['_INITIATEPAYMENTSRESPONSE']._serialized_start=586
-  _globals['_INITIATEPAYMENTSRESPONSE']._serialized_end=671
-  _globals['_INITIATESIGNEDPAYMENTSREQUEST']._serialized_start=673
-  _globals['_INITIATESIGNEDPAYMENTSREQUEST']._serialized_end=769
-  _globals['_INITIATESIGNEDPAYMENTSRESPONSE']._serialized_start=771
-  _globals['_INITIATESIGNEDPAYMENTSRESPONSE']._serialized_end=884
-  _globals['_INITIATEPAYMENTREQUEST']._serialized_start=886
-  _globals['_INITIATEPAYMENTREQUEST']._serialized_end=973
-  _globals['_INITIATEPAYMENTRESPONSE']._serialized_start=975
-  _globals['_INITIATEPAYMENTRESPONSE']._serialized_end=1058
-  _globals['_GETPAYMENTREQUEST']._serialized_start=1060
-  _globals['_GETPAYMENTREQUEST']._serialized_end=1136
-  _globals['_GETPAYMENTRESPONSE']._serialized_start=1139
-  _globals['_GETPAYMENTRESPONSE']._serialized_end=1320
-  _globals['_PAYMENTFILTER']._serialized_start=1323
-  _globals['_PAYMENTFILTER']._serialized_end=1575
-  _globals['_LISTPAYMENTSREQUEST']._serialized_start=1577
-  _globals['_LISTPAYMENTSREQUEST']._serialized_end=1690
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=1692
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=1788
-  _globals['_COUNTPAYMENTSREQUEST']._serialized_start=1790
-  _globals['_COUNTPAYMENTSREQUEST']._serialized_end=1865
-  _globals['_PAYMENTCOUNT']._serialized_start=1868
-  _globals['_PAYMENTCOUNT']._serialized_end=2013
-  _globals['_COUNTPAYMENTSRESPONSE']._serialized_start=2015
-  _globals['_COUNTPAYMENTSRESPONSE']._serialized_end=2090
-  _globals['_CANCELPAYMENTREQUEST']._serialized_start=2092
-  _globals['_CANCELPAYMENTREQUEST']._serialized_end=2153
-  _globals['_CANCELPAYMENTRESPONSE']._serialized_start=2155
-  _globals['_CANCELPAYMENTRESPONSE']._serialized_end=2226
-  _globals['_FOLLOWPAYMENTSREQUEST']._serialized_start=2228
-  _globals['_FOLLOWPAYMENTSREQUEST']._serialized_end=2275
-  _globals['_FOLLOWPAYMENTSRESPONSE']._serialized_start=2277
-  _globals['_FOLLOWPAYMENTSRESPONSE']._serialized_end=2353
-  _globals['_LISTDOUBTSREQUEST']._serialized_start=2355
-  _globals['_LISTDOUBTSREQUEST']._serialized_end=2437
-  _globals['_LISTDOUBTSRESPONSE']._serialized_start=2439
-  _globals['_LISTDOUBTSRESPONSE']._serialized_end=2529
-  _globals['_GETDOUBTREQUEST']._serialized_start=2531
-  _globals['_GETDOUBTREQUEST']._serialized_end=2605
-  _globals['_GETDOUBTRESPONSE']._serialized_start=2607
-  _globals['_GETDOUBTRESPONSE']._serialized_end=2669
-  _globals['_RESOLVEDOUBTREQUEST']._serialized_start=2672
-  _globals['_RESOLVEDOUBTREQUEST']._serialized_end=2871
-  _globals['_RESOLVEDOUBTRESPONSE']._serialized_start=2873
-  _globals['_RESOLVEDOUBTRESPONSE']._serialized_end=2959
-  _globals['_LISTAPPROVALSREQUEST']._serialized_start=2961
-  _globals['_LISTAPPROVALSREQUEST']._serialized_end=3022
-  _globals['_LISTAPPROVALSRESPONSE']._serialized_start=3024
-  _globals['_LISTAPPROVALSRESPONSE']._serialized_end=3123
-  _globals['_GETAPPROVALREQUEST']._serialized_start=3125
-  _globals['_GETAPPROVALREQUEST']._serialized_end=3160
-  _globals['_GETAPPROVALRESPONSE']._serialized_start=3162
-  _globals['_GETAPPROVALRESPONSE']._serialized_end=3248
-  _globals['_DECIDEORDERREQUEST']._serialized_start=3250
-  _globals['_DECIDEORDERREQUEST']._serialized_end=3364
-  _globals['_DECIDEORDERRESPONSE']._serialized_start=3366
-  _globals['_DECIDEORDERRESPONSE']._serialized_end=3437
-  _globals['_PAYMENTSERVICE']._serialized_start=3599
-  _globals['_PAYMENTSERVICE']._serialized_end=5612
+  _globals['_INITIATIONRESULT']._serialized_start=3526
+  _globals['_INITIATIONRESULT']._serialized_end=3682
+  _globals['_INITIATEPAYMENTSREQUEST']._serialized_start=310
+  _globals['_INITIATEPAYMENTSREQUEST']._serialized_end=399
+  _globals['_INITIATIONOUTCOME']._serialized_start=402
+  _globals['_INITIATIONOUTCOME']._serialized_end=620
+  _globals['_INITIATEPAYMENTSRESPONSE']._serialized_start=622
+  _globals['_INITIATEPAYMENTSRESPONSE']._serialized_end=707
+  _globals['_INITIATESIGNEDPAYMENTSREQUEST']._serialized_start=709
+  _globals['_INITIATESIGNEDPAYMENTSREQUEST']._serialized_end=805
+  _globals['_INITIATESIGNEDPAYMENTSRESPONSE']._serialized_start=807
+  _globals['_INITIATESIGNEDPAYMENTSRESPONSE']._serialized_end=920
+  _globals['_INITIATEPAYMENTREQUEST']._serialized_start=922
+  _globals['_INITIATEPAYMENTREQUEST']._serialized_end=1009
+  _globals['_INITIATEPAYMENTRESPONSE']._serialized_start=1011
+  _globals['_INITIATEPAYMENTRESPONSE']._serialized_end=1094
+  _globals['_GETPAYMENTREQUEST']._serialized_start=1096
+  _globals['_GETPAYMENTREQUEST']._serialized_end=1172
+  _globals['_GETPAYMENTRESPONSE']._serialized_start=1175
+  _globals['_GETPAYMENTRESPONSE']._serialized_end=1356
+  _globals['_PAYMENTFILTER']._serialized_start=1359
+  _globals['_PAYMENTFILTER']._serialized_end=1611
+  _globals['_LISTPAYMENTSREQUEST']._serialized_start=1613
+  _globals['_LISTPAYMENTSREQUEST']._serialized_end=1726
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=1728
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=1824
+  _globals['_COUNTPAYMENTSREQUEST']._serialized_start=1826
+  _globals['_COUNTPAYMENTSREQUEST']._serialized_end=1901
+  _globals['_PAYMENTCOUNT']._serialized_start=1904
+  _globals['_PAYMENTCOUNT']._serialized_end=2074
+  _globals['_COUNTPAYMENTSRESPONSE']._serialized_start=2076
+  _globals['_COUNTPAYMENTSRESPONSE']._serialized_end=2151
+  _globals['_CANCELPAYMENTREQUEST']._serialized_start=2153
+  _globals['_CANCELPAYMENTREQUEST']._serialized_end=2214
+  _globals['_CANCELPAYMENTRESPONSE']._serialized_start=2216
+  _globals['_CANCELPAYMENTRESPONSE']._serialized_end=2287
+  _globals['_FOLLOWPAYMENTSREQUEST']._serialized_start=2289
+  _globals['_FOLLOWPAYMENTSREQUEST']._serialized_end=2336
+  _globals['_FOLLOWPAYMENTSRESPONSE']._serialized_start=2338
+  _globals['_FOLLOWPAYMENTSRESPONSE']._serialized_end=2414
+  _globals['_LISTDOUBTSREQUEST']._serialized_start=2416
+  _globals['_LISTDOUBTSREQUEST']._serialized_end=2498
+  _globals['_LISTDOUBTSRESPONSE']._serialized_start=2500
+  _globals['_LISTDOUBTSRESPONSE']._serialized_end=2590
+  _globals['_GETDOUBTREQUEST']._serialized_start=2592
+  _globals['_GETDOUBTREQUEST']._serialized_end=2666
+  _globals['_GETDOUBTRESPONSE']._serialized_start=2668
+  _globals['_GETDOUBTRESPONSE']._serialized_end=2730
+  _globals['_RESOLVEDOUBTREQUEST']._serialized_start=2733
+  _globals['_RESOLVEDOUBTREQUEST']._serialized_end=2932
+  _globals['_RESOLVEDOUBTRESPONSE']._serialized_start=2934
+  _globals['_RESOLVEDOUBTRESPONSE']._serialized_end=3020
+  _globals['_LISTAPPROVALSREQUEST']._serialized_start=3022
+  _globals['_LISTAPPROVALSREQUEST']._serialized_end=3083
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_start=3085
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_end=3184
+  _globals['_GETAPPROVALREQUEST']._serialized_start=3186
+  _globals['_GETAPPROVALREQUEST']._serialized_end=3221
+  _globals['_GETAPPROVALRESPONSE']._serialized_start=3223
+  _globals['_GETAPPROVALRESPONSE']._serialized_end=3334
+  _globals['_DECIDEORDERREQUEST']._serialized_start=3336
+  _globals['_DECIDEORDERREQUEST']._serialized_end=3450
+  _globals['_DECIDEORDERRESPONSE']._serialized_start=3452
+  _globals['_DECIDEORDERRESPONSE']._serialized_end=3523
+  _globals['_PAYMENTSERVICE']._serialized_start=3685
+  _globals['_PAYMENTSERVICE']._serialized_end=5698
 # @@protoc_insertion_point(module_scope)
