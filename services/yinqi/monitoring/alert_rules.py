@@ -361,9 +361,9 @@ def _last_door_cause(notice: NoticeRefused) -> AlertCause:
         Severity.CRITICAL,
         f"{notice.bank_profile}/{notice.reason}/{notice.number}/{notice.occurred_at:%Y-%m-%dT%H}",
         f"The gateway was asked to send payments to bank {notice.bank_profile} that lack what the policy asks ({reason}); "
-        f"the first of them is {notice.number}. Nothing was sent. If approvals are missing, ask the approvers; anything else means that the payment service or "
+        f"one of them is {notice.number}. Nothing was sent. If approvals are missing, ask the approvers; anything else means that the payment service or "
         "its database may have been changed: find out by whom before more is released.",
-        f"前置机收到发往银行 {notice.bank_profile} 的付款（首笔 {notice.number}），但不符合审批策略（{reason}），均未发送；如非缺少审批，付款服务或其数据库可能被篡改，请立即核查。",
+        f"前置机收到发往银行 {notice.bank_profile} 的付款（如 {notice.number}），但不符合审批策略（{reason}），均未发送；如非缺少审批，付款服务或其数据库可能被篡改，请立即核查。",
         "",
     )
 

@@ -58,7 +58,7 @@ EDITS = (
     Edit("feed_cursor", "UPDATE feed_cursor SET sequence = 0", _SHUT),
     Edit("payment_doubts", "INSERT INTO payment_doubts SELECT {id}, 'QUERIES_EXHAUSTED', 1, received_at, NULL, '', NULL, '', '', 0, 0, "
          "'ALLOW_RESEND', 'D', '', '', '', 'thief', received_at, 1 FROM payments WHERE instruction_id = {id}", _SHUT),
-    Edit("alembic_version", "UPDATE alembic_version SET version_num = version_num || ''", _SHUT),
+    Edit("payment_schema_revision", "UPDATE payment_schema_revision SET version_num = version_num || ''", _SHUT),
 )  # fmt: skip
 # Not edited while the service runs: it would end itself (fail stop). Edited when it is down, and found by the audit alone.
 SEALS = "UPDATE journal_seals SET hash = zeroblob(32) WHERE position = (SELECT max(position) FROM journal_seals)"
