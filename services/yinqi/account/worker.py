@@ -25,7 +25,6 @@ from yinqi.kernel.errors import FailedPrecondition, NotFound, Unavailable, Yinqi
 from yinqi.runtime import attributes
 from yinqi.runtime.database import Database
 from yinqi.runtime.feed import Follower
-from yinqi.runtime.logging import mask_number
 from yinqi.runtime.telemetry import Telemetry, untraced
 
 _log = structlog.get_logger(__name__)
@@ -299,8 +298,8 @@ async def _check_reachable(account: str, database: Database) -> Account:
     if not known[0].bank_profile:
         raise NotFound(
             "ACCOUNT_NOT_REACHABLE",
-            f"no bank profile reaches account {mask_number(account)}; import its statements as files",
-            f"账户 {mask_number(account)} 未配置银行接口，请导入对账单文件",
+            f"no bank profile reaches account …{account[-4:]}; import its statements as files",
+            f"账户 …{account[-4:]} 未配置银行接口，请导入对账单文件",
             metadata={"account": account},
         )
     return known[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 from google.protobuf import descriptor_pool
@@ -67,12 +67,12 @@ class _Plan:
     Attributes:
         values: fields to mask, each with the kinds to treat it as outside payroll and in it (None: left as it is).
         parts: fields that hold messages with something to mask.
-        payroll_when: an enum field and the value that makes the message payroll; None: it is as the one around it.
+        payroll_when: the way to an enum field and the value that makes the message payroll; None: it is as the one around it.
     """
 
     values: tuple[tuple[FieldDescriptor, int | None, int | None], ...]
     parts: tuple[tuple[FieldDescriptor, _Plan], ...]
-    payroll_when: tuple[str, int] | None
+    payroll_when: tuple[tuple[str, ...], int] | None
     has_flag: bool
 
 
@@ -144,11 +144,15 @@ def _plan_of(
     return _Plan(tuple(values), tuple(parts), payroll_when, _FLAG in descriptor.fields_by_name)
 
 
-def _payroll_when(descriptor: Descriptor) -> tuple[str, int] | None:
+def _payroll_when(descriptor: Descriptor) -> tuple[tuple[str, ...], int] | None:
+    """Return the way to the field that makes the message payroll, its own or that of the one payment it holds."""
     for field in descriptor.fields:
         options = field.GetOptions()
         if options.HasExtension(personal_pb2.payroll_when):
-            return field.name, options.Extensions[personal_pb2.payroll_when]
+            return (field.name,), options.Extensions[personal_pb2.payroll_when]
+        inside = None if field.message_type is None or field.is_repeated else _payroll_when(field.message_type)
+        if inside is not None:
+            return (field.name, *inside[0]), inside[1]
     return None
 
 
@@ -166,7 +170,8 @@ def _in_payroll(kind: int, sight: Sight) -> int | None:
 def _apply(plan: _Plan, message: Message, *, is_payroll: bool) -> bool:
     """Mask in place, and say so wherever a message can; return whether something was masked."""
     if plan.payroll_when is not None:
-        is_payroll = getattr(message, plan.payroll_when[0]) == plan.payroll_when[1]
+        path, value = plan.payroll_when
+        is_payroll = reduce(getattr, path, message) == value
     is_any = False
     for field, outside, in_payroll in plan.values:
         kind = in_payroll if is_payroll else outside

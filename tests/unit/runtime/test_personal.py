@@ -85,6 +85,20 @@ def test_feeds_and_single_payments_are_masked_alike() -> None:
     assert found.instruction.creditor.name == "张**"
 
 
+def test_what_the_bank_says_of_somebodys_wages_is_hidden_with_them() -> None:
+    payment = payment_pb2.Payment(instruction=LISTED.payments[1].instruction)
+    payment.status_reason.code, payment.status_reason.text = "ACT0009", "户名张三不符"
+    event = payment_pb2.PaymentEvent(payment=payment, reason=payment.status_reason)
+    got = payment_service_pb2.GetPaymentResponse(payment=payment, journal=[event])
+    found = seen("/yinqi.api.payment.v1.PaymentService/GetPayment", got, "payment_initiator")
+    assert {one.text for one in (found.payment.status_reason, found.journal[0].reason)} == {"***"}
+    assert found.payment.status_reason.code == "ACT0009"
+    got.payment.instruction.category_purpose = payment_pb2.CATEGORY_PURPOSE_SUPP
+    again = seen("/yinqi.api.payment.v1.PaymentService/GetPayment", got, "payment_initiator")
+    assert again.payment.status_reason.text == "户名张三不符"
+    assert again.journal[0].reason.text == "***", "each event is as its own payment"
+
+
 def test_an_order_that_waits_shows_a_viewer_no_signed_bytes_and_no_largest_creditor() -> None:
     response = payment_service_pb2.GetApprovalResponse(lines=[b"signed"])
     response.approval.largest_creditor = "张三"
