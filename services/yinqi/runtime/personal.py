@@ -17,7 +17,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from yinqi.api.common.v1 import personal_pb2
-from yinqi.runtime.identity import Principal
+from yinqi.runtime.identity import Principal, is_service_role
 from yinqi.runtime.logging import mask_text
 
 NONE = personal_pb2.PERSONAL_NONE
@@ -50,13 +50,13 @@ CLEAR_FOR: Mapping[str, Sight] = {
 
 def sight_of(principal: Principal) -> Sight:
     """Return what the caller sees in clear: sister services everything, others what their roles add up to."""
-    if principal.all_roles or principal.is_service:
-        return _EVERYTHING
-    return _sight_of(principal.roles)
+    return _EVERYTHING if principal.all_roles else _sight_of(principal.roles)
 
 
 @lru_cache(maxsize=1024)  # The same few sets of roles come again and again.
 def _sight_of(roles: frozenset[str]) -> Sight:
+    if any(map(is_service_role, roles)):
+        return _EVERYTHING
     return frozenset().union(*(CLEAR_FOR.get(role, ()) for role in roles))
 
 
