@@ -171,7 +171,8 @@ def _apply(plan: _Plan, message: Message, *, is_payroll: bool) -> bool:
     """Mask in place, and say so wherever a message can; return whether something was masked."""
     if plan.payroll_when is not None:
         path, value = plan.payroll_when
-        is_payroll = reduce(getattr, path, message) == value
+        if found := reduce(getattr, path, message):  # a journal's lines leave the payment out: they are as it is
+            is_payroll = found == value
     is_any = False
     for field, outside, in_payroll in plan.values:
         kind = in_payroll if is_payroll else outside
