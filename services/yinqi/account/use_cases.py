@@ -145,6 +145,7 @@ def find_accounts(identifications: Sequence[str], books: Books) -> list[Account]
                 "ACCOUNT_UNKNOWN",
                 f"account …{identification[-4:]} is not known; see ListAccounts",
                 f"账户 …{identification[-4:]} 不存在，请先查看账户列表",
+                metadata={"account": identification[-4:]},
             )
     return [found[i] for i in dict.fromkeys(identifications)] if identifications else list(found.values())
 

@@ -300,6 +300,7 @@ async def _check_reachable(account: str, database: Database) -> Account:
             "ACCOUNT_NOT_REACHABLE",
             f"no bank profile reaches account …{account[-4:]}; import its statements as files",
             f"账户 …{account[-4:]} 未配置银行接口，请导入对账单文件",
+            metadata={"account": account[-4:]},
         )
     return known[0]
 
