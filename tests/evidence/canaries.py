@@ -3,13 +3,14 @@
 `python -m tests.evidence canaries [--canaries N]`, 1,000 by default: account numbers, names, passwords, tokens and signatures,
 in payments good and bad, refused statements, words of the bank, questions, bad tokens and forged orders. Searched: every log, every span
 as it was exported, every error text and detail heard, every alert delivered, and what a killed process leaves behind. Of the databases
-it is told which column holds what in clear; columns in `SEALED` must hold none.
+it is told which column holds what in clear; columns that the services call sealed must hold none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -50,8 +51,8 @@ from yinqi.runtime.supervisor import Supervisor
 from yinqi.runtime.telemetry import Telemetry
 
 CANARIES, CANARIES_SHORT, SEED = 1_000, 100, 20_261_123
-# Columns (service, table, column) that are sealed at rest and must hold no canary. Filled when sealing is merged.
-SEALED: frozenset[tuple[str, str, str]] = frozenset()
+# Where each service says in `SEALED` what of its tables is sealed at rest, if anything is.
+_TABLES = {service: f"yinqi.{service}.{'repository' if service == 'gateway' else 'tables'}" for service in SERVICES}
 _STATUS = payment_pb2.PaymentStatus
 _OPEN = {
     _STATUS.PAYMENT_STATUS_RECEIVED,
@@ -126,11 +127,23 @@ class Findings:
 
     @property
     def sealed_hits(self) -> dict[tuple[str, str, str], int]:
-        return {column: count for column, count in self.columns.items() if column in SEALED}
+        sealed = sealed_columns()
+        return {column: count for column, count in self.columns.items() if column in sealed}
 
     @property
     def leaks(self) -> dict[str, Counter[str]]:
         return {where: found for where, found in self.hits.items() if found}
+
+
+def sealed_columns() -> frozenset[tuple[str, str, str]]:
+    """Return the columns (service, table, column) that must hold no canary."""
+    found = {service: getattr(importlib.import_module(module), "SEALED", ()) for service, module in _TABLES.items()}
+    return frozenset(
+        (service, sealed.table.name, column)
+        for service, its in found.items()
+        for sealed in its
+        for column in sealed.columns
+    )
 
 
 def canaries(short: bool, *, count: int | None = None) -> None:

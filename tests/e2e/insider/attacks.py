@@ -60,6 +60,11 @@ EDITS = (
          "'ALLOW_RESEND', 'D', '', '', '', 'thief', received_at, 1 FROM payments WHERE instruction_id = {id}", _SHUT),
     Edit("payment_schema_revision", "UPDATE payment_schema_revision SET version_num = version_num || ''", _SHUT),
 )  # fmt: skip
+# Tables that are there once fields are sealed at rest; this house keeps them in clear, so that SQL can say what it changes.
+OF_SEALING = (
+    Edit("data_keys", "DELETE FROM data_keys", _SHUT),
+    Edit("sealed_numbers", "DELETE FROM sealed_numbers", _SHUT),
+)
 # Not edited while the service runs: it would end itself (fail stop). Edited when it is down, and found by the audit alone.
 SEALS = "UPDATE journal_seals SET hash = zeroblob(32) WHERE position = (SELECT max(position) FROM journal_seals)"
 SEAL_TABLES = frozenset({"journal_seals"})

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from attacks import EDITS, SEAL_TABLES, SEALS
-from insider_house import Story, scenario
+from insider_house import Story, scenario, tables_of
 
 from yinqi.demo.journals import export_services
 from yinqi.payment.tables import metadata
@@ -32,11 +32,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 
 def test_every_table_of_the_payment_service_is_attacked(story: Story) -> None:
-    with closing(sqlite3.connect(story.var_dir / "payment.db")) as database:
-        names = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    tables = {name for name in names if not name.startswith("sqlite_")}
+    tables = tables_of(story.var_dir / "payment.db")
     assert tables >= set(metadata.tables)
-    attacked = {edit.table for edit in EDITS if f" {edit.table} " in edit.sql} | SEAL_TABLES
+    attacked = {edit.table for edit in story.tried if f" {edit.table} " in f"{edit.sql} "} | SEAL_TABLES
     assert attacked == tables, "a new table needs an attack in attacks.py"
 
 
@@ -48,10 +46,11 @@ def test_the_banks_book_holds_what_people_approved_and_nothing_else(story: Story
     assert story.debits == signed
 
 
-@pytest.mark.parametrize("number", range(len(EDITS)), ids=[f"{n}-{edit.table}" for n, edit in enumerate(EDITS)])
-def test_raw_sql_moves_no_money_and_leaves_an_alert(story: Story, number: int) -> None:
-    assert any(f"LAST_DOOR_{EDITS[number].door}/" in subject for subject in story.edits[number])
-    assert story.statuses[number] not in ("PAYMENT_STATUS_PROCESSING", "PAYMENT_STATUS_SETTLED")
+def test_raw_sql_moves_no_money_and_each_edit_leaves_an_alert(story: Story) -> None:
+    for number, edit in enumerate(story.tried):
+        assert any(f"LAST_DOOR_{edit.door}/" in subject for subject in story.edits[number]), edit.sql
+        assert story.statuses[number] not in ("PAYMENT_STATUS_PROCESSING", "PAYMENT_STATUS_SETTLED"), edit.sql
+    assert len(story.tried) >= len(EDITS)
 
 
 def test_a_patched_service_gets_nothing_out_and_each_try_leaves_an_alert(story: Story) -> None:
