@@ -176,16 +176,8 @@ def _apply(plan: _Plan, message: Message, *, is_payroll: bool) -> bool:
     is_any = False
     for field, outside, in_payroll in plan.values:
         kind = in_payroll if is_payroll else outside
-        value = getattr(message, field.name)
-        if kind is None or not value:
-            continue
-        is_any = True
-        if kind == SIGNED:
-            message.ClearField(field.name)
-        elif field.is_repeated:
-            value[:] = [_MASKS[kind](one) for one in value]
-        else:
-            setattr(message, field.name, _MASKS[kind](value))
+        if kind is not None:
+            is_any |= _mask_field(message, field, kind)
     for field, part in plan.parts:
         if field.is_repeated:
             held = getattr(message, field.name)
@@ -196,6 +188,22 @@ def _apply(plan: _Plan, message: Message, *, is_payroll: bool) -> bool:
     if is_any and plan.has_flag:
         setattr(message, _FLAG, True)
     return is_any
+
+
+def _mask_field(message: Message, field: FieldDescriptor, kind: int) -> bool:
+    """Mask a field's value or values; return whether that changed anything: words without a number stay as they are."""
+    value = getattr(message, field.name)
+    if not value:
+        return False
+    if kind == SIGNED:
+        message.ClearField(field.name)
+        return True
+    if not field.is_repeated:
+        setattr(message, field.name, _MASKS[kind](value))
+        return bool(getattr(message, field.name) != value)
+    before = list(value)
+    value[:] = [_MASKS[kind](one) for one in before]
+    return bool(before != list(value))
 
 
 def mask_account(number: str) -> str:

@@ -133,6 +133,7 @@ def test_a_stopped_account_is_masked_and_a_stopped_bank_is_not() -> None:
     stops.stops.add().scope.name = DEBTOR
     found = seen("/yinqi.api.gateway.v1.GatewayService/ListStops", stops, "payment_viewer").stops
     assert [stop.scope.name for stop in found] == ["demo_bank", "****0001"]
+    assert [stop.is_masked for stop in found] == [False, True]
 
 
 @pytest.mark.parametrize("number", ["1", "12345", "12345678901"])
