@@ -1,4 +1,4 @@
-"""The matrix of roles and RPCs, from the protos. `python -m tests.architecture.roles` prints it into docs/roles.md."""
+"""The matrix of roles and RPCs, and who sees what in clear, from the protos. `python -m tests.architecture.roles` prints it into docs/roles.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from google.protobuf.descriptor import MethodDescriptor
 
-from yinqi.api.common.v1 import access_pb2
+from yinqi.api.common.v1 import access_pb2, personal_pb2
+from yinqi.runtime.personal import CLEAR_FOR
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("payment", "account", "reconciliation", "monitoring", "gateway", "evidence")
@@ -27,7 +28,11 @@ KNOWN_ROLES = {
     "stop_lifter": "解除止付",
     "key_officer": "密钥管理",
     "auditor": "审计",
-    "service": "内部服务",
+    "personal_viewer": "明文查看",
+    "service/payment": "付款服务",
+    "service/account": "账户服务",
+    "service/reconciliation": "对账服务",
+    "service/monitoring": "监控服务",
 }
 _HEAD = """# Who may call what 角色与接口
 
@@ -36,6 +41,13 @@ all, and a test refuses it. Health checks and reflection answer everybody who ma
 [identity.md](identity.md).
 
 由 proto 生成，测试保证最新。● 表示该角色可调用；未声明角色的接口对所有人关闭。
+"""
+_SIGHTS = """## Who sees what in clear 明文权限
+
+● in clear; the rest is masked in every answer, and the message that holds it says `is_masked`. What each field is stands beside it in the proto
+(`yinqi.api.common.v1.personal`); roles that are not here see none of it, but for the names of creditors outside payroll (`name`). Roles add up; services see all.
+
+每个应答按角色脱敏，含脱敏内容的消息带 `is_masked`；字段类别写在 proto 中；角色权限相加，服务之间不脱敏。
 """
 _COMMENTED = re.compile(r"((?:^ *//.*\n)+) *rpc (\w+)\(", re.MULTILINE)
 _CHINESE = re.compile(r"[(（]([^()（）]*[\u4e00-\u9fff][^()（）]*)[)）]")
@@ -75,7 +87,18 @@ def matrix() -> str:
             cells = " | ".join("●" if role in roles_of(rpc) else "" for role in roles)
             parts.append(f"| {rpc.name} | {chinese_of(rpc)} | {cells} |")
         parts.append("")
-    return "\n".join(parts)
+    return "\n".join([*parts, *_sights()])
+
+
+def _sights() -> list[str]:
+    """Return the table of who sees what in clear, from `yinqi.runtime.personal`."""
+    kinds = [one for one in personal_pb2.Personal.values() if any(one in sight for sight in CLEAR_FOR.values())]
+    names = [personal_pb2.Personal.Name(kind).removeprefix("PERSONAL_").lower() for kind in kinds]
+    rows = [
+        f"| {role} {KNOWN_ROLES[role]} | " + " | ".join("●" if kind in sight else "" for kind in kinds) + " |"
+        for role, sight in CLEAR_FOR.items()
+    ]
+    return [_SIGHTS, f"| role | {' | '.join(names)} |", "|---|" + ":-:|" * len(kinds), *rows, ""]
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ def test_every_file_named_exists(path: Path) -> None:
     for span in code_spans(path):
         if re.fullmatch(r"[\w-]+\.py", span):  # short for a file of the package just spoken of
             assert span in modules, f"{path.name}: {span}"
-        elif re.fullmatch(r"[a-z.][\w.-]*(/[\w.-]+)+/?|[\w.-]+/", span) and not span.startswith("var"):
+        elif re.fullmatch(r"[a-z.][\w.-]*(/[\w.-]+)+/?|[\w.-]+/", span) and not span.startswith(("var", "service/")):
             places = (ROOT / span, ROOT / "services" / span, SERVICES / span, path.parent / span)
             assert any(place.exists() for place in places), f"{path.name}: {span}"
 

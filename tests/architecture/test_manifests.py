@@ -329,7 +329,7 @@ def test_each_service_reads_its_own_certificate_and_nobody_elses(
 def test_the_roles_of_clients_can_be_read_and_are_roles_of_some_rpc(demo: list[Manifest], tmp_path: Path) -> None:
     file = tmp_path / "clients.toml"
     file.write_text(of_kind(demo, "ConfigMap")["yinqi-clients"]["data"]["clients.toml"], "utf-8")
-    clients = load_client_roles(file, "service")
+    clients = load_client_roles(file)
     assert {"client", "console", "erp"} <= set(clients)
     assert set().union(*clients.values()) <= set(KNOWN_ROLES)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.evidence import (
     approvals,
     bank_codes,
+    canaries,
     commit,
     crypto,
     faults,
@@ -54,6 +55,7 @@ PARTS: dict[str, Callable[[bool], None]] = {
     "malformed": malformed.malformed,
     "approvals": approvals.approvals,
     "forgery": forgery.forgery,
+    "canaries": canaries.canaries,
 }
 
 
@@ -64,6 +66,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--short", action="store_true", help="the form that the tests run")
     parser.add_argument("--payments", type=int, help="of the part `faults`")
     parser.add_argument("--messages", type=int, help="at each door, of the part `malformed`")
+    parser.add_argument("--canaries", type=int, help="of the part `canaries`")
     parser.add_argument("--seed", type=int, default=faults.SEED, help="of these two parts")
     chosen = parser.parse_args(arguments)
     unknown = sorted(set(chosen.part) - set(PARTS))
@@ -72,6 +75,7 @@ def main(arguments: list[str]) -> int:
     print(f"commit {commit()}, {_processor()}, {platform.platform()}", flush=True)
     parts = PARTS | {
         "faults": partial(faults.faults, payments=chosen.payments, seed=chosen.seed),
+        "canaries": partial(canaries.canaries, count=chosen.canaries),
         "malformed": partial(malformed.malformed, messages=chosen.messages, seed=chosen.seed),
     }
     failed = [name for name in chosen.part or PARTS if not _holds(name, parts[name], chosen.short)]

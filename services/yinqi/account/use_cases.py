@@ -143,9 +143,9 @@ def find_accounts(identifications: Sequence[str], books: Books) -> list[Account]
         if identification not in found:
             raise NotFound(
                 "ACCOUNT_UNKNOWN",
-                f"account {identification!r} is not known; see ListAccounts",
-                f"账户 {identification!r} 不存在，请先查看账户列表",
-                metadata={"account": identification},
+                f"account …{identification[-4:]} is not known; see ListAccounts",
+                f"账户 …{identification[-4:]} 不存在，请先查看账户列表",
+                metadata={"account": identification[-4:]},
             )
     return [found[i] for i in dict.fromkeys(identifications)] if identifications else list(found.values())
 

@@ -298,9 +298,9 @@ async def _check_reachable(account: str, database: Database) -> Account:
     if not known[0].bank_profile:
         raise NotFound(
             "ACCOUNT_NOT_REACHABLE",
-            f"no bank profile reaches account {account!r}; import its statements as files",
-            f"账户 {account!r} 未配置银行接口，请导入对账单文件",
-            metadata={"account": account},
+            f"no bank profile reaches account …{account[-4:]}; import its statements as files",
+            f"账户 …{account[-4:]} 未配置银行接口，请导入对账单文件",
+            metadata={"account": account[-4:]},
         )
     return known[0]
 

@@ -64,7 +64,7 @@ class Sisters:
 
     async def as_payment(self, service: str) -> grpc.aio.Channel:
         """Open a channel on which one says to be the payment service, as a thief would who has its machine."""
-        return await self._channel(service, name="payment", roles="service")
+        return await self._channel(service, name="payment", roles="")
 
     async def _channel(self, service: str, name: str = "demo", roles: str = COMPANY_ROLES) -> grpc.aio.Channel:
         channel = open_channel(

@@ -36,6 +36,7 @@ _log = structlog.get_logger(__name__)
 _EVENT_TYPE = "LAST_DOOR"
 _REASON_PREFIX = "LAST_DOOR_"
 _POLICY_REFUSED = _REASON_PREFIX + "POLICY_REFUSED"
+_TOLD_MAX = 32
 _OWN_WORDS = {
     "LINE_DIFFERS": "what was to be sent is not the line that was signed 拟发送内容与签名明细不一致",
     "LINE_RELEASED_BEFORE": "this end_to_end_id went out under another instruction_id before 该业务参考号此前已以其他指令放行",
@@ -180,13 +181,15 @@ class LastDoor:
     def _tell(
         self, refused: Mapping[str, Found], submissions: Sequence[Submission], connection: Connection, now: datetime
     ) -> None:
-        """Raise an alert per reason; a whole batch is one alert."""
+        """Raise an alert per payment, up to `_TOLD_MAX` of one reason: of a whole batch nobody reads them all."""
         by_id = {one.instruction_id: one for one in submissions}
-        first: dict[str, str] = {}
-        for key, found in refused.items():
-            first.setdefault(reason_of(found), key)
+        told: Counter[str] = Counter()
         events = []
-        for reason, key in first.items():
+        for key, found in refused.items():
+            reason = reason_of(found)
+            told[reason] += 1
+            if told[reason] > _TOLD_MAX:
+                continue
             account = self._profiles.account(by_id[key].instruction.debtor_account)
             profile = account.profile if account is not None else "-"
             events.append(NoticeEvent(profile, "", now, key[:32], _EVENT_TYPE, _REASON_PREFIX + reason))

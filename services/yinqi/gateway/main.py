@@ -20,10 +20,12 @@ from yinqi.gateway.keystore import BankKeys, KeyFolder
 from yinqi.gateway.last_door import Door, open_door
 from yinqi.gateway.limits import CLASSES, Limits
 from yinqi.gateway.metadata import METADATA
+from yinqi.gateway.model import NoticeEvent
 from yinqi.gateway.notice_server import NoticeTaker, open_notice_door
 from yinqi.gateway.profile import Profile, Profiles, load_profiles
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
+from yinqi.gateway.repository import SqlStore
 from yinqi.gateway.retention import Purger
 from yinqi.gateway.servicer import GatewayServicer
 from yinqi.gateway.settings import GatewaySettings
@@ -33,8 +35,10 @@ from yinqi.gateway.transport import HttpLine
 from yinqi.kernel.clock import Clock, SystemClock
 from yinqi.kernel.ids import IdSource, TimeOrderedIds
 from yinqi.runtime.database import Database
+from yinqi.runtime.denials import Denials, Tell
 from yinqi.runtime.evidence import evidence_rpcs
 from yinqi.runtime.grpc_server import GrpcServer, run_with_settings
+from yinqi.runtime.identity import Principal
 from yinqi.runtime.journal.sealer import open_sealer
 from yinqi.runtime.migrations import check_revision, migrate
 from yinqi.runtime.sealing import start_sealing
@@ -108,7 +112,14 @@ async def main(
             (add, servicer),
             evidence_rpcs(SERVICE, database, sealer, collector(profiles, None if door is None else door.policy), clock),
         ]
-        server = GrpcServer(SERVICE, settings.listen_address(SERVICE), served, settings=settings, telemetry=telemetry)
+        server = GrpcServer(
+            SERVICE,
+            settings.listen_address(SERVICE),
+            served,
+            settings=settings,
+            telemetry=telemetry,
+            denials=Denials(_alarm(database, clock)),
+        )
         await server.start()
         notices = open_notice_door(
             banks, NoticeTaker(database, clock, ids), settings.gateway_notice_host, settings.gateway_notice_port
@@ -122,6 +133,17 @@ async def main(
         if on_started is not None:
             on_started(server.port)
         await stop.wait()
+
+
+def _alarm(database: Database, clock: Clock) -> Tell:
+    """Return what makes an alert of a caller that may not do what it asked for; its name is all that is kept of it."""
+
+    async def tell(principal: Principal, method: str) -> None:
+        who = ("service " if principal.is_service else "") + principal.name
+        event = NoticeEvent("-", "", clock.now(), who[:32], "ACCESS", f"CALLER_REFUSED_{method}"[:64])
+        await database.run(lambda connection: SqlStore(connection).notices.append([event]))
+
+    return tell
 
 
 async def _open_ring(

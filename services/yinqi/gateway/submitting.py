@@ -115,10 +115,14 @@ class Submitter:
                 lambda connection: use_cases.examine_submissions(submissions, self._profiles, SqlStore(connection))
             )
             unsent = [one for one in submissions if one.instruction_id not in standing.blocked]
+            if self._door is not None and (altered := [s for s in submissions if s.instruction_id in standing.altered]):
+                await self._door.alarm(altered, "CONTENT_DIFFERS")  # nothing is sent; an honest sister never asks that
             reports: Reports = await self._door.admit(unsent, orders) if self._door is not None and unsent else {}
             trains = self._trains(self._sendable(submissions, standing, reports))
             tickets = await self._reserve(trains)
         except (ResendRefused, Overloaded) as error:
+            if self._door is not None and isinstance(error, ResendRefused):
+                await self._door.alarm([one for one in submissions if one.attempt > 1], error.reason)
             reports = self._unsent(submissions, error)
             if not await self._void(submissions, reports):
                 raise

@@ -62,11 +62,13 @@ class Standing:
         blocked: payments that must not be sent: this attempt, or a later one, may already have left.
         counts: attempts on record per payment, so that a claim can see whether one came in between.
         stops: in force at that moment; a claim looks again.
+        altered: those blocked that ask for something else than what is on record under their instruction_id.
     """
 
     blocked: frozenset[str]
     counts: Mapping[str, int]
     stops: Sequence[Stop] = ()
+    altered: frozenset[str] = frozenset()
 
 
 def examine_submissions(submissions: Sequence[Submission], profiles: Profiles, store: Store) -> Standing:
@@ -99,7 +101,13 @@ def examine_submissions(submissions: Sequence[Submission], profiles: Profiles, s
             may_reuse=profile.in_doubt.reference_reuse != "never",
         )
     counts = {instruction_id: len(its) for instruction_id, its in earlier.items()}
-    return Standing(blocked, counts, store.stops.active())
+    altered = frozenset(
+        one.instruction_id
+        for one in submissions
+        if one.instruction_id in blocked
+        and all(other.content_digest != one.instruction.digest() for other in earlier[one.instruction_id])
+    )
+    return Standing(blocked, counts, store.stops.active(), altered)
 
 
 def claim_submissions(

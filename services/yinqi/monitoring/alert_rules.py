@@ -45,6 +45,7 @@ STOP_LIFTED = "stop_lifted"
 BANK_KEY_CHANGED = "bank_key_changed"
 BANK_KEY_RETIRED = "bank_key_retired"
 POLICY_REFUSED = "policy_refused"
+CALLER_REFUSED = "caller_refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,10 @@ _NOTICES_AT_ODDS = frozenset({"CONTENT_DIFFERS", "PAYMENT_UNKNOWN", "RECORD_MALF
 
 
 def effects_of_notices(notices: Iterable[NoticeRefused | StopSeen]) -> Effects:
-    """Raise on every refused notice, once an hour per bank and reason: a flood is one alert; and on every stop."""
+    """Raise on every refused notice, once an hour per bank and reason: a flood is one alert; and on every stop.
+
+    What the last door holds back is told once an hour per payment and reason: each attempt on another one is an alert.
+    """
     effects = Effects()
     for notice in notices:
         if isinstance(notice, NoticeRefused):
@@ -292,6 +296,8 @@ def _stop_cause(stop: StopSeen) -> AlertCause:
 def _notice_cause(notice: NoticeRefused) -> AlertCause:
     if notice.reason.startswith("LAST_DOOR_"):
         return _last_door_cause(notice)
+    if notice.reason.startswith(_CALLER_PREFIX):
+        return _caller_cause(notice)
     if notice.reason in _KEY_CHANGES:
         return _key_changed_cause(notice)
     if notice.reason == "BANK_KEY_RETIRED":
@@ -311,6 +317,7 @@ def _notice_cause(notice: NoticeRefused) -> AlertCause:
     )
 
 
+_CALLER_PREFIX = "CALLER_REFUSED_"
 _KEY_CHANGES: dict[str, tuple[str, str]] = {
     "KEY_STAGED": ("was brought in; it is not in use", "已登记新密钥，尚未启用"),
     "KEY_ACTIVATION_ASKED": ("is to be activated; a second person must confirm", "已申请启用，待第二人确认"),
@@ -352,11 +359,26 @@ def _last_door_cause(notice: NoticeRefused) -> AlertCause:
     return AlertCause(
         LAST_DOOR_SHUT,
         Severity.CRITICAL,
-        f"{notice.bank_profile}/{notice.reason}/{notice.occurred_at:%Y-%m-%dT%H}",
-        f"The gateway was asked to send payments to bank {notice.bank_profile} that lack what the policy asks ({reason}). "
-        "Nothing was sent. If approvals are missing, ask the approvers; anything else means that the payment service or "
+        f"{notice.bank_profile}/{notice.reason}/{notice.number}/{notice.occurred_at:%Y-%m-%dT%H}",
+        f"The gateway was asked to send payments to bank {notice.bank_profile} that lack what the policy asks ({reason}); "
+        f"one of them is {notice.number}. Nothing was sent. If approvals are missing, ask the approvers; anything else means that the payment service or "
         "its database may have been changed: find out by whom before more is released.",
-        f"前置机收到发往银行 {notice.bank_profile} 的付款，但不符合审批策略（{reason}），均未发送；如非缺少审批，付款服务或其数据库可能被篡改，请立即核查。",
+        f"前置机收到发往银行 {notice.bank_profile} 的付款（如 {notice.number}），但不符合审批策略（{reason}），均未发送；如非缺少审批，付款服务或其数据库可能被篡改，请立即核查。",
+        "",
+    )
+
+
+def _caller_cause(notice: NoticeRefused) -> AlertCause:
+    method = notice.reason.removeprefix(_CALLER_PREFIX)
+    return AlertCause(
+        CALLER_REFUSED,
+        Severity.CRITICAL if notice.number.startswith("service ") else Severity.WARNING,
+        f"{notice.number}/{method}/{notice.occurred_at:%Y-%m-%dT%H}",
+        f"{notice.number} called {method} at the gateway, which its role does not allow. It was refused, nothing happened. "
+        "A service never asks for that by itself: its certificate may be in other hands; renew it, revoke the old one, and "
+        "find out who called. A person or client may have the wrong roles.",
+        f"{notice.number} 越权调用前置机接口 {method}，已拒绝，未产生任何影响；服务自身不会如此，证书可能已泄露，请更换、吊销并核查来源；"
+        "人员或客户端请核对其角色。",
         "",
     )
 

@@ -181,7 +181,11 @@ def notices_from(messages: Iterable[gateway_pb2.NoticeEvent]) -> list[NoticeRefu
         _stop_from(event)
         if event.HasField("stop")
         else NoticeRefused(
-            event.bank_profile, event.refusal, event.archive_id, event.occurred_at.ToDatetime(tzinfo=UTC)
+            event.bank_profile,
+            event.refusal,
+            event.archive_id,
+            event.occurred_at.ToDatetime(tzinfo=UTC),
+            event.notice_number,
         )
         for event in messages
         if event.refusal

@@ -240,12 +240,18 @@ class PendingDelivery:
 
 @dataclass(frozen=True, slots=True)
 class NoticeRefused:
-    """Something claimed to be a bank's notice and was not believed. `archive_id`: its bytes at the gateway."""
+    """Something claimed to be a bank's notice and was not believed, or somebody asked the gateway for what he may not.
+
+    Attributes:
+        archive_id: its bytes at the gateway.
+        number: whom it is about: a payment at the last door, a caller that was refused. Empty for strangers' notices.
+    """
 
     bank_profile: str
     reason: str
     archive_id: str
     occurred_at: datetime
+    number: str = ""
 
 
 @dataclass(frozen=True, slots=True)

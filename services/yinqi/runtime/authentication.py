@@ -12,7 +12,7 @@ from yinqi.kernel.errors import Unauthenticated, YinqiError
 from yinqi.runtime import attributes
 from yinqi.runtime.client_roles import load_client_roles
 from yinqi.runtime.durable_files import stamp_of
-from yinqi.runtime.identity import NAME_LENGTH_MAX, SERVICE_ROLE, Principal, principal_from
+from yinqi.runtime.identity import NAME_LENGTH_MAX, Principal, principal_from, service_role, without_service_roles
 from yinqi.runtime.settings import GRPC_SERVICES, Settings
 from yinqi.runtime.tokens import TokenVerifier, roles_in
 
@@ -36,7 +36,7 @@ class Authenticator:
         self._prefix = f"spiffe://{settings.tls_trust_domain}/"
         self._clients_file = settings.tls_file(settings.tls_clients_file)
         self._stamp = stamp_of([self._clients_file])
-        self._clients = load_client_roles(self._clients_file, SERVICE_ROLE)
+        self._clients = load_client_roles(self._clients_file)
 
     def reload(self) -> None:
         """Read again what has changed; a file that cannot be used leaves what was."""
@@ -47,7 +47,7 @@ class Authenticator:
             return
         self._stamp = stamp
         try:
-            self._clients = load_client_roles(self._clients_file, SERVICE_ROLE)
+            self._clients = load_client_roles(self._clients_file)
         except YinqiError as error:
             _log.error("roles of client certificates not taken, the old stay", error=error.message)
             return
@@ -79,9 +79,9 @@ class Authenticator:
                     "请出示客户端证书或令牌。",
                 )
             spoken = principal_from(identity, roles, dev_identity_enabled=True)
-            return Principal(spoken.name, spoken.roles - {SERVICE_ROLE})
+            return Principal(spoken.name, without_service_roles(spoken.roles))
         certified = self._certified(names)
-        if SERVICE_ROLE in certified.roles or not (dev_enabled and identity):
+        if certified.is_service or not (dev_enabled and identity):
             return certified
         spoken = principal_from(identity, roles, dev_identity_enabled=True)
         return Principal(spoken.name, spoken.roles & certified.roles)
@@ -94,7 +94,7 @@ class Authenticator:
             raise _unnamed(f"is not of our trust domain {self._prefix}")
         kind, _, name = names[0].removeprefix(self._prefix).partition("/")
         if kind == "service" and name in GRPC_SERVICES:
-            return Principal(name, frozenset({SERVICE_ROLE}))
+            return Principal(name, frozenset({service_role(name)}))
         if kind != "client" or not name:
             raise _unnamed(f"names neither a service of ours nor a client: {self._prefix}service/… or client/…")
         roles = self._clients.get(name)
@@ -122,7 +122,7 @@ class Authenticator:
             raise Unauthenticated(
                 "TOKEN_INVALID", f"The token names nobody in the claim {self._settings.jwt_name_claim}.", "令牌无效。"
             )
-        return Principal(name, roles_in(claims, self._settings.jwt_roles_claim) - {SERVICE_ROLE})
+        return Principal(name, without_service_roles(roles_in(claims, self._settings.jwt_roles_claim)))
 
 
 def _unnamed(words: str) -> Unauthenticated:

@@ -30,15 +30,17 @@ class CallContext:
         deserialize: reads a request of a stream.
     Attributes:
         why_cancelled: "draining" or "stopped" if the server cancels the call, "" if its caller is gone.
+        shown: makes of a response what the caller may see of it.
     """
 
-    __slots__ = ("_call", "_deserialize", "_message", "_room", "_serialize", "method", "why_cancelled")
+    __slots__ = ("_call", "_deserialize", "_message", "_room", "_serialize", "method", "shown", "why_cancelled")
 
     def __init__(
         self, method: str, call: Call, serialize: Callable[[Any], bytes], deserialize: Callable[[bytes], Any]
     ) -> None:
         self.method = method
         self.why_cancelled = ""
+        self.shown: Callable[[Any], Any] = _whole
         self._call = call
         self._serialize = serialize
         self._deserialize = deserialize
@@ -67,7 +69,7 @@ class CallContext:
 
     async def write(self, message: Any) -> None:
         """Send a message of a response stream; wait while the caller is slow to read."""
-        if self._call.write(self._serialize(message)):
+        if self._call.write(self._serialize(self.shown(message))):
             return
         self._room = asyncio.get_running_loop().create_future()
         await self._room
@@ -99,6 +101,10 @@ class CallContext:
         """The wire brought the message that `read` asked for; None: there is none."""
         if self._message is not None and not self._message.done():
             self._message.set_result(data)
+
+
+def _whole(message: Any) -> Any:
+    return message
 
 
 def parse_request(method: str, deserialize: Callable[[bytes], Any], data: bytes) -> Any:

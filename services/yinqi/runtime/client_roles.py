@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from yinqi.kernel.errors import FailedPrecondition
+from yinqi.runtime.identity import without_service_roles
 
 ClientRoles = Mapping[str, frozenset[str]]
 _FIELDS = {"name", "roles"}
@@ -22,11 +23,9 @@ class ClientsFileInvalid(FailedPrecondition):
     """The file that says what client certificates may do cannot be used."""
 
 
-def load_client_roles(file: Path, reserved: str) -> ClientRoles:
+def load_client_roles(file: Path) -> ClientRoles:
     """Return roles by client; none if the file is not there.
 
-    Args:
-        reserved: the role that services alone have.
     Raises:
         ClientsFileInvalid: names the entry and what is allowed.
     """
@@ -41,8 +40,8 @@ def load_client_roles(file: Path, reserved: str) -> ClientRoles:
     roles: dict[str, frozenset[str]] = {}
     for number, entry in enumerate(content.get("client", []), 1):
         name, given = _entry(file, number, entry)
-        if reserved in given:
-            raise _invalid(file, f"client {number} ({name}): the role {reserved} is for certificates of services alone")
+        if given != without_service_roles(given):
+            raise _invalid(file, f"client {number} ({name}): roles of services are for certificates of services alone")
         if name in roles:
             raise _invalid(file, f"client {number}: {name} is there twice")
         roles[name] = given

@@ -12,7 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from yinqi.kernel.errors import Unauthenticated
 from yinqi.runtime import attributes
 from yinqi.runtime.errors import ErrorReason, error_reason, typed_error
-from yinqi.runtime.identity import SERVICE_ROLE
+from yinqi.runtime.identity import service_role
 from yinqi.runtime.renewed_channel import RenewedChannel
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import Telemetry, current_traceparent, format_traceparent
@@ -114,7 +114,7 @@ def open_channel(
     service_name: str,
     settings: Settings,
     telemetry: Telemetry | None = None,
-    roles: str = SERVICE_ROLE,
+    roles: str = "",
     certificate: str = "",
 ) -> grpc.aio.Channel:
     """Return a channel to host:port; connecting happens at the first call.
@@ -125,14 +125,15 @@ def open_channel(
     Args:
         service_name: who we are. The certificate proves it; where a server believes its callers (development, plain
             text), it is sent as the caller's identity ("" sends none, the server's dev principal).
-        roles: separated by commas; a sister service is "service".
+        roles: separated by commas; none: a sister service calls, and its role is its own.
         telemetry: None: the current trace is passed on, but no span is made.
         certificate: whose certificate to show; by default a service's own, else that of our commands ("client").
     Raises:
         TlsInvalid: our certificate or key cannot be used.
     """
-    is_service = roles == SERVICE_ROLE
+    is_service = not roles
     token_file = Path(settings.token_file) if settings.token_file and not is_service else None
+    roles = roles or service_role(service_name)
     shared = (service_name, roles, settings.call_timeout_s, telemetry or Telemetry.off(service_name), token_file)
 
     def connect() -> grpc.aio.Channel:

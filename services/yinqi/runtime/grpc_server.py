@@ -24,7 +24,9 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from yinqi.kernel.errors import Overloaded, YinqiError
 from yinqi.runtime.authentication import Authenticator
 from yinqi.runtime.call_context import CallContext
+from yinqi.runtime.core_dumps import forbid_core_dumps
 from yinqi.runtime.custody import check_custody
+from yinqi.runtime.denials import Denials
 from yinqi.runtime.durable_files import Stamp
 from yinqi.runtime.errors import status_of
 from yinqi.runtime.identity import AccessPolicy, roles_from_proto
@@ -92,6 +94,7 @@ class GrpcServer:
         servicers: what to serve.
         access: roles by method; a test may pass its own.
         calls_max: calls of a method (by its name) served at once, where it needs a bound of its own.
+        denials: hears of callers that may not do what they asked for; by default only the log does.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class GrpcServer:
         telemetry: Telemetry,
         access: AccessPolicy = roles_from_proto,
         calls_max: Mapping[str, int] = _NO_BOUNDS,
+        denials: Denials | None = None,
     ) -> None:
         self.service_name = service_name
         self.port = 0
@@ -111,7 +115,7 @@ class GrpcServer:
         self._settings = settings
         self._health = health.aio.HealthServicer()
         self._authenticator = Authenticator(settings)
-        self._interceptor = ServerInterceptor(settings, telemetry, self._authenticator, access=access)
+        self._interceptor = ServerInterceptor(settings, telemetry, self._authenticator, access=access, denials=denials)
         self._tls_files = files_of(settings, service_name)
         self._tls_stamp: Stamp = ()
         self._watching: asyncio.Task[None] | None = None
@@ -356,6 +360,8 @@ def run_with_settings(
     except YinqiError as error:
         return _refuse(error)
     configure_logging(service_name, level=settings.log_level, format_=settings.log_format)
+    if not settings.core_dumps_enabled:
+        forbid_core_dumps()
     return run_service(lambda stop: main(settings, stop))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +12,9 @@ from google.protobuf import descriptor_pool
 from yinqi.api.common.v1 import access_pb2
 from yinqi.kernel.errors import PermissionDenied, Unauthenticated
 
-SERVICE_ROLE = "service"  # a sister service
+# A sister service's role is the end of its certificate's URI: spiffe://yinqi/service/payment holds "service/payment". An RPC
+# names the very services that may call it, so that a stolen certificate is good for that service's calls alone.
+SERVICE_KIND = "service"
 NAME_LENGTH_MAX = 100
 
 # Roles of which a caller needs one, by full method name ("/package.Service/Method"); None: anybody may call.
@@ -32,9 +34,29 @@ class Principal:
     roles: frozenset[str] = frozenset()
     all_roles: bool = False
 
+    @property
+    def is_service(self) -> bool:
+        """Whether a sister service's certificate (or, in development, its word) stands behind the call."""
+        return any(map(is_service_role, self.roles))
+
     def has_any(self, allowed: frozenset[str]) -> bool:
         """Return whether one of the roles is held."""
         return self.all_roles or not self.roles.isdisjoint(allowed)
+
+
+def service_role(name: str) -> str:
+    """Return the role of a service."""
+    return f"{SERVICE_KIND}/{name}"
+
+
+def is_service_role(role: str) -> bool:
+    """Return whether a role is a service's own: neither a person, a client nor the dev word over TLS ever holds it."""
+    return role.partition("/")[0] == SERVICE_KIND
+
+
+def without_service_roles(roles: Iterable[str]) -> frozenset[str]:
+    """Return the roles that others than services may hold."""
+    return frozenset(role for role in roles if not is_service_role(role))
 
 
 DEV_PRINCIPAL = Principal("dev", all_roles=True)

@@ -1,4 +1,4 @@
-"""What every RPC passes on its way in: parsing, trace, identity, deadline, errors. (Limits: grpc_core, before Python.)
+"""What every RPC passes on its way in and out: parsing, trace, identity, deadline, errors, masking. (Limits: grpc_core, before Python.)
 
 One interceptor, not a chain: each method is wrapped once, so a call pays for no look-up.
 """
@@ -10,6 +10,7 @@ import inspect
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -20,12 +21,14 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Status, StatusCode
 
-from yinqi.kernel.errors import Unavailable, YinqiError
+from yinqi.kernel.errors import PermissionDenied, Unavailable, YinqiError
 from yinqi.runtime import attributes
 from yinqi.runtime.authentication import Authenticator
 from yinqi.runtime.call_context import Aborted, CallContext, parse_request
+from yinqi.runtime.denials import Denials
 from yinqi.runtime.errors import build_status, internal_status, status_of
 from yinqi.runtime.identity import AccessPolicy, require_role, roles_from_proto, set_current_principal
+from yinqi.runtime.personal import Masker, masker_of
 from yinqi.runtime.settings import Settings
 from yinqi.runtime.telemetry import Telemetry
 
@@ -54,6 +57,7 @@ class Method:
     Attributes:
         path: "/package.Service/Method".
         is_exempt: health and reflection: they answer always and everybody, and are not traced.
+        masker: makes of an answer what the caller may see of it.
     """
 
     path: str
@@ -64,6 +68,7 @@ class Method:
     streams_responses: bool
     is_exempt: bool
     allowed: frozenset[str] | None
+    masker: Masker
     span_name: str
     span_attributes: dict[str, str]
 
@@ -83,6 +88,7 @@ class ServerInterceptor:
     Args:
         access: roles by method; from the `.proto` unless a test says otherwise.
         reference: makes the reference by which an operator finds an internal error in the log.
+        denials: hears of callers that may not do what they asked for.
     """
 
     def __init__(
@@ -93,12 +99,14 @@ class ServerInterceptor:
         *,
         access: AccessPolicy = roles_from_proto,
         reference: Callable[[], str] = lambda: secrets.token_hex(6),
+        denials: Denials | None = None,
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
         self._authenticator = authenticator
         self._access = access
         self._reference = reference
+        self._denials = denials or Denials()
 
     def method(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Method:
         """Return the method that serves this handler of grpc's generated code under the path."""
@@ -113,6 +121,7 @@ class ServerInterceptor:
             handler.response_streaming,
             path.startswith("/grpc."),
             self._access(path),
+            masker_of(path),
             f"{service}/{name}",
             {attributes.RPC_SYSTEM: "grpc", attributes.RPC_SERVICE: service, attributes.RPC_METHOD: name},
         )
@@ -172,16 +181,21 @@ class ServerInterceptor:
         )
         if not method.is_exempt:
             principal = self._authenticator.principal_of(call)
-            require_role(principal, method.allowed, method.path)
+            try:
+                require_role(principal, method.allowed, method.path)
+            except PermissionDenied:
+                await self._denials.note(principal, method.path)
+                raise
             set_current_principal(principal)
             if span is not None:
                 span.set_attribute(attributes.PRINCIPAL, principal.name)
+            context.shown = partial(method.masker.masked, principal=principal)
         if method.streams_responses:
             await _write_all(method, request, context)
             return b""
         if method.streams_requests:
-            return method.serialize(await method.handle(request, context))
-        return method.serialize(await self._within_deadline(method.handle, request, context))
+            return method.serialize(context.shown(await method.handle(request, context)))
+        return method.serialize(context.shown(await self._within_deadline(method.handle, request, context)))
 
     async def _within_deadline(
         self, handle: Callable[[Any, Any], Awaitable[Any]], request: Any, context: CallContext

@@ -134,6 +134,8 @@ class Settings(BaseSettings):
     jwt_roles_claim: str = "roles"  # a dot goes deeper: realm_access.roles
     token_file: str = ""  # what our own commands show as the person's token
 
+    # Memory holds keys, names and account numbers: no core dump is written unless somebody looks for a fault.
+    core_dumps_enabled: bool = False
     # Development only: callers say who they are (x-yinqi-identity, x-yinqi-roles).
     dev_identity_enabled: bool = False
 

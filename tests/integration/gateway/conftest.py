@@ -170,7 +170,8 @@ def run_gateway(tmp_path: Path, exchange_dir: Path, company_keys: tuple[bytes, b
         done, _ = await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
         if task in done:
             task.result()
-        channel = open_channel(f"127.0.0.1:{started.result()}", service_name="payment", settings=settings)
+        roles = "service/payment,service/account,payment_viewer"  # one channel for all that the tests ask
+        channel = open_channel(f"127.0.0.1:{started.result()}", service_name="payment", roles=roles, settings=settings)
         try:
             async with channel:
                 yield Gateway(GatewayServiceStub(channel), settings, doors[0], started.result())

@@ -197,7 +197,10 @@ async def test_what_is_wrong_with_a_call_is_said_and_no_sister_may_pull_or_lift(
         assert [await refusal("PullStop", one, "stop_puller") for one in requests] == wrong
         lifting = stop_pb2.LiftStopRequest(stop_id="ST404", reason="x")
         assert await refusal("LiftStop", lifting, "stop_lifter") == "STOP_NOT_FOUND"
-        assert await refusal("LiftStop", lifting, "service,stop_puller") == "ROLE_MISSING"
-        assert await refusal("PullStop", requests[0], "service,stop_lifter") == "ROLE_MISSING"
-        assert await refusal("ListStops", stop_pb2.ListStopsRequest(page_size=1_001), "service") == "PAGE_SIZE_INVALID"
+        assert await refusal("LiftStop", lifting, "service/payment,stop_puller") == "ROLE_MISSING"
+        assert await refusal("PullStop", requests[0], "service/payment,stop_lifter") == "ROLE_MISSING"
+        assert (
+            await refusal("ListStops", stop_pb2.ListStopsRequest(page_size=1_001), "payment_viewer")
+            == "PAGE_SIZE_INVALID"
+        )
         assert reasons(await gateway.submit(gateway.submission())) == ["SENT"]

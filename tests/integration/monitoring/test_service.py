@@ -24,7 +24,7 @@ from yinqi.monitoring.main import main
 from yinqi.monitoring.settings import MonitoringSettings
 from yinqi.runtime.otlp_sink import OtlpSink
 
-SERVICE = (("x-yinqi-identity", "payment"), ("x-yinqi-roles", "service"))
+SERVICE = (("x-yinqi-identity", "payment"), ("x-yinqi-roles", "service/payment,alert_viewer"))
 HANDLER = (("x-yinqi-identity", "li.na"), ("x-yinqi-roles", "alert_handler"))
 
 

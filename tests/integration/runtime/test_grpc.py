@@ -249,7 +249,7 @@ async def test_an_rpc_that_names_no_roles_is_closed_to_all_with_an_identity(serv
 
 
 async def test_the_right_role_may_call(serve_echo: Serve) -> None:
-    house = await serve_echo(access=lambda _method: frozenset({"maker", "service"}))
+    house = await serve_echo(access=lambda _method: frozenset({"maker", "service/payment"}))
     assert await _call(house, "x") == "x"
 
 

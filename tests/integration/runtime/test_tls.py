@@ -117,7 +117,7 @@ async def serve(settings: Settings, folder: Path) -> AsyncIterator[Serve]:
             [(add_echo, servicer)],
             settings=own,
             telemetry=Telemetry.off(),
-            access=lambda _method: frozenset({"maker", "viewer", "service"}),
+            access=lambda _method: frozenset({"maker", "viewer", "service/payment"}),
         )
         await server.start()
         opened.append(House(folder, own, servicer, server))
@@ -145,7 +145,7 @@ async def test_a_client_with_a_good_certificate_is_who_the_file_says(serve: Serv
 
 async def test_only_a_service_certificate_makes_a_service(serve: Serve, logs: Logs) -> None:
     house = await serve()
-    assert await house.ask("payment") == Principal("payment", frozenset({"service"}))
+    assert await house.ask("payment") == Principal("payment", frozenset({"service/payment"}))
 
 
 async def refused_with(house: House, logs: Logs, name: str, word: str, **options: Any) -> None:
@@ -257,20 +257,20 @@ async def test_a_certificate_that_names_nobody_we_know_makes_no_caller(
 
 async def test_a_callers_own_word_counts_for_nothing_unless_switched_on(serve: Serve) -> None:
     house = await serve()
-    spoken = (("x-yinqi-identity", "boss"), ("x-yinqi-roles", "service,maker"))
+    spoken = (("x-yinqi-identity", "boss"), ("x-yinqi-roles", "service/payment,maker"))
     assert await house.ask("erp", metadata=spoken) == Principal("erp", frozenset({"maker", "viewer"}))
 
 
 async def test_in_development_a_client_may_speak_for_people_but_not_be_more_than_it_is(serve: Serve) -> None:
     house = await serve(dev_identity_enabled=True)
-    spoken = (("x-yinqi-identity", "zhang"), ("x-yinqi-roles", "maker,service,checker"))
+    spoken = (("x-yinqi-identity", "zhang"), ("x-yinqi-roles", "maker,service/payment,checker"))
     assert await house.ask("erp", metadata=spoken) == Principal("zhang", frozenset({"maker"}))
-    assert await house.ask("payment", metadata=spoken) == Principal("payment", frozenset({"service"}))
+    assert await house.ask("payment", metadata=spoken) == Principal("payment", frozenset({"service/payment"}))
 
 
 async def test_without_a_certificate_nobody_is_a_service_even_in_development(serve: Serve) -> None:
     house = await serve(tls_mode="server", dev_identity_enabled=True)
-    spoken = (("x-yinqi-identity", "payment"), ("x-yinqi-roles", "service,maker"))
+    spoken = (("x-yinqi-identity", "payment"), ("x-yinqi-roles", "service/payment,maker"))
     assert await house.ask("", metadata=spoken) == Principal("payment", frozenset({"maker"}))
 
 
@@ -335,7 +335,7 @@ async def test_roles_of_clients_are_read_again_and_wrong_ones_are_not_taken(
     (folder / "clients.toml").write_text('[[client]]\nname = "erp"\nroles = ["viewer"]\n')
     await until(lambda: any("read again" in line["event"] for line in logs))
     assert (await house.ask("erp")).roles == {"viewer"}
-    (folder / "clients.toml").write_text('[[client]]\nname = "erp"\nroles = ["service"]\n')
+    (folder / "clients.toml").write_text('[[client]]\nname = "erp"\nroles = ["service/payment"]\n')
     await until(lambda: any("old stay" in line["event"] for line in logs))
     assert (await house.ask("erp")).roles == {"viewer"}
 

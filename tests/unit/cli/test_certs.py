@@ -53,7 +53,7 @@ def test_renewing_keeps_the_authority_and_what_clients_may_do(folder: Path) -> N
     assert "ca," not in run("create", "--renew")
     assert (folder / "ca.crt").read_bytes() == authority
     assert (folder / "payment.crt").read_bytes() != payment
-    assert load_client_roles(folder / "clients.toml", "service") == {"client": frozenset({"payment_viewer"})}
+    assert load_client_roles(folder / "clients.toml") == {"client": frozenset({"payment_viewer"})}
 
 
 def test_what_ends_within_thirty_days_is_made_anew(folder: Path) -> None:

@@ -7,7 +7,7 @@ import datetime as dt
 from yinqi.api.gateway.v1 import gateway_pb2, stop_pb2
 from yinqi.monitoring import mapping
 from yinqi.monitoring.alert_rules import effects_of_notices
-from yinqi.monitoring.model import Severity
+from yinqi.monitoring.model import AlertCause, Severity
 
 
 def event(minute: int, **fields: object) -> gateway_pb2.NoticeEvent:
@@ -68,3 +68,25 @@ def test_a_policy_that_cannot_be_used_is_an_alert_of_its_own() -> None:
     (cause,) = effects_of_notices(mapping.notices_from([event_])).raised
     assert (cause.rule, cause.severity) == ("policy_refused", Severity.CRITICAL)
     assert "stays in force" in cause.summary
+
+
+def test_each_payment_at_the_shut_door_is_an_alert_and_the_same_one_again_is_none() -> None:
+    events = [
+        event(n, refusal="LAST_DOOR_ORDER_MISSING", notice_type="LAST_DOOR", notice_number=f"YQ{n % 3}")
+        for n in range(9)
+    ]
+    causes = effects_of_notices(mapping.notices_from(events)).raised
+    assert {cause.subject for cause in causes} == {
+        f"demo_bank/LAST_DOOR_ORDER_MISSING/YQ{n}/2026-11-22T04" for n in range(3)
+    }
+    assert "YQ2" in causes[2].summary
+
+
+def test_a_service_that_calls_what_its_role_forbids_is_a_critical_alert_and_a_person_a_warning() -> None:
+    def cause(who: str) -> AlertCause:
+        event_ = event(0, refusal="CALLER_REFUSED_SubmitPayments", notice_type="ACCESS", notice_number=who)
+        return effects_of_notices(mapping.notices_from([event_])).raised[0]
+
+    assert (cause("service account").rule, cause("service account").severity) == ("caller_refused", Severity.CRITICAL)
+    assert "service account called SubmitPayments" in cause("service account").summary
+    assert cause("zhang").severity is Severity.WARNING

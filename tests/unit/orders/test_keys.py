@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from yinqi.orders.keys import Algorithm, KeyFileInvalid, PrivateKey, Signed, verify_all
+from yinqi.orders.keys import (
+    DECISION_CONTEXT,
+    ORDER_CONTEXT,
+    Algorithm,
+    KeyFileInvalid,
+    PrivateKey,
+    Signed,
+    verify_all,
+)
 
 CONTEXT = b"test\x00"
 
@@ -54,3 +62,15 @@ def test_unknown_keys_and_short_signatures_are_false() -> None:
         Signed(b"", "erp", b""),
     ]
     assert verify_all(CONTEXT, [signed, *others], {"erp": key.public_key()}) == [True, False, False, False]
+
+
+def test_a_signature_is_good_for_one_purpose_and_by_the_keys_own_algorithm() -> None:
+    for algorithm, other in ((Algorithm.SM2, Algorithm.ED25519), (Algorithm.ED25519, Algorithm.SM2)):
+        key, stranger = PrivateKey.generate("li", algorithm), PrivateKey.generate("li", other)
+        order = key.sign(ORDER_CONTEXT, b"content")
+        known = {"li": key.public_key()}
+        assert verify_all(ORDER_CONTEXT, [order], known) == [True]
+        assert verify_all(DECISION_CONTEXT, [order], known) == [False], "an order's signature is no decision"
+        assert verify_all(ORDER_CONTEXT, [stranger.sign(ORDER_CONTEXT, b"content")], known) == [False], (
+            "no message names one"
+        )

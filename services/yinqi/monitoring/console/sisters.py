@@ -25,7 +25,8 @@ from yinqi.runtime.errors import typed_error
 
 T = TypeVar("T")
 SERVICES = ("payment", "account", "reconciliation", "gateway", "monitoring")
-VIEWER_ROLES = "payment_viewer,account_viewer,alert_viewer"
+# What pages show in clear the console decides itself; to prove an order it needs the bytes that were signed.
+VIEWER_ROLES = "payment_viewer,account_viewer,alert_viewer,personal_viewer"
 
 # The console looks every second or two; its looking belongs to no story, so it asks not to be traced.
 _UNTRACED = ((attributes.TRACEPARENT_KEY, f"00-{'1' * 32}-{'1' * 16}-00"),)

@@ -24,23 +24,46 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from yinqi.api.common.v1 import money_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_money__pb2
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"yinqi/api/account/v1/account.proto\x12\x14yinqi.api.account.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fyinqi/api/common/v1/money.proto\"W\n\x07\x41\x63\x63ount\x12\x16\n\x0eidentification\x18\x01 \x01(\t\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x14\n\x0c\x62\x61nk_profile\x18\x04 \x01(\t\"\xef\x03\n\x07\x42\x61lance\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x32\n\x0eledger_balance\x18\x02 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x30\n\x0cheld_balance\x18\x03 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12<\n\x18ledger_available_balance\x18\x04 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x37\n\x13\x62\x61nk_booked_balance\x18\x05 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12:\n\x16\x62\x61nk_available_balance\x18\x06 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12.\n\nbank_as_of\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61te\x18\x08 \x01(\t\x12=\n\x19statement_closing_balance\x18\t \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12=\n\x19statement_opening_balance\x18\n \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\"\x9f\x04\n\x0eStatementEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\"\n\x1a\x61\x63\x63ount_servicer_reference\x18\x03 \x01(\t\x12\x16\n\x0einstruction_id\x18\x04 \x01(\t\x12\x15\n\rend_to_end_id\x18\x05 \x01(\t\x12*\n\x06\x61mount\x18\x06 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12J\n\x16\x63redit_debit_indicator\x18\x07 \x01(\x0e\x32*.yinqi.api.account.v1.CreditDebitIndicator\x12\x13\n\x0bis_reversal\x18\x08 \x01(\x08\x12\x14\n\x0c\x62ooking_date\x18\t \x01(\t\x12\x12\n\nvalue_date\x18\n \x01(\t\x12\x19\n\x11\x63ounterparty_name\x18\x0b \x01(\t\x12\x1c\n\x14\x63ounterparty_account\x18\x0c \x01(\t\x12\x1e\n\x16remittance_information\x18\r \x01(\t\x12\x31\n\rbalance_after\x18\x0e \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x0e\n\x06source\x18\x0f \x01(\t\x12/\n\x0brecorded_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btraceparent\x18\x11 \x01(\t\"\xd8\x01\n\rLedgerPosting\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12\x16\n\x0eledger_account\x18\x02 \x01(\t\x12*\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x14\n\x0c\x62ooking_date\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x16\n\x0einstruction_id\x18\x06 \x01(\t\x12/\n\x0brecorded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x80\x01\n\x14\x43reditDebitIndicator\x12&\n\"CREDIT_DEBIT_INDICATOR_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43REDIT_DEBIT_INDICATOR_CRDT\x10\x01\x12\x1f\n\x1b\x43REDIT_DEBIT_INDICATOR_DBIT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"yinqi/api/account/v1/account.proto\x12\x14yinqi.api.account.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fyinqi/api/common/v1/money.proto\x1a\"yinqi/api/common/v1/personal.proto\"|\n\x07\x41\x63\x63ount\x12\x1c\n\x0eidentification\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x02\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\x12\x12\n\x04name\x18\x03 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x1a\n\x0c\x62\x61nk_profile\x18\x04 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x11\n\tis_masked\x18\x64 \x01(\x08\"\x88\x04\n\x07\x42\x61lance\x12\x15\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x02\x12\x32\n\x0eledger_balance\x18\x02 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x30\n\x0cheld_balance\x18\x03 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12<\n\x18ledger_available_balance\x18\x04 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x37\n\x13\x62\x61nk_booked_balance\x18\x05 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12:\n\x16\x62\x61nk_available_balance\x18\x06 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12.\n\nbank_as_of\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61te\x18\x08 \x01(\t\x12=\n\x19statement_closing_balance\x18\t \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12=\n\x19statement_opening_balance\x18\n \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x11\n\tis_masked\x18\x64 \x01(\x08\"\xd0\x04\n\x0eStatementEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x15\n\x07\x61\x63\x63ount\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x02\x12\"\n\x1a\x61\x63\x63ount_servicer_reference\x18\x03 \x01(\t\x12\x16\n\x0einstruction_id\x18\x04 \x01(\t\x12\x15\n\rend_to_end_id\x18\x05 \x01(\t\x12*\n\x06\x61mount\x18\x06 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12J\n\x16\x63redit_debit_indicator\x18\x07 \x01(\x0e\x32*.yinqi.api.account.v1.CreditDebitIndicator\x12\x13\n\x0bis_reversal\x18\x08 \x01(\x08\x12\x14\n\x0c\x62ooking_date\x18\t \x01(\t\x12\x12\n\nvalue_date\x18\n \x01(\t\x12\x1f\n\x11\x63ounterparty_name\x18\x0b \x01(\tB\x04\xc0\xbc\x18\x05\x12\"\n\x14\x63ounterparty_account\x18\x0c \x01(\tB\x04\xc0\xbc\x18\x05\x12$\n\x16remittance_information\x18\r \x01(\tB\x04\xc0\xbc\x18\x05\x12\x31\n\rbalance_after\x18\x0e \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x14\n\x06source\x18\x0f \x01(\tB\x04\xc0\xbc\x18\x01\x12/\n\x0brecorded_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btraceparent\x18\x11 \x01(\t\x12\x11\n\tis_masked\x18\x64 \x01(\x08\"\xf7\x01\n\rLedgerPosting\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12\x1c\n\x0eledger_account\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x02\x12*\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x14\n\x0c\x62ooking_date\x18\x04 \x01(\t\x12\x12\n\x04kind\x18\x05 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x16\n\x0einstruction_id\x18\x06 \x01(\t\x12/\n\x0brecorded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tis_masked\x18\x64 \x01(\x08*\x80\x01\n\x14\x43reditDebitIndicator\x12&\n\"CREDIT_DEBIT_INDICATOR_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43REDIT_DEBIT_INDICATOR_CRDT\x10\x01\x12\x1f\n\x1b\x43REDIT_DEBIT_INDICATOR_DBIT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.account.v1.account_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREDITDEBITINDICATOR']._serialized_start=1479
-  _globals['_CREDITDEBITINDICATOR']._serialized_end=1607
-  _globals['_ACCOUNT']._serialized_start=126
-  _globals['_ACCOUNT']._serialized_end=213
-  _globals['_BALANCE']._serialized_start=216
-  _globals['_BALANCE']._serialized_end=711
-  _globals['_STATEMENTENTRY']._serialized_start=714
-  _globals['_STATEMENTENTRY']._serialized_end=1257
-  _globals['_LEDGERPOSTING']._serialized_start=1260
-  _globals['_LEDGERPOSTING']._serialized_end=1476
+  _globals['_ACCOUNT'].fields_by_name['identification']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['identification']._serialized_options = b'\300\274\030\002'
+  _globals['_ACCOUNT'].fields_by_name['name']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['name']._serialized_options = b'\300\274\030\001'
+  _globals['_ACCOUNT'].fields_by_name['bank_profile']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['bank_profile']._serialized_options = b'\300\274\030\001'
+  _globals['_BALANCE'].fields_by_name['account']._loaded_options = None
+  _globals['_BALANCE'].fields_by_name['account']._serialized_options = b'\300\274\030\002'
+  _globals['_STATEMENTENTRY'].fields_by_name['account']._loaded_options = None
+  _globals['_STATEMENTENTRY'].fields_by_name['account']._serialized_options = b'\300\274\030\002'
+  _globals['_STATEMENTENTRY'].fields_by_name['counterparty_name']._loaded_options = None
+  _globals['_STATEMENTENTRY'].fields_by_name['counterparty_name']._serialized_options = b'\300\274\030\005'
+  _globals['_STATEMENTENTRY'].fields_by_name['counterparty_account']._loaded_options = None
+  _globals['_STATEMENTENTRY'].fields_by_name['counterparty_account']._serialized_options = b'\300\274\030\005'
+  _globals['_STATEMENTENTRY'].fields_by_name['remittance_information']._loaded_options = None
+  _globals['_STATEMENTENTRY'].fields_by_name['remittance_information']._serialized_options = b'\300\274\030\005'
+  _globals['_STATEMENTENTRY'].fields_by_name['source']._loaded_options = None
+  _globals['_STATEMENTENTRY'].fields_by_name['source']._serialized_options = b'\300\274\030\001'
+  _globals['_LEDGERPOSTING'].fields_by_name['ledger_account']._loaded_options = None
+  _globals['_LEDGERPOSTING'].fields_by_name['ledger_account']._serialized_options = b'\300\274\030\002'
+  _globals['_LEDGERPOSTING'].fields_by_name['kind']._loaded_options = None
+  _globals['_LEDGERPOSTING'].fields_by_name['kind']._serialized_options = b'\300\274\030\001'
+  _globals['_CREDITDEBITINDICATOR']._serialized_start=1657
+  _globals['_CREDITDEBITINDICATOR']._serialized_end=1785
+  _globals['_ACCOUNT']._serialized_start=162
+  _globals['_ACCOUNT']._serialized_end=286
+  _globals['_BALANCE']._serialized_start=289
+  _globals['_BALANCE']._serialized_end=809
+  _globals['_STATEMENTENTRY']._serialized_start=812
+  _globals['_STATEMENTENTRY']._serialized_end=1404
+  _globals['_LEDGERPOSTING']._serialized_start=1407
+  _globals['_LEDGERPOSTING']._serialized_end=1654
 # @@protoc_insertion_point(module_scope)

@@ -53,6 +53,7 @@ class Account(_message.Message):
     CURRENCY_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     BANK_PROFILE_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     identification: _builtins.str
     """IBAN or account number (账号)."""
     currency: _builtins.str
@@ -61,6 +62,8 @@ class Account(_message.Message):
     """Name for people."""
     bank_profile: _builtins.str
     """Bank profile that reaches it; empty for accounts known only from imported statements."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     def __init__(
         self,
         *,
@@ -68,10 +71,11 @@ class Account(_message.Message):
         currency: _builtins.str = ...,
         name: _builtins.str = ...,
         bank_profile: _builtins.str = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank_profile", b"bank_profile", "currency", b"currency", "identification", b"identification", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank_profile", b"bank_profile", "currency", b"currency", "identification", b"identification", "is_masked", b"is_masked", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -93,10 +97,13 @@ class Balance(_message.Message):
     DATE_FIELD_NUMBER: _builtins.int
     STATEMENT_CLOSING_BALANCE_FIELD_NUMBER: _builtins.int
     STATEMENT_OPENING_BALANCE_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """Which account."""
     date: _builtins.str
     """The date asked for, ISO 8601, when the request named one; else empty: now."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     @_builtins.property
     def ledger_balance(self) -> _money_pb2.Money:
         """Our ledger: everything settled and returned is in it (账面余额)."""
@@ -142,10 +149,11 @@ class Balance(_message.Message):
         date: _builtins.str = ...,
         statement_closing_balance: _money_pb2.Money | None = ...,
         statement_opening_balance: _money_pb2.Money | None = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bank_as_of", b"bank_as_of", "bank_available_balance", b"bank_available_balance", "bank_booked_balance", b"bank_booked_balance", "held_balance", b"held_balance", "ledger_available_balance", b"ledger_available_balance", "ledger_balance", b"ledger_balance", "statement_closing_balance", b"statement_closing_balance", "statement_opening_balance", b"statement_opening_balance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "bank_as_of", b"bank_as_of", "bank_available_balance", b"bank_available_balance", "bank_booked_balance", b"bank_booked_balance", "date", b"date", "held_balance", b"held_balance", "ledger_available_balance", b"ledger_available_balance", "ledger_balance", b"ledger_balance", "statement_closing_balance", b"statement_closing_balance", "statement_opening_balance", b"statement_opening_balance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "bank_as_of", b"bank_as_of", "bank_available_balance", b"bank_available_balance", "bank_booked_balance", b"bank_booked_balance", "date", b"date", "held_balance", b"held_balance", "is_masked", b"is_masked", "ledger_available_balance", b"ledger_available_balance", "ledger_balance", b"ledger_balance", "statement_closing_balance", b"statement_closing_balance", "statement_opening_balance", b"statement_opening_balance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -174,6 +182,7 @@ class StatementEntry(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the feed, ascending; the cursor of FollowEntries."""
     account: _builtins.str
@@ -202,6 +211,8 @@ class StatementEntry(_message.Message):
     """Where it came from: "cdc" or "camt.053"."""
     traceparent: _builtins.str
     """W3C traceparent of the import or fetch that brought it."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Positive amount."""
@@ -234,10 +245,11 @@ class StatementEntry(_message.Message):
         source: _builtins.str = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
         traceparent: _builtins.str = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balance_after", b"balance_after", "recorded_at", b"recorded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_servicer_reference", b"account_servicer_reference", "amount", b"amount", "balance_after", b"balance_after", "booking_date", b"booking_date", "counterparty_account", b"counterparty_account", "counterparty_name", b"counterparty_name", "credit_debit_indicator", b"credit_debit_indicator", "end_to_end_id", b"end_to_end_id", "instruction_id", b"instruction_id", "is_reversal", b"is_reversal", "recorded_at", b"recorded_at", "remittance_information", b"remittance_information", "sequence", b"sequence", "source", b"source", "traceparent", b"traceparent", "value_date", b"value_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_servicer_reference", b"account_servicer_reference", "amount", b"amount", "balance_after", b"balance_after", "booking_date", b"booking_date", "counterparty_account", b"counterparty_account", "counterparty_name", b"counterparty_name", "credit_debit_indicator", b"credit_debit_indicator", "end_to_end_id", b"end_to_end_id", "instruction_id", b"instruction_id", "is_masked", b"is_masked", "is_reversal", b"is_reversal", "recorded_at", b"recorded_at", "remittance_information", b"remittance_information", "sequence", b"sequence", "source", b"source", "traceparent", b"traceparent", "value_date", b"value_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,6 +268,7 @@ class LedgerPosting(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     INSTRUCTION_ID_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
     """Transaction, e.g. "YQ…/settled"."""
     ledger_account: _builtins.str
@@ -266,6 +279,8 @@ class LedgerPosting(_message.Message):
     """"opening", "hold", "release", "settlement" or "return"."""
     instruction_id: _builtins.str
     """The payment, if any."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Positive: debit; negative: credit."""
@@ -284,10 +299,11 @@ class LedgerPosting(_message.Message):
         kind: _builtins.str = ...,
         instruction_id: _builtins.str = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "recorded_at", b"recorded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "booking_date", b"booking_date", "instruction_id", b"instruction_id", "kind", b"kind", "ledger_account", b"ledger_account", "recorded_at", b"recorded_at", "transaction_id", b"transaction_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "booking_date", b"booking_date", "instruction_id", b"instruction_id", "is_masked", b"is_masked", "kind", b"kind", "ledger_account", b"ledger_account", "recorded_at", b"recorded_at", "transaction_id", b"transaction_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,61 +25,64 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from yinqi.api.account.v1 import account_pb2 as yinqi_dot_api_dot_account_dot_v1_dot_account__pb2
 from yinqi.api.common.v1 import access_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_access__pb2
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*yinqi/api/account/v1/account_service.proto\x12\x14yinqi.api.account.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"yinqi/api/account/v1/account.proto\x1a yinqi/api/common/v1/access.proto\"\x15\n\x13ListAccountsRequest\"G\n\x14ListAccountsResponse\x12/\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1d.yinqi.api.account.v1.Account\"4\n\x12GetBalancesRequest\x12\x10\n\x08\x61\x63\x63ounts\x18\x01 \x03(\t\x12\x0c\n\x04\x64\x61te\x18\x02 \x01(\t\"F\n\x13GetBalancesResponse\x12/\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x1d.yinqi.api.account.v1.Balance\"\x88\x01\n\x12ListEntriesRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x11\n\tfrom_date\x18\x02 \x01(\t\x12\x0f\n\x07to_date\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x16\n\x0einstruction_id\x18\x06 \x01(\t\"e\n\x13ListEntriesResponse\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32$.yinqi.api.account.v1.StatementEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"e\n\x13ListPostingsRequest\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"f\n\x14ListPostingsResponse\x12\x35\n\x08postings\x18\x01 \x03(\x0b\x32#.yinqi.api.account.v1.LedgerPosting\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"s\n\x16ImportStatementRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x35\n\x06\x66ormat\x18\x02 \x01(\x0e\x32%.yinqi.api.account.v1.StatementFormat\x12\x11\n\tfile_name\x18\x03 \x01(\t\"\x8c\x01\n\x11ImportedStatement\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x14\n\x0cstatement_id\x18\x02 \x01(\t\x12\x11\n\tfrom_date\x18\x03 \x01(\t\x12\x0f\n\x07to_date\x18\x04 \x01(\t\x12\x13\n\x0b\x65ntry_count\x18\x05 \x01(\x05\x12\x17\n\x0fnew_entry_count\x18\x06 \x01(\x05\"V\n\x17ImportStatementResponse\x12;\n\nstatements\x18\x01 \x03(\x0b\x32\'.yinqi.api.account.v1.ImportedStatement\"6\n\x15\x46\x65tchStatementRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61te\x18\x02 \x01(\t\"\xba\x01\n\x16\x46\x65tchStatementResponse\x12\x13\n\x0b\x65ntry_count\x18\x01 \x01(\x05\x12\x17\n\x0fnew_entry_count\x18\x02 \x01(\x05\x12\x12\n\npage_count\x18\x03 \x01(\x05\x12.\n\x07\x62\x61lance\x18\x04 \x01(\x0b\x32\x1d.yinqi.api.account.v1.Balance\x12.\n\nfetched_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x14\x46ollowEntriesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"N\n\x15\x46ollowEntriesResponse\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32$.yinqi.api.account.v1.StatementEntry*R\n\x0fStatementFormat\x12 \n\x1cSTATEMENT_FORMAT_UNSPECIFIED\x10\x00\x12\x1d\n\x19STATEMENT_FORMAT_CAMT_053\x10\x01\x32\xc8\x07\n\x0e\x41\x63\x63ountService\x12\x84\x01\n\x0cListAccounts\x12).yinqi.api.account.v1.ListAccountsRequest\x1a*.yinqi.api.account.v1.ListAccountsResponse\"\x1d\xf2\xbb\x18\x0e\x61\x63\x63ount_viewer\xf2\xbb\x18\x07service\x12\x81\x01\n\x0bGetBalances\x12(.yinqi.api.account.v1.GetBalancesRequest\x1a).yinqi.api.account.v1.GetBalancesResponse\"\x1d\xf2\xbb\x18\x0e\x61\x63\x63ount_viewer\xf2\xbb\x18\x07service\x12\x81\x01\n\x0bListEntries\x12(.yinqi.api.account.v1.ListEntriesRequest\x1a).yinqi.api.account.v1.ListEntriesResponse\"\x1d\xf2\xbb\x18\x0e\x61\x63\x63ount_viewer\xf2\xbb\x18\x07service\x12\x84\x01\n\x0cListPostings\x12).yinqi.api.account.v1.ListPostingsRequest\x1a*.yinqi.api.account.v1.ListPostingsResponse\"\x1d\xf2\xbb\x18\x0e\x61\x63\x63ount_viewer\xf2\xbb\x18\x07service\x12\x84\x01\n\x0fImportStatement\x12,.yinqi.api.account.v1.ImportStatementRequest\x1a-.yinqi.api.account.v1.ImportStatementResponse\"\x14\xf2\xbb\x18\x10\x61\x63\x63ount_operator\x12\x8c\x01\n\x0e\x46\x65tchStatement\x12+.yinqi.api.account.v1.FetchStatementRequest\x1a,.yinqi.api.account.v1.FetchStatementResponse\"\x1f\xf2\xbb\x18\x10\x61\x63\x63ount_operator\xf2\xbb\x18\x07service\x12\x89\x01\n\rFollowEntries\x12*.yinqi.api.account.v1.FollowEntriesRequest\x1a+.yinqi.api.account.v1.FollowEntriesResponse\"\x1d\xf2\xbb\x18\x0e\x61\x63\x63ount_viewer\xf2\xbb\x18\x07service0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*yinqi/api/account/v1/account_service.proto\x12\x14yinqi.api.account.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"yinqi/api/account/v1/account.proto\x1a yinqi/api/common/v1/access.proto\x1a\"yinqi/api/common/v1/personal.proto\"\x15\n\x13ListAccountsRequest\"G\n\x14ListAccountsResponse\x12/\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1d.yinqi.api.account.v1.Account\"4\n\x12GetBalancesRequest\x12\x10\n\x08\x61\x63\x63ounts\x18\x01 \x03(\t\x12\x0c\n\x04\x64\x61te\x18\x02 \x01(\t\"F\n\x13GetBalancesResponse\x12/\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x1d.yinqi.api.account.v1.Balance\"\x88\x01\n\x12ListEntriesRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x11\n\tfrom_date\x18\x02 \x01(\t\x12\x0f\n\x07to_date\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x16\n\x0einstruction_id\x18\x06 \x01(\t\"e\n\x13ListEntriesResponse\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32$.yinqi.api.account.v1.StatementEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"e\n\x13ListPostingsRequest\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"f\n\x14ListPostingsResponse\x12\x35\n\x08postings\x18\x01 \x03(\x0b\x32#.yinqi.api.account.v1.LedgerPosting\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"s\n\x16ImportStatementRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x35\n\x06\x66ormat\x18\x02 \x01(\x0e\x32%.yinqi.api.account.v1.StatementFormat\x12\x11\n\tfile_name\x18\x03 \x01(\t\"\xa5\x01\n\x11ImportedStatement\x12\x15\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x02\x12\x14\n\x0cstatement_id\x18\x02 \x01(\t\x12\x11\n\tfrom_date\x18\x03 \x01(\t\x12\x0f\n\x07to_date\x18\x04 \x01(\t\x12\x13\n\x0b\x65ntry_count\x18\x05 \x01(\x05\x12\x17\n\x0fnew_entry_count\x18\x06 \x01(\x05\x12\x11\n\tis_masked\x18\x64 \x01(\x08\"V\n\x17ImportStatementResponse\x12;\n\nstatements\x18\x01 \x03(\x0b\x32\'.yinqi.api.account.v1.ImportedStatement\"6\n\x15\x46\x65tchStatementRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61te\x18\x02 \x01(\t\"\xba\x01\n\x16\x46\x65tchStatementResponse\x12\x13\n\x0b\x65ntry_count\x18\x01 \x01(\x05\x12\x17\n\x0fnew_entry_count\x18\x02 \x01(\x05\x12\x12\n\npage_count\x18\x03 \x01(\x05\x12.\n\x07\x62\x61lance\x18\x04 \x01(\x0b\x32\x1d.yinqi.api.account.v1.Balance\x12.\n\nfetched_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x14\x46ollowEntriesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"N\n\x15\x46ollowEntriesResponse\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32$.yinqi.api.account.v1.StatementEntry*R\n\x0fStatementFormat\x12 \n\x1cSTATEMENT_FORMAT_UNSPECIFIED\x10\x00\x12\x1d\n\x19STATEMENT_FORMAT_CAMT_053\x10\x01\x32\xcd\x07\n\x0e\x41\x63\x63ountService\x12y\n\x0cListAccounts\x12).yinqi.api.account.v1.ListAccountsRequest\x1a*.yinqi.api.account.v1.ListAccountsResponse\"\x12\xf2\xbb\x18\x0e\x61\x63\x63ount_viewer\x12\x90\x01\n\x0bGetBalances\x12(.yinqi.api.account.v1.GetBalancesRequest\x1a).yinqi.api.account.v1.GetBalancesResponse\",\xf2\xbb\x18\x0e\x61\x63\x63ount_viewer\xf2\xbb\x18\x16service/reconciliation\x12v\n\x0bListEntries\x12(.yinqi.api.account.v1.ListEntriesRequest\x1a).yinqi.api.account.v1.ListEntriesResponse\"\x12\xf2\xbb\x18\x0e\x61\x63\x63ount_viewer\x12y\n\x0cListPostings\x12).yinqi.api.account.v1.ListPostingsRequest\x1a*.yinqi.api.account.v1.ListPostingsResponse\"\x12\xf2\xbb\x18\x0e\x61\x63\x63ount_viewer\x12\x84\x01\n\x0fImportStatement\x12,.yinqi.api.account.v1.ImportStatementRequest\x1a-.yinqi.api.account.v1.ImportStatementResponse\"\x14\xf2\xbb\x18\x10\x61\x63\x63ount_operator\x12\x81\x01\n\x0e\x46\x65tchStatement\x12+.yinqi.api.account.v1.FetchStatementRequest\x1a,.yinqi.api.account.v1.FetchStatementResponse\"\x14\xf2\xbb\x18\x10\x61\x63\x63ount_operator\x12\xae\x01\n\rFollowEntries\x12*.yinqi.api.account.v1.FollowEntriesRequest\x1a+.yinqi.api.account.v1.FollowEntriesResponse\"B\xf2\xbb\x18\x0e\x61\x63\x63ount_viewer\xf2\xbb\x18\x16service/reconciliation\xf2\xbb\x18\x12service/monitoring0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.account.v1.account_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_IMPORTEDSTATEMENT'].fields_by_name['account']._loaded_options = None
+  _globals['_IMPORTEDSTATEMENT'].fields_by_name['account']._serialized_options = b'\300\274\030\002'
   _globals['_ACCOUNTSERVICE'].methods_by_name['ListAccounts']._loaded_options = None
-  _globals['_ACCOUNTSERVICE'].methods_by_name['ListAccounts']._serialized_options = b'\362\273\030\016account_viewer\362\273\030\007service'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['ListAccounts']._serialized_options = b'\362\273\030\016account_viewer'
   _globals['_ACCOUNTSERVICE'].methods_by_name['GetBalances']._loaded_options = None
-  _globals['_ACCOUNTSERVICE'].methods_by_name['GetBalances']._serialized_options = b'\362\273\030\016account_viewer\362\273\030\007service'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['GetBalances']._serialized_options = b'\362\273\030\016account_viewer\362\273\030\026service/reconciliation'
   _globals['_ACCOUNTSERVICE'].methods_by_name['ListEntries']._loaded_options = None
-  _globals['_ACCOUNTSERVICE'].methods_by_name['ListEntries']._serialized_options = b'\362\273\030\016account_viewer\362\273\030\007service'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['ListEntries']._serialized_options = b'\362\273\030\016account_viewer'
   _globals['_ACCOUNTSERVICE'].methods_by_name['ListPostings']._loaded_options = None
-  _globals['_ACCOUNTSERVICE'].methods_by_name['ListPostings']._serialized_options = b'\362\273\030\016account_viewer\362\273\030\007service'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['ListPostings']._serialized_options = b'\362\273\030\016account_viewer'
   _globals['_ACCOUNTSERVICE'].methods_by_name['ImportStatement']._loaded_options = None
   _globals['_ACCOUNTSERVICE'].methods_by_name['ImportStatement']._serialized_options = b'\362\273\030\020account_operator'
   _globals['_ACCOUNTSERVICE'].methods_by_name['FetchStatement']._loaded_options = None
-  _globals['_ACCOUNTSERVICE'].methods_by_name['FetchStatement']._serialized_options = b'\362\273\030\020account_operator\362\273\030\007service'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['FetchStatement']._serialized_options = b'\362\273\030\020account_operator'
   _globals['_ACCOUNTSERVICE'].methods_by_name['FollowEntries']._loaded_options = None
-  _globals['_ACCOUNTSERVICE'].methods_by_name['FollowEntries']._serialized_options = b'\362\273\030\016account_viewer\362\273\030\007service'
-  _globals['_STATEMENTFORMAT']._serialized_start=1563
-  _globals['_STATEMENTFORMAT']._serialized_end=1645
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=171
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=192
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=194
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=265
-  _globals['_GETBALANCESREQUEST']._serialized_start=267
-  _globals['_GETBALANCESREQUEST']._serialized_end=319
-  _globals['_GETBALANCESRESPONSE']._serialized_start=321
-  _globals['_GETBALANCESRESPONSE']._serialized_end=391
-  _globals['_LISTENTRIESREQUEST']._serialized_start=394
-  _globals['_LISTENTRIESREQUEST']._serialized_end=530
-  _globals['_LISTENTRIESRESPONSE']._serialized_start=532
-  _globals['_LISTENTRIESRESPONSE']._serialized_end=633
-  _globals['_LISTPOSTINGSREQUEST']._serialized_start=635
-  _globals['_LISTPOSTINGSREQUEST']._serialized_end=736
-  _globals['_LISTPOSTINGSRESPONSE']._serialized_start=738
-  _globals['_LISTPOSTINGSRESPONSE']._serialized_end=840
-  _globals['_IMPORTSTATEMENTREQUEST']._serialized_start=842
-  _globals['_IMPORTSTATEMENTREQUEST']._serialized_end=957
-  _globals['_IMPORTEDSTATEMENT']._serialized_start=960
-  _globals['_IMPORTEDSTATEMENT']._serialized_end=1100
-  _globals['_IMPORTSTATEMENTRESPONSE']._serialized_start=1102
-  _globals['_IMPORTSTATEMENTRESPONSE']._serialized_end=1188
-  _globals['_FETCHSTATEMENTREQUEST']._serialized_start=1190
-  _globals['_FETCHSTATEMENTREQUEST']._serialized_end=1244
-  _globals['_FETCHSTATEMENTRESPONSE']._serialized_start=1247
-  _globals['_FETCHSTATEMENTRESPONSE']._serialized_end=1433
-  _globals['_FOLLOWENTRIESREQUEST']._serialized_start=1435
-  _globals['_FOLLOWENTRIESREQUEST']._serialized_end=1481
-  _globals['_FOLLOWENTRIESRESPONSE']._serialized_start=1483
-  _globals['_FOLLOWENTRIESRESPONSE']._serialized_end=1561
-  _globals['_ACCOUNTSERVICE']._serialized_start=1648
-  _globals['_ACCOUNTSERVICE']._serialized_end=2616
+  _globals['_ACCOUNTSERVICE'].methods_by_name['FollowEntries']._serialized_options = b'\362\273\030\016account_viewer\362\273\030\026service/reconciliation\362\273\030\022service/monitoring'
+  _globals['_STATEMENTFORMAT']._serialized_start=1624
+  _globals['_STATEMENTFORMAT']._serialized_end=1706
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=207
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=228
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=230
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=301
+  _globals['_GETBALANCESREQUEST']._serialized_start=303
+  _globals['_GETBALANCESREQUEST']._serialized_end=355
+  _globals['_GETBALANCESRESPONSE']._serialized_start=357
+  _globals['_GETBALANCESRESPONSE']._serialized_end=427
+  _globals['_LISTENTRIESREQUEST']._serialized_start=430
+  _globals['_LISTENTRIESREQUEST']._serialized_end=566
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=568
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=669
+  _globals['_LISTPOSTINGSREQUEST']._serialized_start=671
+  _globals['_LISTPOSTINGSREQUEST']._serialized_end=772
+  _globals['_LISTPOSTINGSRESPONSE']._serialized_start=774
+  _globals['_LISTPOSTINGSRESPONSE']._serialized_end=876
+  _globals['_IMPORTSTATEMENTREQUEST']._serialized_start=878
+  _globals['_IMPORTSTATEMENTREQUEST']._serialized_end=993
+  _globals['_IMPORTEDSTATEMENT']._serialized_start=996
+  _globals['_IMPORTEDSTATEMENT']._serialized_end=1161
+  _globals['_IMPORTSTATEMENTRESPONSE']._serialized_start=1163
+  _globals['_IMPORTSTATEMENTRESPONSE']._serialized_end=1249
+  _globals['_FETCHSTATEMENTREQUEST']._serialized_start=1251
+  _globals['_FETCHSTATEMENTREQUEST']._serialized_end=1305
+  _globals['_FETCHSTATEMENTRESPONSE']._serialized_start=1308
+  _globals['_FETCHSTATEMENTRESPONSE']._serialized_end=1494
+  _globals['_FOLLOWENTRIESREQUEST']._serialized_start=1496
+  _globals['_FOLLOWENTRIESREQUEST']._serialized_end=1542
+  _globals['_FOLLOWENTRIESRESPONSE']._serialized_start=1544
+  _globals['_FOLLOWENTRIESRESPONSE']._serialized_end=1622
+  _globals['_ACCOUNTSERVICE']._serialized_start=1709
+  _globals['_ACCOUNTSERVICE']._serialized_end=2682
 # @@protoc_insertion_point(module_scope)

@@ -308,6 +308,7 @@ class ImportedStatement(_message.Message):
     TO_DATE_FIELD_NUMBER: _builtins.int
     ENTRY_COUNT_FIELD_NUMBER: _builtins.int
     NEW_ENTRY_COUNT_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """Identification of the account."""
     statement_id: _builtins.str
@@ -320,6 +321,8 @@ class ImportedStatement(_message.Message):
     """Entries in it."""
     new_entry_count: _builtins.int
     """Of these, recorded now (the rest was there before)."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     def __init__(
         self,
         *,
@@ -329,10 +332,11 @@ class ImportedStatement(_message.Message):
         to_date: _builtins.str = ...,
         entry_count: _builtins.int = ...,
         new_entry_count: _builtins.int = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "entry_count", b"entry_count", "from_date", b"from_date", "new_entry_count", b"new_entry_count", "statement_id", b"statement_id", "to_date", b"to_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "entry_count", b"entry_count", "from_date", b"from_date", "is_masked", b"is_masked", "new_entry_count", b"new_entry_count", "statement_id", b"statement_id", "to_date", b"to_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

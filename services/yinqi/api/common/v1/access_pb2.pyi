@@ -15,4 +15,5 @@ ALLOWED_ROLES_FIELD_NUMBER: _builtins.int
 allowed_roles: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
 """Roles of which the caller needs at least one (允许的角色). The server's identity interceptor enforces it and
 answers PERMISSION_DENIED naming the roles. An RPC without this option is refused by a test.
+A sister service is named by the end of its certificate's URI: "service/payment".
 """

@@ -22,17 +22,32 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!yinqi/api/common/v1/outcome.proto\x12\x13yinqi.api.common.v1\"\\\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x16\n\x0e\x64\x65scription_zh\x18\x04 \x01(\t\"y\n\tLineError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\nmessage_zh\x18\x03 \x01(\t\x12\x37\n\nviolations\x18\x04 \x03(\x0b\x32#.yinqi.api.common.v1.FieldViolationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!yinqi/api/common/v1/outcome.proto\x12\x13yinqi.api.common.v1\x1a\"yinqi/api/common/v1/personal.proto\"t\n\x0e\x46ieldViolation\x12\x13\n\x05\x66ield\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x19\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x1c\n\x0e\x64\x65scription_zh\x18\x04 \x01(\tB\x04\xc0\xbc\x18\x01\"\x8b\x01\n\tLineError\x12\x14\n\x06reason\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x15\n\x07message\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x18\n\nmessage_zh\x18\x03 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x37\n\nviolations\x18\x04 \x03(\x0b\x32#.yinqi.api.common.v1.FieldViolationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.common.v1.outcome_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FIELDVIOLATION']._serialized_start=58
-  _globals['_FIELDVIOLATION']._serialized_end=150
-  _globals['_LINEERROR']._serialized_start=152
-  _globals['_LINEERROR']._serialized_end=273
+  _globals['_FIELDVIOLATION'].fields_by_name['field']._loaded_options = None
+  _globals['_FIELDVIOLATION'].fields_by_name['field']._serialized_options = b'\300\274\030\001'
+  _globals['_FIELDVIOLATION'].fields_by_name['reason']._loaded_options = None
+  _globals['_FIELDVIOLATION'].fields_by_name['reason']._serialized_options = b'\300\274\030\001'
+  _globals['_FIELDVIOLATION'].fields_by_name['description']._loaded_options = None
+  _globals['_FIELDVIOLATION'].fields_by_name['description']._serialized_options = b'\300\274\030\001'
+  _globals['_FIELDVIOLATION'].fields_by_name['description_zh']._loaded_options = None
+  _globals['_FIELDVIOLATION'].fields_by_name['description_zh']._serialized_options = b'\300\274\030\001'
+  _globals['_LINEERROR'].fields_by_name['reason']._loaded_options = None
+  _globals['_LINEERROR'].fields_by_name['reason']._serialized_options = b'\300\274\030\001'
+  _globals['_LINEERROR'].fields_by_name['message']._loaded_options = None
+  _globals['_LINEERROR'].fields_by_name['message']._serialized_options = b'\300\274\030\001'
+  _globals['_LINEERROR'].fields_by_name['message_zh']._loaded_options = None
+  _globals['_LINEERROR'].fields_by_name['message_zh']._serialized_options = b'\300\274\030\001'
+  _globals['_FIELDVIOLATION']._serialized_start=94
+  _globals['_FIELDVIOLATION']._serialized_end=210
+  _globals['_LINEERROR']._serialized_start=213
+  _globals['_LINEERROR']._serialized_end=352
 # @@protoc_insertion_point(module_scope)

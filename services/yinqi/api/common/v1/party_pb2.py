@@ -22,21 +22,36 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fyinqi/api/common/v1/party.proto\x12\x13yinqi.api.common.v1\".\n\x05Party\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0forganisation_id\x18\x02 \x01(\t\"k\n\x0b\x43\x61shAccount\x12\x16\n\x0eidentification\x18\x01 \x01(\t\x12\x32\n\x06scheme\x18\x02 \x01(\x0e\x32\".yinqi.api.common.v1.AccountScheme\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\"@\n\x05\x41gent\x12\x1a\n\x12\x63learing_member_id\x18\x01 \x01(\t\x12\r\n\x05\x62icfi\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t*a\n\rAccountScheme\x12\x1e\n\x1a\x41\x43\x43OUNT_SCHEME_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x43\x43OUNT_SCHEME_IBAN\x10\x01\x12\x17\n\x13\x41\x43\x43OUNT_SCHEME_BBAN\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fyinqi/api/common/v1/party.proto\x12\x13yinqi.api.common.v1\x1a\"yinqi/api/common/v1/personal.proto\":\n\x05Party\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x04\x12\x1d\n\x0forganisation_id\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x04\"w\n\x0b\x43\x61shAccount\x12\x1c\n\x0eidentification\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x03\x12\x32\n\x06scheme\x18\x02 \x01(\x0e\x32\".yinqi.api.common.v1.AccountScheme\x12\x16\n\x08\x63urrency\x18\x03 \x01(\tB\x04\xc0\xbc\x18\x01\"R\n\x05\x41gent\x12 \n\x12\x63learing_member_id\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x13\n\x05\x62icfi\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x12\n\x04name\x18\x03 \x01(\tB\x04\xc0\xbc\x18\x01*a\n\rAccountScheme\x12\x1e\n\x1a\x41\x43\x43OUNT_SCHEME_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x43\x43OUNT_SCHEME_IBAN\x10\x01\x12\x17\n\x13\x41\x43\x43OUNT_SCHEME_BBAN\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.common.v1.party_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACCOUNTSCHEME']._serialized_start=279
-  _globals['_ACCOUNTSCHEME']._serialized_end=376
-  _globals['_PARTY']._serialized_start=56
-  _globals['_PARTY']._serialized_end=102
-  _globals['_CASHACCOUNT']._serialized_start=104
-  _globals['_CASHACCOUNT']._serialized_end=211
-  _globals['_AGENT']._serialized_start=213
-  _globals['_AGENT']._serialized_end=277
+  _globals['_PARTY'].fields_by_name['name']._loaded_options = None
+  _globals['_PARTY'].fields_by_name['name']._serialized_options = b'\300\274\030\004'
+  _globals['_PARTY'].fields_by_name['organisation_id']._loaded_options = None
+  _globals['_PARTY'].fields_by_name['organisation_id']._serialized_options = b'\300\274\030\004'
+  _globals['_CASHACCOUNT'].fields_by_name['identification']._loaded_options = None
+  _globals['_CASHACCOUNT'].fields_by_name['identification']._serialized_options = b'\300\274\030\003'
+  _globals['_CASHACCOUNT'].fields_by_name['currency']._loaded_options = None
+  _globals['_CASHACCOUNT'].fields_by_name['currency']._serialized_options = b'\300\274\030\001'
+  _globals['_AGENT'].fields_by_name['clearing_member_id']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['clearing_member_id']._serialized_options = b'\300\274\030\001'
+  _globals['_AGENT'].fields_by_name['bicfi']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['bicfi']._serialized_options = b'\300\274\030\001'
+  _globals['_AGENT'].fields_by_name['name']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['name']._serialized_options = b'\300\274\030\001'
+  _globals['_ACCOUNTSCHEME']._serialized_start=357
+  _globals['_ACCOUNTSCHEME']._serialized_end=454
+  _globals['_PARTY']._serialized_start=92
+  _globals['_PARTY']._serialized_end=150
+  _globals['_CASHACCOUNT']._serialized_start=152
+  _globals['_CASHACCOUNT']._serialized_end=271
+  _globals['_AGENT']._serialized_start=273
+  _globals['_AGENT']._serialized_end=355
 # @@protoc_insertion_point(module_scope)

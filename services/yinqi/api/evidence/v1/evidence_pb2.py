@@ -22,17 +22,22 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$yinqi/api/evidence/v1/evidence.proto\x12\x15yinqi.api.evidence.v1\"@\n\x0f\x45videnceSubject\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x15\n\rend_to_end_id\x18\x02 \x01(\t\"q\n\x0c\x45videncePart\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x15\n\rend_to_end_id\x18\x02 \x01(\t\x12\x0c\n\x04head\x18\x03 \x01(\x0c\x12\r\n\x05items\x18\x04 \x03(\x0c\x12\x15\n\runsealed_rows\x18\x05 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$yinqi/api/evidence/v1/evidence.proto\x12\x15yinqi.api.evidence.v1\x1a\"yinqi/api/common/v1/personal.proto\"@\n\x0f\x45videnceSubject\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x15\n\rend_to_end_id\x18\x02 \x01(\t\"}\n\x0c\x45videncePart\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x15\n\rend_to_end_id\x18\x02 \x01(\t\x12\x12\n\x04head\x18\x03 \x01(\x0c\x42\x04\xc0\xbc\x18\x08\x12\x13\n\x05items\x18\x04 \x03(\x0c\x42\x04\xc0\xbc\x18\x08\x12\x15\n\runsealed_rows\x18\x05 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.evidence.v1.evidence_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVIDENCESUBJECT']._serialized_start=63
-  _globals['_EVIDENCESUBJECT']._serialized_end=127
-  _globals['_EVIDENCEPART']._serialized_start=129
-  _globals['_EVIDENCEPART']._serialized_end=242
+  _globals['_EVIDENCEPART'].fields_by_name['head']._loaded_options = None
+  _globals['_EVIDENCEPART'].fields_by_name['head']._serialized_options = b'\300\274\030\010'
+  _globals['_EVIDENCEPART'].fields_by_name['items']._loaded_options = None
+  _globals['_EVIDENCEPART'].fields_by_name['items']._serialized_options = b'\300\274\030\010'
+  _globals['_EVIDENCESUBJECT']._serialized_start=99
+  _globals['_EVIDENCESUBJECT']._serialized_end=163
+  _globals['_EVIDENCEPART']._serialized_start=165
+  _globals['_EVIDENCEPART']._serialized_end=290
 # @@protoc_insertion_point(module_scope)

@@ -25,33 +25,54 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from yinqi.api.account.v1 import account_pb2 as yinqi_dot_api_dot_account_dot_v1_dot_account__pb2
 from yinqi.api.common.v1 import money_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_money__pb2
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 from yinqi.api.gateway.v1 import stop_pb2 as yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2
 from yinqi.api.payment.v1 import payment_pb2 as yinqi_dot_api_dot_payment_dot_v1_dot_payment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"yinqi/api/gateway/v1/gateway.proto\x12\x14yinqi.api.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"yinqi/api/account/v1/account.proto\x1a\x1fyinqi/api/common/v1/money.proto\x1a\x1fyinqi/api/gateway/v1/stop.proto\x1a\"yinqi/api/payment/v1/payment.proto\"\x94\x02\n\nSubmission\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12=\n\x0binstruction\x18\x03 \x01(\x0b\x32(.yinqi.api.payment.v1.PaymentInstruction\x12\x13\n\x0btraceparent\x18\x04 \x01(\t\x12\x39\n\x0cresend_proof\x18\x05 \x01(\x0b\x32#.yinqi.api.gateway.v1.NotFoundProof\x12\x0f\n\x07release\x18\x06 \x01(\x05\x12\x12\n\norder_line\x18\x07 \x01(\x0c\x12\x14\n\x0corder_digest\x18\x08 \x01(\x0c\x12\x13\n\x0bline_number\x18\t \x01(\x05\"a\n\x0c\x43ontrolTotal\x12\x16\n\x0e\x64\x65\x62tor_account\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12*\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\"\x9c\x01\n\rNotFoundProof\x12.\n\nqueried_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\narchive_id\x18\x02 \x01(\t\x12\x19\n\x11\x63ontrol_reference\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontrol_seen\x18\x04 \x01(\x08\x12\x16\n\x0esafe_window_ms\x18\x05 \x01(\x03\"\x8f\x03\n\x13PaymentStatusReport\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x30\n\x06status\x18\x02 \x01(\x0e\x32 .yinqi.api.gateway.v1.BankStatus\x12\x13\n\x0breason_code\x18\x03 \x01(\t\x12\x18\n\x10proprietary_code\x18\x04 \x01(\t\x12\x13\n\x0breason_text\x18\x05 \x01(\t\x12\"\n\x1a\x61\x63\x63ount_servicer_reference\x18\x06 \x01(\t\x12\x14\n\x0c\x62ooking_date\x18\x07 \x01(\t\x12/\n\x0breported_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\narchive_id\x18\t \x01(\t\x12<\n\x0fnot_found_proof\x18\n \x01(\x0b\x32#.yinqi.api.gateway.v1.NotFoundProof\x12-\n\task_after\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9c\x02\n\x0bNoticeEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x0boccurred_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x62\x61nk_profile\x18\x03 \x01(\t\x12\x12\n\narchive_id\x18\x04 \x01(\t\x12\x15\n\rnotice_number\x18\x05 \x01(\t\x12\x13\n\x0bnotice_type\x18\x06 \x01(\t\x12\x0f\n\x07refusal\x18\x07 \x01(\t\x12\x39\n\x06report\x18\x08 \x01(\x0b\x32).yinqi.api.gateway.v1.PaymentStatusReport\x12(\n\x04stop\x18\t \x01(\x0b\x32\x1a.yinqi.api.gateway.v1.Stop\"\x91\x01\n\x10PaymentReference\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65\x62tor_account\x18\x02 \x01(\t\x12\x16\n\x0esubmitted_date\x18\x03 \x01(\t\x12\x13\n\x0btraceparent\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12\x0f\n\x07release\x18\x06 \x01(\x05\"\xdd\x02\n\x0b\x42\x61nkBalance\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x32\n\x0e\x62ooked_balance\x18\x02 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x35\n\x11\x61vailable_balance\x18\x03 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x32\n\x0e\x66rozen_balance\x18\x04 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x38\n\x14previous_day_balance\x18\x05 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x11\n\tbank_date\x18\x06 \x01(\t\x12)\n\x05\x61s_of\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nerror_code\x18\x08 \x01(\t\x12\x12\n\nerror_text\x18\t \x01(\t\"\xe5\x01\n\tEntryPage\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32$.yinqi.api.account.v1.StatementEntry\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\x12\x10\n\x08has_more\x18\x03 \x01(\x08\x12\x33\n\x0fopening_balance\x18\x04 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x33\n\x0f\x63losing_balance\x18\x05 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x10\n\x08is_final\x18\x06 \x01(\x08*\xe0\x01\n\nBankStatus\x12\x1b\n\x17\x42\x41NK_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42\x41NK_STATUS_NOT_SENT\x10\x01\x12\x1a\n\x16\x42\x41NK_STATUS_PROCESSING\x10\x02\x12\x17\n\x13\x42\x41NK_STATUS_UNKNOWN\x10\x03\x12\x17\n\x13\x42\x41NK_STATUS_SETTLED\x10\x04\x12\x18\n\x14\x42\x41NK_STATUS_REJECTED\x10\x05\x12\x18\n\x14\x42\x41NK_STATUS_RETURNED\x10\x06\x12\x19\n\x15\x42\x41NK_STATUS_NOT_FOUND\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"yinqi/api/gateway/v1/gateway.proto\x12\x14yinqi.api.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"yinqi/api/account/v1/account.proto\x1a\x1fyinqi/api/common/v1/money.proto\x1a\"yinqi/api/common/v1/personal.proto\x1a\x1fyinqi/api/gateway/v1/stop.proto\x1a\"yinqi/api/payment/v1/payment.proto\"\x94\x02\n\nSubmission\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12=\n\x0binstruction\x18\x03 \x01(\x0b\x32(.yinqi.api.payment.v1.PaymentInstruction\x12\x13\n\x0btraceparent\x18\x04 \x01(\t\x12\x39\n\x0cresend_proof\x18\x05 \x01(\x0b\x32#.yinqi.api.gateway.v1.NotFoundProof\x12\x0f\n\x07release\x18\x06 \x01(\x05\x12\x12\n\norder_line\x18\x07 \x01(\x0c\x12\x14\n\x0corder_digest\x18\x08 \x01(\x0c\x12\x13\n\x0bline_number\x18\t \x01(\x05\"a\n\x0c\x43ontrolTotal\x12\x16\n\x0e\x64\x65\x62tor_account\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12*\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\"\x9c\x01\n\rNotFoundProof\x12.\n\nqueried_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\narchive_id\x18\x02 \x01(\t\x12\x19\n\x11\x63ontrol_reference\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontrol_seen\x18\x04 \x01(\x08\x12\x16\n\x0esafe_window_ms\x18\x05 \x01(\x03\"\xa1\x03\n\x13PaymentStatusReport\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x30\n\x06status\x18\x02 \x01(\x0e\x32 .yinqi.api.gateway.v1.BankStatus\x12\x19\n\x0breason_code\x18\x03 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x1e\n\x10proprietary_code\x18\x04 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x19\n\x0breason_text\x18\x05 \x01(\tB\x04\xc0\xbc\x18\x07\x12\"\n\x1a\x61\x63\x63ount_servicer_reference\x18\x06 \x01(\t\x12\x14\n\x0c\x62ooking_date\x18\x07 \x01(\t\x12/\n\x0breported_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\narchive_id\x18\t \x01(\t\x12<\n\x0fnot_found_proof\x18\n \x01(\x0b\x32#.yinqi.api.gateway.v1.NotFoundProof\x12-\n\task_after\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb4\x02\n\x0bNoticeEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x0boccurred_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x0c\x62\x61nk_profile\x18\x03 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x12\n\narchive_id\x18\x04 \x01(\t\x12\x1b\n\rnotice_number\x18\x05 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x19\n\x0bnotice_type\x18\x06 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x15\n\x07refusal\x18\x07 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x39\n\x06report\x18\x08 \x01(\x0b\x32).yinqi.api.gateway.v1.PaymentStatusReport\x12(\n\x04stop\x18\t \x01(\x0b\x32\x1a.yinqi.api.gateway.v1.Stop\"\x91\x01\n\x10PaymentReference\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65\x62tor_account\x18\x02 \x01(\t\x12\x16\n\x0esubmitted_date\x18\x03 \x01(\t\x12\x13\n\x0btraceparent\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12\x0f\n\x07release\x18\x06 \x01(\x05\"\xef\x02\n\x0b\x42\x61nkBalance\x12\x15\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x02\x12\x32\n\x0e\x62ooked_balance\x18\x02 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x35\n\x11\x61vailable_balance\x18\x03 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x32\n\x0e\x66rozen_balance\x18\x04 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x38\n\x14previous_day_balance\x18\x05 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x11\n\tbank_date\x18\x06 \x01(\t\x12)\n\x05\x61s_of\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\nerror_code\x18\x08 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x18\n\nerror_text\x18\t \x01(\tB\x04\xc0\xbc\x18\x07\"\xe5\x01\n\tEntryPage\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32$.yinqi.api.account.v1.StatementEntry\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\x12\x10\n\x08has_more\x18\x03 \x01(\x08\x12\x33\n\x0fopening_balance\x18\x04 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x33\n\x0f\x63losing_balance\x18\x05 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x10\n\x08is_final\x18\x06 \x01(\x08*\xe0\x01\n\nBankStatus\x12\x1b\n\x17\x42\x41NK_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42\x41NK_STATUS_NOT_SENT\x10\x01\x12\x1a\n\x16\x42\x41NK_STATUS_PROCESSING\x10\x02\x12\x17\n\x13\x42\x41NK_STATUS_UNKNOWN\x10\x03\x12\x17\n\x13\x42\x41NK_STATUS_SETTLED\x10\x04\x12\x18\n\x14\x42\x41NK_STATUS_REJECTED\x10\x05\x12\x18\n\x14\x42\x41NK_STATUS_RETURNED\x10\x06\x12\x19\n\x15\x42\x41NK_STATUS_NOT_FOUND\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.gateway.v1.gateway_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BANKSTATUS']._serialized_start=2190
-  _globals['_BANKSTATUS']._serialized_end=2414
-  _globals['_SUBMISSION']._serialized_start=232
-  _globals['_SUBMISSION']._serialized_end=508
-  _globals['_CONTROLTOTAL']._serialized_start=510
-  _globals['_CONTROLTOTAL']._serialized_end=607
-  _globals['_NOTFOUNDPROOF']._serialized_start=610
-  _globals['_NOTFOUNDPROOF']._serialized_end=766
-  _globals['_PAYMENTSTATUSREPORT']._serialized_start=769
-  _globals['_PAYMENTSTATUSREPORT']._serialized_end=1168
-  _globals['_NOTICEEVENT']._serialized_start=1171
-  _globals['_NOTICEEVENT']._serialized_end=1455
-  _globals['_PAYMENTREFERENCE']._serialized_start=1458
-  _globals['_PAYMENTREFERENCE']._serialized_end=1603
-  _globals['_BANKBALANCE']._serialized_start=1606
-  _globals['_BANKBALANCE']._serialized_end=1955
-  _globals['_ENTRYPAGE']._serialized_start=1958
-  _globals['_ENTRYPAGE']._serialized_end=2187
+  _globals['_PAYMENTSTATUSREPORT'].fields_by_name['reason_code']._loaded_options = None
+  _globals['_PAYMENTSTATUSREPORT'].fields_by_name['reason_code']._serialized_options = b'\300\274\030\001'
+  _globals['_PAYMENTSTATUSREPORT'].fields_by_name['proprietary_code']._loaded_options = None
+  _globals['_PAYMENTSTATUSREPORT'].fields_by_name['proprietary_code']._serialized_options = b'\300\274\030\001'
+  _globals['_PAYMENTSTATUSREPORT'].fields_by_name['reason_text']._loaded_options = None
+  _globals['_PAYMENTSTATUSREPORT'].fields_by_name['reason_text']._serialized_options = b'\300\274\030\007'
+  _globals['_NOTICEEVENT'].fields_by_name['bank_profile']._loaded_options = None
+  _globals['_NOTICEEVENT'].fields_by_name['bank_profile']._serialized_options = b'\300\274\030\001'
+  _globals['_NOTICEEVENT'].fields_by_name['notice_number']._loaded_options = None
+  _globals['_NOTICEEVENT'].fields_by_name['notice_number']._serialized_options = b'\300\274\030\001'
+  _globals['_NOTICEEVENT'].fields_by_name['notice_type']._loaded_options = None
+  _globals['_NOTICEEVENT'].fields_by_name['notice_type']._serialized_options = b'\300\274\030\001'
+  _globals['_NOTICEEVENT'].fields_by_name['refusal']._loaded_options = None
+  _globals['_NOTICEEVENT'].fields_by_name['refusal']._serialized_options = b'\300\274\030\001'
+  _globals['_BANKBALANCE'].fields_by_name['account']._loaded_options = None
+  _globals['_BANKBALANCE'].fields_by_name['account']._serialized_options = b'\300\274\030\002'
+  _globals['_BANKBALANCE'].fields_by_name['error_code']._loaded_options = None
+  _globals['_BANKBALANCE'].fields_by_name['error_code']._serialized_options = b'\300\274\030\001'
+  _globals['_BANKBALANCE'].fields_by_name['error_text']._loaded_options = None
+  _globals['_BANKBALANCE'].fields_by_name['error_text']._serialized_options = b'\300\274\030\007'
+  _globals['_BANKSTATUS']._serialized_start=2286
+  _globals['_BANKSTATUS']._serialized_end=2510
+  _globals['_SUBMISSION']._serialized_start=268
+  _globals['_SUBMISSION']._serialized_end=544
+  _globals['_CONTROLTOTAL']._serialized_start=546
+  _globals['_CONTROLTOTAL']._serialized_end=643
+  _globals['_NOTFOUNDPROOF']._serialized_start=646
+  _globals['_NOTFOUNDPROOF']._serialized_end=802
+  _globals['_PAYMENTSTATUSREPORT']._serialized_start=805
+  _globals['_PAYMENTSTATUSREPORT']._serialized_end=1222
+  _globals['_NOTICEEVENT']._serialized_start=1225
+  _globals['_NOTICEEVENT']._serialized_end=1533
+  _globals['_PAYMENTREFERENCE']._serialized_start=1536
+  _globals['_PAYMENTREFERENCE']._serialized_end=1681
+  _globals['_BANKBALANCE']._serialized_start=1684
+  _globals['_BANKBALANCE']._serialized_end=2051
+  _globals['_ENTRYPAGE']._serialized_start=2054
+  _globals['_ENTRYPAGE']._serialized_end=2283
 # @@protoc_insertion_point(module_scope)

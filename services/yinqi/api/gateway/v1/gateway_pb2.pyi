@@ -304,6 +304,7 @@ class NoticeEvent(_message.Message):
     PAYMENT_UNKNOWN, RECORD_MALFORMED or RECORD_MISMATCH. Each is worth an alert. Empty with a report.
     With notice_type LAST_DOOR no bank told anything: a sister wanted the payment notice_number sent, and it lacked what
     the policy asks; the reason is as in SubmitPayments.
+    With notice_type ACCESS a caller, notice_number, was refused the RPC of CALLER_REFUSED_….
     With notice_type STOP no bank told anything either: a stop was pulled (STOP_PULLED) or lifted (STOP_LIFTED).
     """
     @_builtins.property

@@ -24,41 +24,50 @@ _sym_db = _symbol_database.Default()
 
 from yinqi.api.account.v1 import account_pb2 as yinqi_dot_api_dot_account_dot_v1_dot_account__pb2
 from yinqi.api.common.v1 import access_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_access__pb2
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 from yinqi.api.gateway.v1 import gateway_pb2 as yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__pb2
 from yinqi.api.gateway.v1 import key_pb2 as yinqi_dot_api_dot_gateway_dot_v1_dot_key__pb2
 from yinqi.api.gateway.v1 import stop_pb2 as yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2
 from yinqi.api.payment.v1 import order_pb2 as yinqi_dot_api_dot_payment_dot_v1_dot_order__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*yinqi/api/gateway/v1/gateway_service.proto\x12\x14yinqi.api.gateway.v1\x1a\"yinqi/api/account/v1/account.proto\x1a yinqi/api/common/v1/access.proto\x1a\"yinqi/api/gateway/v1/gateway.proto\x1a\x1eyinqi/api/gateway/v1/key.proto\x1a\x1fyinqi/api/gateway/v1/stop.proto\x1a yinqi/api/payment/v1/order.proto\"\xbf\x01\n\x15SubmitPaymentsRequest\x12\x35\n\x0bsubmissions\x18\x01 \x03(\x0b\x32 .yinqi.api.gateway.v1.Submission\x12:\n\x0e\x63ontrol_totals\x18\x02 \x03(\x0b\x32\".yinqi.api.gateway.v1.ControlTotal\x12\x33\n\x06orders\x18\x03 \x03(\x0b\x32#.yinqi.api.payment.v1.OrderEvidence\"T\n\x16SubmitPaymentsResponse\x12:\n\x07reports\x18\x01 \x03(\x0b\x32).yinqi.api.gateway.v1.PaymentStatusReport\"R\n\x14QueryPaymentsRequest\x12:\n\nreferences\x18\x01 \x03(\x0b\x32&.yinqi.api.gateway.v1.PaymentReference\"S\n\x15QueryPaymentsResponse\x12:\n\x07reports\x18\x01 \x03(\x0b\x32).yinqi.api.gateway.v1.PaymentStatusReport\"i\n\x12ListReturnsRequest\x12\x16\n\x0e\x64\x65\x62tor_account\x18\x01 \x01(\t\x12\x11\n\tfrom_date\x18\x02 \x01(\t\x12\x0f\n\x07to_date\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x65\x62tor_accounts\x18\x04 \x03(\t\"j\n\x13ListReturnsResponse\x12:\n\x07reports\x18\x01 \x03(\x0b\x32).yinqi.api.gateway.v1.PaymentStatusReport\x12\x17\n\x0f\x66\x61iled_accounts\x18\x02 \x03(\t\"&\n\x12GetBalancesRequest\x12\x10\n\x08\x61\x63\x63ounts\x18\x01 \x03(\t\"J\n\x13GetBalancesResponse\x12\x33\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32!.yinqi.api.gateway.v1.BankBalance\"C\n\x12ListEntriesRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61te\x18\x02 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"D\n\x13ListEntriesResponse\x12-\n\x04page\x18\x01 \x01(\x0b\x32\x1f.yinqi.api.gateway.v1.EntryPage\"\x15\n\x13ListAccountsRequest\"G\n\x14ListAccountsResponse\x12/\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1d.yinqi.api.account.v1.Account\"\x8e\x02\n\x0f\x41rchivedMessage\x12\x12\n\narchive_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62\x61nk_profile\x18\x02 \x01(\t\x12\x39\n\tdirection\x18\x03 \x01(\x0e\x32&.yinqi.api.gateway.v1.MessageDirection\x12\x10\n\x08\x66unction\x18\x04 \x01(\t\x12\x13\n\x0brecorded_at\x18\x05 \x01(\t\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x07 \x01(\t\x12\x13\n\x0bis_verified\x18\x08 \x01(\x08\x12\x0f\n\x07\x66\x61ilure\x18\t \x01(\t\x12\x0e\n\x06key_id\x18\x14 \x01(\t\x12\x15\n\rcipher_key_id\x18\x15 \x01(\t\"-\n\x13ListMessagesRequest\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\"O\n\x14ListMessagesResponse\x12\x37\n\x08messages\x18\x01 \x03(\x0b\x32%.yinqi.api.gateway.v1.ArchivedMessage\".\n\x14\x46ollowNoticesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"J\n\x15\x46ollowNoticesResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.yinqi.api.gateway.v1.NoticeEvent*q\n\x10MessageDirection\x12!\n\x1dMESSAGE_DIRECTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16MESSAGE_DIRECTION_SENT\x10\x01\x12\x1e\n\x1aMESSAGE_DIRECTION_RECEIVED\x10\x02\x32\xac\x0f\n\x0eGatewayService\x12x\n\x0eSubmitPayments\x12+.yinqi.api.gateway.v1.SubmitPaymentsRequest\x1a,.yinqi.api.gateway.v1.SubmitPaymentsResponse\"\x0b\xf2\xbb\x18\x07service\x12u\n\rQueryPayments\x12*.yinqi.api.gateway.v1.QueryPaymentsRequest\x1a+.yinqi.api.gateway.v1.QueryPaymentsResponse\"\x0b\xf2\xbb\x18\x07service\x12o\n\x0bListReturns\x12(.yinqi.api.gateway.v1.ListReturnsRequest\x1a).yinqi.api.gateway.v1.ListReturnsResponse\"\x0b\xf2\xbb\x18\x07service\x12o\n\x0bGetBalances\x12(.yinqi.api.gateway.v1.GetBalancesRequest\x1a).yinqi.api.gateway.v1.GetBalancesResponse\"\x0b\xf2\xbb\x18\x07service\x12o\n\x0bListEntries\x12(.yinqi.api.gateway.v1.ListEntriesRequest\x1a).yinqi.api.gateway.v1.ListEntriesResponse\"\x0b\xf2\xbb\x18\x07service\x12\x84\x01\n\x0cListAccounts\x12).yinqi.api.gateway.v1.ListAccountsRequest\x1a*.yinqi.api.gateway.v1.ListAccountsResponse\"\x1d\xf2\xbb\x18\x07service\xf2\xbb\x18\x0e\x61\x63\x63ount_viewer\x12w\n\rFollowNotices\x12*.yinqi.api.gateway.v1.FollowNoticesRequest\x1a+.yinqi.api.gateway.v1.FollowNoticesResponse\"\x0b\xf2\xbb\x18\x07service0\x01\x12\x84\x01\n\x0cListMessages\x12).yinqi.api.gateway.v1.ListMessagesRequest\x1a*.yinqi.api.gateway.v1.ListMessagesResponse\"\x1d\xf2\xbb\x18\x07service\xf2\xbb\x18\x0epayment_viewer\x12j\n\x08PullStop\x12%.yinqi.api.gateway.v1.PullStopRequest\x1a&.yinqi.api.gateway.v1.PullStopResponse\"\x0f\xf2\xbb\x18\x0bstop_puller\x12j\n\x08LiftStop\x12%.yinqi.api.gateway.v1.LiftStopRequest\x1a&.yinqi.api.gateway.v1.LiftStopResponse\"\x0f\xf2\xbb\x18\x0bstop_lifter\x12\x99\x01\n\tListStops\x12&.yinqi.api.gateway.v1.ListStopsRequest\x1a\'.yinqi.api.gateway.v1.ListStopsResponse\";\xf2\xbb\x18\x07service\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x0bstop_puller\xf2\xbb\x18\x0bstop_lifter\x12j\n\x08ListKeys\x12%.yinqi.api.gateway.v1.ListKeysRequest\x1a&.yinqi.api.gateway.v1.ListKeysResponse\"\x0f\xf2\xbb\x18\x0bkey_officer\x12j\n\x08StageKey\x12%.yinqi.api.gateway.v1.StageKeyRequest\x1a&.yinqi.api.gateway.v1.StageKeyResponse\"\x0f\xf2\xbb\x18\x0bkey_officer\x12\x82\x01\n\x10\x41skKeyActivation\x12-.yinqi.api.gateway.v1.AskKeyActivationRequest\x1a..yinqi.api.gateway.v1.AskKeyActivationResponse\"\x0f\xf2\xbb\x18\x0bkey_officer\x12\x8e\x01\n\x14\x43onfirmKeyActivation\x12\x31.yinqi.api.gateway.v1.ConfirmKeyActivationRequest\x1a\x32.yinqi.api.gateway.v1.ConfirmKeyActivationResponse\"\x0f\xf2\xbb\x18\x0bkey_officer\x12m\n\tRetireKey\x12&.yinqi.api.gateway.v1.RetireKeyRequest\x1a\'.yinqi.api.gateway.v1.RetireKeyResponse\"\x0f\xf2\xbb\x18\x0bkey_officerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*yinqi/api/gateway/v1/gateway_service.proto\x12\x14yinqi.api.gateway.v1\x1a\"yinqi/api/account/v1/account.proto\x1a yinqi/api/common/v1/access.proto\x1a\"yinqi/api/common/v1/personal.proto\x1a\"yinqi/api/gateway/v1/gateway.proto\x1a\x1eyinqi/api/gateway/v1/key.proto\x1a\x1fyinqi/api/gateway/v1/stop.proto\x1a yinqi/api/payment/v1/order.proto\"\xbf\x01\n\x15SubmitPaymentsRequest\x12\x35\n\x0bsubmissions\x18\x01 \x03(\x0b\x32 .yinqi.api.gateway.v1.Submission\x12:\n\x0e\x63ontrol_totals\x18\x02 \x03(\x0b\x32\".yinqi.api.gateway.v1.ControlTotal\x12\x33\n\x06orders\x18\x03 \x03(\x0b\x32#.yinqi.api.payment.v1.OrderEvidence\"T\n\x16SubmitPaymentsResponse\x12:\n\x07reports\x18\x01 \x03(\x0b\x32).yinqi.api.gateway.v1.PaymentStatusReport\"R\n\x14QueryPaymentsRequest\x12:\n\nreferences\x18\x01 \x03(\x0b\x32&.yinqi.api.gateway.v1.PaymentReference\"S\n\x15QueryPaymentsResponse\x12:\n\x07reports\x18\x01 \x03(\x0b\x32).yinqi.api.gateway.v1.PaymentStatusReport\"i\n\x12ListReturnsRequest\x12\x16\n\x0e\x64\x65\x62tor_account\x18\x01 \x01(\t\x12\x11\n\tfrom_date\x18\x02 \x01(\t\x12\x0f\n\x07to_date\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x65\x62tor_accounts\x18\x04 \x03(\t\"p\n\x13ListReturnsResponse\x12:\n\x07reports\x18\x01 \x03(\x0b\x32).yinqi.api.gateway.v1.PaymentStatusReport\x12\x1d\n\x0f\x66\x61iled_accounts\x18\x02 \x03(\tB\x04\xc0\xbc\x18\x02\"&\n\x12GetBalancesRequest\x12\x10\n\x08\x61\x63\x63ounts\x18\x01 \x03(\t\"J\n\x13GetBalancesResponse\x12\x33\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32!.yinqi.api.gateway.v1.BankBalance\"C\n\x12ListEntriesRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61te\x18\x02 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"D\n\x13ListEntriesResponse\x12-\n\x04page\x18\x01 \x01(\x0b\x32\x1f.yinqi.api.gateway.v1.EntryPage\"\x15\n\x13ListAccountsRequest\"G\n\x14ListAccountsResponse\x12/\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1d.yinqi.api.account.v1.Account\"\xa0\x02\n\x0f\x41rchivedMessage\x12\x12\n\narchive_id\x18\x01 \x01(\t\x12\x1a\n\x0c\x62\x61nk_profile\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x39\n\tdirection\x18\x03 \x01(\x0e\x32&.yinqi.api.gateway.v1.MessageDirection\x12\x16\n\x08\x66unction\x18\x04 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x13\n\x0brecorded_at\x18\x05 \x01(\t\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x07 \x01(\t\x12\x13\n\x0bis_verified\x18\x08 \x01(\x08\x12\x15\n\x07\x66\x61ilure\x18\t \x01(\tB\x04\xc0\xbc\x18\x01\x12\x0e\n\x06key_id\x18\x14 \x01(\t\x12\x15\n\rcipher_key_id\x18\x15 \x01(\t\"-\n\x13ListMessagesRequest\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\"O\n\x14ListMessagesResponse\x12\x37\n\x08messages\x18\x01 \x03(\x0b\x32%.yinqi.api.gateway.v1.ArchivedMessage\".\n\x14\x46ollowNoticesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"J\n\x15\x46ollowNoticesResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.yinqi.api.gateway.v1.NoticeEvent*q\n\x10MessageDirection\x12!\n\x1dMESSAGE_DIRECTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16MESSAGE_DIRECTION_SENT\x10\x01\x12\x1e\n\x1aMESSAGE_DIRECTION_RECEIVED\x10\x02\x32\xe5\x0f\n\x0eGatewayService\x12\x80\x01\n\x0eSubmitPayments\x12+.yinqi.api.gateway.v1.SubmitPaymentsRequest\x1a,.yinqi.api.gateway.v1.SubmitPaymentsResponse\"\x13\xf2\xbb\x18\x0fservice/payment\x12}\n\rQueryPayments\x12*.yinqi.api.gateway.v1.QueryPaymentsRequest\x1a+.yinqi.api.gateway.v1.QueryPaymentsResponse\"\x13\xf2\xbb\x18\x0fservice/payment\x12w\n\x0bListReturns\x12(.yinqi.api.gateway.v1.ListReturnsRequest\x1a).yinqi.api.gateway.v1.ListReturnsResponse\"\x13\xf2\xbb\x18\x0fservice/payment\x12w\n\x0bGetBalances\x12(.yinqi.api.gateway.v1.GetBalancesRequest\x1a).yinqi.api.gateway.v1.GetBalancesResponse\"\x13\xf2\xbb\x18\x0fservice/account\x12w\n\x0bListEntries\x12(.yinqi.api.gateway.v1.ListEntriesRequest\x1a).yinqi.api.gateway.v1.ListEntriesResponse\"\x13\xf2\xbb\x18\x0fservice/account\x12\x8c\x01\n\x0cListAccounts\x12).yinqi.api.gateway.v1.ListAccountsRequest\x1a*.yinqi.api.gateway.v1.ListAccountsResponse\"%\xf2\xbb\x18\x0fservice/account\xf2\xbb\x18\x0e\x61\x63\x63ount_viewer\x12\x95\x01\n\rFollowNotices\x12*.yinqi.api.gateway.v1.FollowNoticesRequest\x1a+.yinqi.api.gateway.v1.FollowNoticesResponse\")\xf2\xbb\x18\x0fservice/payment\xf2\xbb\x18\x12service/monitoring0\x01\x12y\n\x0cListMessages\x12).yinqi.api.gateway.v1.ListMessagesRequest\x1a*.yinqi.api.gateway.v1.ListMessagesResponse\"\x12\xf2\xbb\x18\x0epayment_viewer\x12j\n\x08PullStop\x12%.yinqi.api.gateway.v1.PullStopRequest\x1a&.yinqi.api.gateway.v1.PullStopResponse\"\x0f\xf2\xbb\x18\x0bstop_puller\x12j\n\x08LiftStop\x12%.yinqi.api.gateway.v1.LiftStopRequest\x1a&.yinqi.api.gateway.v1.LiftStopResponse\"\x0f\xf2\xbb\x18\x0bstop_lifter\x12\x8e\x01\n\tListStops\x12&.yinqi.api.gateway.v1.ListStopsRequest\x1a\'.yinqi.api.gateway.v1.ListStopsResponse\"0\xf2\xbb\x18\x0epayment_viewer\xf2\xbb\x18\x0bstop_puller\xf2\xbb\x18\x0bstop_lifter\x12j\n\x08ListKeys\x12%.yinqi.api.gateway.v1.ListKeysRequest\x1a&.yinqi.api.gateway.v1.ListKeysResponse\"\x0f\xf2\xbb\x18\x0bkey_officer\x12j\n\x08StageKey\x12%.yinqi.api.gateway.v1.StageKeyRequest\x1a&.yinqi.api.gateway.v1.StageKeyResponse\"\x0f\xf2\xbb\x18\x0bkey_officer\x12\x82\x01\n\x10\x41skKeyActivation\x12-.yinqi.api.gateway.v1.AskKeyActivationRequest\x1a..yinqi.api.gateway.v1.AskKeyActivationResponse\"\x0f\xf2\xbb\x18\x0bkey_officer\x12\x8e\x01\n\x14\x43onfirmKeyActivation\x12\x31.yinqi.api.gateway.v1.ConfirmKeyActivationRequest\x1a\x32.yinqi.api.gateway.v1.ConfirmKeyActivationResponse\"\x0f\xf2\xbb\x18\x0bkey_officer\x12m\n\tRetireKey\x12&.yinqi.api.gateway.v1.RetireKeyRequest\x1a\'.yinqi.api.gateway.v1.RetireKeyResponse\"\x0f\xf2\xbb\x18\x0bkey_officerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.gateway.v1.gateway_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LISTRETURNSRESPONSE'].fields_by_name['failed_accounts']._loaded_options = None
+  _globals['_LISTRETURNSRESPONSE'].fields_by_name['failed_accounts']._serialized_options = b'\300\274\030\002'
+  _globals['_ARCHIVEDMESSAGE'].fields_by_name['bank_profile']._loaded_options = None
+  _globals['_ARCHIVEDMESSAGE'].fields_by_name['bank_profile']._serialized_options = b'\300\274\030\001'
+  _globals['_ARCHIVEDMESSAGE'].fields_by_name['function']._loaded_options = None
+  _globals['_ARCHIVEDMESSAGE'].fields_by_name['function']._serialized_options = b'\300\274\030\001'
+  _globals['_ARCHIVEDMESSAGE'].fields_by_name['failure']._loaded_options = None
+  _globals['_ARCHIVEDMESSAGE'].fields_by_name['failure']._serialized_options = b'\300\274\030\001'
   _globals['_GATEWAYSERVICE'].methods_by_name['SubmitPayments']._loaded_options = None
-  _globals['_GATEWAYSERVICE'].methods_by_name['SubmitPayments']._serialized_options = b'\362\273\030\007service'
+  _globals['_GATEWAYSERVICE'].methods_by_name['SubmitPayments']._serialized_options = b'\362\273\030\017service/payment'
   _globals['_GATEWAYSERVICE'].methods_by_name['QueryPayments']._loaded_options = None
-  _globals['_GATEWAYSERVICE'].methods_by_name['QueryPayments']._serialized_options = b'\362\273\030\007service'
+  _globals['_GATEWAYSERVICE'].methods_by_name['QueryPayments']._serialized_options = b'\362\273\030\017service/payment'
   _globals['_GATEWAYSERVICE'].methods_by_name['ListReturns']._loaded_options = None
-  _globals['_GATEWAYSERVICE'].methods_by_name['ListReturns']._serialized_options = b'\362\273\030\007service'
+  _globals['_GATEWAYSERVICE'].methods_by_name['ListReturns']._serialized_options = b'\362\273\030\017service/payment'
   _globals['_GATEWAYSERVICE'].methods_by_name['GetBalances']._loaded_options = None
-  _globals['_GATEWAYSERVICE'].methods_by_name['GetBalances']._serialized_options = b'\362\273\030\007service'
+  _globals['_GATEWAYSERVICE'].methods_by_name['GetBalances']._serialized_options = b'\362\273\030\017service/account'
   _globals['_GATEWAYSERVICE'].methods_by_name['ListEntries']._loaded_options = None
-  _globals['_GATEWAYSERVICE'].methods_by_name['ListEntries']._serialized_options = b'\362\273\030\007service'
+  _globals['_GATEWAYSERVICE'].methods_by_name['ListEntries']._serialized_options = b'\362\273\030\017service/account'
   _globals['_GATEWAYSERVICE'].methods_by_name['ListAccounts']._loaded_options = None
-  _globals['_GATEWAYSERVICE'].methods_by_name['ListAccounts']._serialized_options = b'\362\273\030\007service\362\273\030\016account_viewer'
+  _globals['_GATEWAYSERVICE'].methods_by_name['ListAccounts']._serialized_options = b'\362\273\030\017service/account\362\273\030\016account_viewer'
   _globals['_GATEWAYSERVICE'].methods_by_name['FollowNotices']._loaded_options = None
-  _globals['_GATEWAYSERVICE'].methods_by_name['FollowNotices']._serialized_options = b'\362\273\030\007service'
+  _globals['_GATEWAYSERVICE'].methods_by_name['FollowNotices']._serialized_options = b'\362\273\030\017service/payment\362\273\030\022service/monitoring'
   _globals['_GATEWAYSERVICE'].methods_by_name['ListMessages']._loaded_options = None
-  _globals['_GATEWAYSERVICE'].methods_by_name['ListMessages']._serialized_options = b'\362\273\030\007service\362\273\030\016payment_viewer'
+  _globals['_GATEWAYSERVICE'].methods_by_name['ListMessages']._serialized_options = b'\362\273\030\016payment_viewer'
   _globals['_GATEWAYSERVICE'].methods_by_name['PullStop']._loaded_options = None
   _globals['_GATEWAYSERVICE'].methods_by_name['PullStop']._serialized_options = b'\362\273\030\013stop_puller'
   _globals['_GATEWAYSERVICE'].methods_by_name['LiftStop']._loaded_options = None
   _globals['_GATEWAYSERVICE'].methods_by_name['LiftStop']._serialized_options = b'\362\273\030\013stop_lifter'
   _globals['_GATEWAYSERVICE'].methods_by_name['ListStops']._loaded_options = None
-  _globals['_GATEWAYSERVICE'].methods_by_name['ListStops']._serialized_options = b'\362\273\030\007service\362\273\030\016payment_viewer\362\273\030\013stop_puller\362\273\030\013stop_lifter'
+  _globals['_GATEWAYSERVICE'].methods_by_name['ListStops']._serialized_options = b'\362\273\030\016payment_viewer\362\273\030\013stop_puller\362\273\030\013stop_lifter'
   _globals['_GATEWAYSERVICE'].methods_by_name['ListKeys']._loaded_options = None
   _globals['_GATEWAYSERVICE'].methods_by_name['ListKeys']._serialized_options = b'\362\273\030\013key_officer'
   _globals['_GATEWAYSERVICE'].methods_by_name['StageKey']._loaded_options = None
@@ -69,42 +78,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GATEWAYSERVICE'].methods_by_name['ConfirmKeyActivation']._serialized_options = b'\362\273\030\013key_officer'
   _globals['_GATEWAYSERVICE'].methods_by_name['RetireKey']._loaded_options = None
   _globals['_GATEWAYSERVICE'].methods_by_name['RetireKey']._serialized_options = b'\362\273\030\013key_officer'
-  _globals['_MESSAGEDIRECTION']._serialized_start=1813
-  _globals['_MESSAGEDIRECTION']._serialized_end=1926
-  _globals['_SUBMITPAYMENTSREQUEST']._serialized_start=274
-  _globals['_SUBMITPAYMENTSREQUEST']._serialized_end=465
-  _globals['_SUBMITPAYMENTSRESPONSE']._serialized_start=467
-  _globals['_SUBMITPAYMENTSRESPONSE']._serialized_end=551
-  _globals['_QUERYPAYMENTSREQUEST']._serialized_start=553
-  _globals['_QUERYPAYMENTSREQUEST']._serialized_end=635
-  _globals['_QUERYPAYMENTSRESPONSE']._serialized_start=637
-  _globals['_QUERYPAYMENTSRESPONSE']._serialized_end=720
-  _globals['_LISTRETURNSREQUEST']._serialized_start=722
-  _globals['_LISTRETURNSREQUEST']._serialized_end=827
-  _globals['_LISTRETURNSRESPONSE']._serialized_start=829
-  _globals['_LISTRETURNSRESPONSE']._serialized_end=935
-  _globals['_GETBALANCESREQUEST']._serialized_start=937
-  _globals['_GETBALANCESREQUEST']._serialized_end=975
-  _globals['_GETBALANCESRESPONSE']._serialized_start=977
-  _globals['_GETBALANCESRESPONSE']._serialized_end=1051
-  _globals['_LISTENTRIESREQUEST']._serialized_start=1053
-  _globals['_LISTENTRIESREQUEST']._serialized_end=1120
-  _globals['_LISTENTRIESRESPONSE']._serialized_start=1122
-  _globals['_LISTENTRIESRESPONSE']._serialized_end=1190
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=1192
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1213
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1215
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1286
-  _globals['_ARCHIVEDMESSAGE']._serialized_start=1289
-  _globals['_ARCHIVEDMESSAGE']._serialized_end=1559
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=1561
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=1606
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1608
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1687
-  _globals['_FOLLOWNOTICESREQUEST']._serialized_start=1689
-  _globals['_FOLLOWNOTICESREQUEST']._serialized_end=1735
-  _globals['_FOLLOWNOTICESRESPONSE']._serialized_start=1737
-  _globals['_FOLLOWNOTICESRESPONSE']._serialized_end=1811
-  _globals['_GATEWAYSERVICE']._serialized_start=1929
-  _globals['_GATEWAYSERVICE']._serialized_end=3893
+  _globals['_MESSAGEDIRECTION']._serialized_start=1873
+  _globals['_MESSAGEDIRECTION']._serialized_end=1986
+  _globals['_SUBMITPAYMENTSREQUEST']._serialized_start=310
+  _globals['_SUBMITPAYMENTSREQUEST']._serialized_end=501
+  _globals['_SUBMITPAYMENTSRESPONSE']._serialized_start=503
+  _globals['_SUBMITPAYMENTSRESPONSE']._serialized_end=587
+  _globals['_QUERYPAYMENTSREQUEST']._serialized_start=589
+  _globals['_QUERYPAYMENTSREQUEST']._serialized_end=671
+  _globals['_QUERYPAYMENTSRESPONSE']._serialized_start=673
+  _globals['_QUERYPAYMENTSRESPONSE']._serialized_end=756
+  _globals['_LISTRETURNSREQUEST']._serialized_start=758
+  _globals['_LISTRETURNSREQUEST']._serialized_end=863
+  _globals['_LISTRETURNSRESPONSE']._serialized_start=865
+  _globals['_LISTRETURNSRESPONSE']._serialized_end=977
+  _globals['_GETBALANCESREQUEST']._serialized_start=979
+  _globals['_GETBALANCESREQUEST']._serialized_end=1017
+  _globals['_GETBALANCESRESPONSE']._serialized_start=1019
+  _globals['_GETBALANCESRESPONSE']._serialized_end=1093
+  _globals['_LISTENTRIESREQUEST']._serialized_start=1095
+  _globals['_LISTENTRIESREQUEST']._serialized_end=1162
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=1164
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=1232
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=1234
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1255
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1257
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1328
+  _globals['_ARCHIVEDMESSAGE']._serialized_start=1331
+  _globals['_ARCHIVEDMESSAGE']._serialized_end=1619
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=1621
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1666
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1668
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1747
+  _globals['_FOLLOWNOTICESREQUEST']._serialized_start=1749
+  _globals['_FOLLOWNOTICESREQUEST']._serialized_end=1795
+  _globals['_FOLLOWNOTICESRESPONSE']._serialized_start=1797
+  _globals['_FOLLOWNOTICESRESPONSE']._serialized_end=1871
+  _globals['_GATEWAYSERVICE']._serialized_start=1989
+  _globals['_GATEWAYSERVICE']._serialized_end=4010
 # @@protoc_insertion_point(module_scope)

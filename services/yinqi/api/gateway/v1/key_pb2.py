@@ -23,39 +23,56 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eyinqi/api/gateway/v1/key.proto\x12\x14yinqi.api.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x04\n\x07\x42\x61nkKey\x12\x14\n\x0c\x62\x61nk_profile\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x31\n\x07purpose\x18\x03 \x01(\x0e\x32 .yinqi.api.gateway.v1.KeyPurpose\x12-\n\x05state\x18\x04 \x01(\x0e\x32\x1e.yinqi.api.gateway.v1.KeyState\x12\x0e\n\x06origin\x18\x05 \x01(\t\x12\x12\n\npublic_key\x18\x06 \x01(\x0c\x12\x0c\n\x04\x66ile\x18\x07 \x01(\t\x12.\n\nvalid_from\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tstaged_by\x18\n \x01(\t\x12-\n\tstaged_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61sked_by\x18\x0c \x01(\t\x12\x17\n\x0foverlap_seconds\x18\r \x01(\x03\x12\x14\n\x0c\x61\x63tivated_by\x18\x0e \x01(\t\x12\x30\n\x0c\x61\x63tivated_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nretires_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nretired_by\x18\x11 \x01(\t\x12.\n\nretired_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\'\n\x0fListKeysRequest\x12\x14\n\x0c\x62\x61nk_profile\x18\x01 \x01(\t\"?\n\x10ListKeysResponse\x12+\n\x04keys\x18\x01 \x03(\x0b\x32\x1d.yinqi.api.gateway.v1.BankKey\"\x95\x02\n\x0fStageKeyRequest\x12\x14\n\x0c\x62\x61nk_profile\x18\x01 \x01(\t\x12\x31\n\x07purpose\x18\x02 \x01(\x0e\x32 .yinqi.api.gateway.v1.KeyPurpose\x12\x10\n\x06\x63reate\x18\x03 \x01(\x08H\x00\x12\x0e\n\x04\x66ile\x18\x04 \x01(\tH\x00\x12\x16\n\x0c\x64\x65vice_index\x18\x05 \x01(\x05H\x00\x12\x14\n\npublic_key\x18\x06 \x01(\x0cH\x00\x12.\n\nvalid_from\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06source\">\n\x10StageKeyResponse\x12*\n\x03key\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.gateway.v1.BankKey\"{\n\x17\x41skKeyActivationRequest\x12\x14\n\x0c\x62\x61nk_profile\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x17\n\x0foverlap_seconds\x18\x03 \x01(\x03\x12\x0e\n\x06signer\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"F\n\x18\x41skKeyActivationResponse\x12*\n\x03key\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.gateway.v1.BankKey\"f\n\x1b\x43onfirmKeyActivationRequest\x12\x14\n\x0c\x62\x61nk_profile\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x0e\n\x06signer\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"J\n\x1c\x43onfirmKeyActivationResponse\x12*\n\x03key\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.gateway.v1.BankKey\"8\n\x10RetireKeyRequest\x12\x14\n\x0c\x62\x61nk_profile\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"?\n\x11RetireKeyResponse\x12*\n\x03key\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.gateway.v1.BankKey*p\n\nKeyPurpose\x12\x1b\n\x17KEY_PURPOSE_UNSPECIFIED\x10\x00\x12\x17\n\x13KEY_PURPOSE_SIGNING\x10\x01\x12\x16\n\x12KEY_PURPOSE_CIPHER\x10\x02\x12\x14\n\x10KEY_PURPOSE_BANK\x10\x03*\x80\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_STAGED\x10\x01\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x02\x12\x16\n\x12KEY_STATE_RETIRING\x10\x03\x12\x15\n\x11KEY_STATE_RETIRED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eyinqi/api/gateway/v1/key.proto\x12\x14yinqi.api.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"yinqi/api/common/v1/personal.proto\"\xfd\x04\n\x07\x42\x61nkKey\x12\x1a\n\x0c\x62\x61nk_profile\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x31\n\x07purpose\x18\x03 \x01(\x0e\x32 .yinqi.api.gateway.v1.KeyPurpose\x12-\n\x05state\x18\x04 \x01(\x0e\x32\x1e.yinqi.api.gateway.v1.KeyState\x12\x14\n\x06origin\x18\x05 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x18\n\npublic_key\x18\x06 \x01(\x0c\x42\x04\xc0\xbc\x18\x01\x12\x12\n\x04\x66ile\x18\x07 \x01(\tB\x04\xc0\xbc\x18\x01\x12.\n\nvalid_from\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\tstaged_by\x18\n \x01(\tB\x04\xc0\xbc\x18\x01\x12-\n\tstaged_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x08\x61sked_by\x18\x0c \x01(\tB\x04\xc0\xbc\x18\x01\x12\x17\n\x0foverlap_seconds\x18\r \x01(\x03\x12\x1a\n\x0c\x61\x63tivated_by\x18\x0e \x01(\tB\x04\xc0\xbc\x18\x01\x12\x30\n\x0c\x61\x63tivated_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nretires_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\nretired_by\x18\x11 \x01(\tB\x04\xc0\xbc\x18\x01\x12.\n\nretired_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\'\n\x0fListKeysRequest\x12\x14\n\x0c\x62\x61nk_profile\x18\x01 \x01(\t\"?\n\x10ListKeysResponse\x12+\n\x04keys\x18\x01 \x03(\x0b\x32\x1d.yinqi.api.gateway.v1.BankKey\"\x95\x02\n\x0fStageKeyRequest\x12\x14\n\x0c\x62\x61nk_profile\x18\x01 \x01(\t\x12\x31\n\x07purpose\x18\x02 \x01(\x0e\x32 .yinqi.api.gateway.v1.KeyPurpose\x12\x10\n\x06\x63reate\x18\x03 \x01(\x08H\x00\x12\x0e\n\x04\x66ile\x18\x04 \x01(\tH\x00\x12\x16\n\x0c\x64\x65vice_index\x18\x05 \x01(\x05H\x00\x12\x14\n\npublic_key\x18\x06 \x01(\x0cH\x00\x12.\n\nvalid_from\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06source\">\n\x10StageKeyResponse\x12*\n\x03key\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.gateway.v1.BankKey\"{\n\x17\x41skKeyActivationRequest\x12\x14\n\x0c\x62\x61nk_profile\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x17\n\x0foverlap_seconds\x18\x03 \x01(\x03\x12\x0e\n\x06signer\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"F\n\x18\x41skKeyActivationResponse\x12*\n\x03key\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.gateway.v1.BankKey\"f\n\x1b\x43onfirmKeyActivationRequest\x12\x14\n\x0c\x62\x61nk_profile\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x0e\n\x06signer\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"J\n\x1c\x43onfirmKeyActivationResponse\x12*\n\x03key\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.gateway.v1.BankKey\"8\n\x10RetireKeyRequest\x12\x14\n\x0c\x62\x61nk_profile\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"?\n\x11RetireKeyResponse\x12*\n\x03key\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.gateway.v1.BankKey*p\n\nKeyPurpose\x12\x1b\n\x17KEY_PURPOSE_UNSPECIFIED\x10\x00\x12\x17\n\x13KEY_PURPOSE_SIGNING\x10\x01\x12\x16\n\x12KEY_PURPOSE_CIPHER\x10\x02\x12\x14\n\x10KEY_PURPOSE_BANK\x10\x03*\x80\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_STAGED\x10\x01\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x02\x12\x16\n\x12KEY_STATE_RETIRING\x10\x03\x12\x15\n\x11KEY_STATE_RETIRED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.gateway.v1.key_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KEYPURPOSE']._serialized_start=1631
-  _globals['_KEYPURPOSE']._serialized_end=1743
-  _globals['_KEYSTATE']._serialized_start=1746
-  _globals['_KEYSTATE']._serialized_end=1874
-  _globals['_BANKKEY']._serialized_start=90
-  _globals['_BANKKEY']._serialized_end=679
-  _globals['_LISTKEYSREQUEST']._serialized_start=681
-  _globals['_LISTKEYSREQUEST']._serialized_end=720
-  _globals['_LISTKEYSRESPONSE']._serialized_start=722
-  _globals['_LISTKEYSRESPONSE']._serialized_end=785
-  _globals['_STAGEKEYREQUEST']._serialized_start=788
-  _globals['_STAGEKEYREQUEST']._serialized_end=1065
-  _globals['_STAGEKEYRESPONSE']._serialized_start=1067
-  _globals['_STAGEKEYRESPONSE']._serialized_end=1129
-  _globals['_ASKKEYACTIVATIONREQUEST']._serialized_start=1131
-  _globals['_ASKKEYACTIVATIONREQUEST']._serialized_end=1254
-  _globals['_ASKKEYACTIVATIONRESPONSE']._serialized_start=1256
-  _globals['_ASKKEYACTIVATIONRESPONSE']._serialized_end=1326
-  _globals['_CONFIRMKEYACTIVATIONREQUEST']._serialized_start=1328
-  _globals['_CONFIRMKEYACTIVATIONREQUEST']._serialized_end=1430
-  _globals['_CONFIRMKEYACTIVATIONRESPONSE']._serialized_start=1432
-  _globals['_CONFIRMKEYACTIVATIONRESPONSE']._serialized_end=1506
-  _globals['_RETIREKEYREQUEST']._serialized_start=1508
-  _globals['_RETIREKEYREQUEST']._serialized_end=1564
-  _globals['_RETIREKEYRESPONSE']._serialized_start=1566
-  _globals['_RETIREKEYRESPONSE']._serialized_end=1629
+  _globals['_BANKKEY'].fields_by_name['bank_profile']._loaded_options = None
+  _globals['_BANKKEY'].fields_by_name['bank_profile']._serialized_options = b'\300\274\030\001'
+  _globals['_BANKKEY'].fields_by_name['origin']._loaded_options = None
+  _globals['_BANKKEY'].fields_by_name['origin']._serialized_options = b'\300\274\030\001'
+  _globals['_BANKKEY'].fields_by_name['public_key']._loaded_options = None
+  _globals['_BANKKEY'].fields_by_name['public_key']._serialized_options = b'\300\274\030\001'
+  _globals['_BANKKEY'].fields_by_name['file']._loaded_options = None
+  _globals['_BANKKEY'].fields_by_name['file']._serialized_options = b'\300\274\030\001'
+  _globals['_BANKKEY'].fields_by_name['staged_by']._loaded_options = None
+  _globals['_BANKKEY'].fields_by_name['staged_by']._serialized_options = b'\300\274\030\001'
+  _globals['_BANKKEY'].fields_by_name['asked_by']._loaded_options = None
+  _globals['_BANKKEY'].fields_by_name['asked_by']._serialized_options = b'\300\274\030\001'
+  _globals['_BANKKEY'].fields_by_name['activated_by']._loaded_options = None
+  _globals['_BANKKEY'].fields_by_name['activated_by']._serialized_options = b'\300\274\030\001'
+  _globals['_BANKKEY'].fields_by_name['retired_by']._loaded_options = None
+  _globals['_BANKKEY'].fields_by_name['retired_by']._serialized_options = b'\300\274\030\001'
+  _globals['_KEYPURPOSE']._serialized_start=1715
+  _globals['_KEYPURPOSE']._serialized_end=1827
+  _globals['_KEYSTATE']._serialized_start=1830
+  _globals['_KEYSTATE']._serialized_end=1958
+  _globals['_BANKKEY']._serialized_start=126
+  _globals['_BANKKEY']._serialized_end=763
+  _globals['_LISTKEYSREQUEST']._serialized_start=765
+  _globals['_LISTKEYSREQUEST']._serialized_end=804
+  _globals['_LISTKEYSRESPONSE']._serialized_start=806
+  _globals['_LISTKEYSRESPONSE']._serialized_end=869
+  _globals['_STAGEKEYREQUEST']._serialized_start=872
+  _globals['_STAGEKEYREQUEST']._serialized_end=1149
+  _globals['_STAGEKEYRESPONSE']._serialized_start=1151
+  _globals['_STAGEKEYRESPONSE']._serialized_end=1213
+  _globals['_ASKKEYACTIVATIONREQUEST']._serialized_start=1215
+  _globals['_ASKKEYACTIVATIONREQUEST']._serialized_end=1338
+  _globals['_ASKKEYACTIVATIONRESPONSE']._serialized_start=1340
+  _globals['_ASKKEYACTIVATIONRESPONSE']._serialized_end=1410
+  _globals['_CONFIRMKEYACTIVATIONREQUEST']._serialized_start=1412
+  _globals['_CONFIRMKEYACTIVATIONREQUEST']._serialized_end=1514
+  _globals['_CONFIRMKEYACTIVATIONRESPONSE']._serialized_start=1516
+  _globals['_CONFIRMKEYACTIVATIONRESPONSE']._serialized_end=1590
+  _globals['_RETIREKEYREQUEST']._serialized_start=1592
+  _globals['_RETIREKEYREQUEST']._serialized_end=1648
+  _globals['_RETIREKEYRESPONSE']._serialized_start=1650
+  _globals['_RETIREKEYRESPONSE']._serialized_end=1713
 # @@protoc_insertion_point(module_scope)

@@ -23,33 +23,40 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fyinqi/api/gateway/v1/stop.proto\x12\x14yinqi.api.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"L\n\tStopScope\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.yinqi.api.gateway.v1.StopScopeKind\x12\x0c\n\x04name\x18\x02 \x01(\t\"W\n\x08StopWord\x12\x0e\n\x06person\x18\x01 \x01(\t\x12+\n\x07said_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xdb\x01\n\x04Stop\x12\x0f\n\x07stop_id\x18\x01 \x01(\t\x12.\n\x05scope\x18\x02 \x01(\x0b\x32\x1f.yinqi.api.gateway.v1.StopScope\x12.\n\x06pulled\x18\x03 \x01(\x0b\x32\x1e.yinqi.api.gateway.v1.StopWord\x12\x32\n\nlift_asked\x18\x04 \x01(\x0b\x32\x1e.yinqi.api.gateway.v1.StopWord\x12.\n\x06lifted\x18\x05 \x01(\x0b\x32\x1e.yinqi.api.gateway.v1.StopWord\"Q\n\x0fPullStopRequest\x12.\n\x05scope\x18\x01 \x01(\x0b\x32\x1f.yinqi.api.gateway.v1.StopScope\x12\x0e\n\x06reason\x18\x02 \x01(\t\"M\n\x10PullStopResponse\x12(\n\x04stop\x18\x01 \x01(\x0b\x32\x1a.yinqi.api.gateway.v1.Stop\x12\x0f\n\x07is_news\x18\x02 \x01(\x08\"2\n\x0fLiftStopRequest\x12\x0f\n\x07stop_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"O\n\x10LiftStopResponse\x12(\n\x04stop\x18\x01 \x01(\x0b\x32\x1a.yinqi.api.gateway.v1.Stop\x12\x11\n\tis_lifted\x18\x02 \x01(\x08\"=\n\x10ListStopsRequest\x12\x16\n\x0einclude_lifted\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\">\n\x11ListStopsResponse\x12)\n\x05stops\x18\x01 \x03(\x0b\x32\x1a.yinqi.api.gateway.v1.Stop*\x9f\x01\n\rStopScopeKind\x12\x1f\n\x1bSTOP_SCOPE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15STOP_SCOPE_KIND_HOUSE\x10\x01\x12\x18\n\x14STOP_SCOPE_KIND_BANK\x10\x02\x12\x1b\n\x17STOP_SCOPE_KIND_COMPANY\x10\x03\x12\x1b\n\x17STOP_SCOPE_KIND_ACCOUNT\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fyinqi/api/gateway/v1/stop.proto\x12\x14yinqi.api.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"yinqi/api/common/v1/personal.proto\"R\n\tStopScope\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.yinqi.api.gateway.v1.StopScopeKind\x12\x12\n\x04name\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x07\"c\n\x08StopWord\x12\x14\n\x06person\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x01\x12+\n\x07said_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xc0\xbc\x18\x07\"\xee\x01\n\x04Stop\x12\x0f\n\x07stop_id\x18\x01 \x01(\t\x12.\n\x05scope\x18\x02 \x01(\x0b\x32\x1f.yinqi.api.gateway.v1.StopScope\x12.\n\x06pulled\x18\x03 \x01(\x0b\x32\x1e.yinqi.api.gateway.v1.StopWord\x12\x32\n\nlift_asked\x18\x04 \x01(\x0b\x32\x1e.yinqi.api.gateway.v1.StopWord\x12.\n\x06lifted\x18\x05 \x01(\x0b\x32\x1e.yinqi.api.gateway.v1.StopWord\x12\x11\n\tis_masked\x18\x64 \x01(\x08\"Q\n\x0fPullStopRequest\x12.\n\x05scope\x18\x01 \x01(\x0b\x32\x1f.yinqi.api.gateway.v1.StopScope\x12\x0e\n\x06reason\x18\x02 \x01(\t\"M\n\x10PullStopResponse\x12(\n\x04stop\x18\x01 \x01(\x0b\x32\x1a.yinqi.api.gateway.v1.Stop\x12\x0f\n\x07is_news\x18\x02 \x01(\x08\"2\n\x0fLiftStopRequest\x12\x0f\n\x07stop_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"O\n\x10LiftStopResponse\x12(\n\x04stop\x18\x01 \x01(\x0b\x32\x1a.yinqi.api.gateway.v1.Stop\x12\x11\n\tis_lifted\x18\x02 \x01(\x08\"=\n\x10ListStopsRequest\x12\x16\n\x0einclude_lifted\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\">\n\x11ListStopsResponse\x12)\n\x05stops\x18\x01 \x03(\x0b\x32\x1a.yinqi.api.gateway.v1.Stop*\x9f\x01\n\rStopScopeKind\x12\x1f\n\x1bSTOP_SCOPE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15STOP_SCOPE_KIND_HOUSE\x10\x01\x12\x18\n\x14STOP_SCOPE_KIND_BANK\x10\x02\x12\x1b\n\x17STOP_SCOPE_KIND_COMPANY\x10\x03\x12\x1b\n\x17STOP_SCOPE_KIND_ACCOUNT\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.gateway.v1.stop_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STOPSCOPEKIND']._serialized_start=902
-  _globals['_STOPSCOPEKIND']._serialized_end=1061
-  _globals['_STOPSCOPE']._serialized_start=90
-  _globals['_STOPSCOPE']._serialized_end=166
-  _globals['_STOPWORD']._serialized_start=168
-  _globals['_STOPWORD']._serialized_end=255
-  _globals['_STOP']._serialized_start=258
-  _globals['_STOP']._serialized_end=477
-  _globals['_PULLSTOPREQUEST']._serialized_start=479
-  _globals['_PULLSTOPREQUEST']._serialized_end=560
-  _globals['_PULLSTOPRESPONSE']._serialized_start=562
-  _globals['_PULLSTOPRESPONSE']._serialized_end=639
-  _globals['_LIFTSTOPREQUEST']._serialized_start=641
-  _globals['_LIFTSTOPREQUEST']._serialized_end=691
-  _globals['_LIFTSTOPRESPONSE']._serialized_start=693
-  _globals['_LIFTSTOPRESPONSE']._serialized_end=772
-  _globals['_LISTSTOPSREQUEST']._serialized_start=774
-  _globals['_LISTSTOPSREQUEST']._serialized_end=835
-  _globals['_LISTSTOPSRESPONSE']._serialized_start=837
-  _globals['_LISTSTOPSRESPONSE']._serialized_end=899
+  _globals['_STOPSCOPE'].fields_by_name['name']._loaded_options = None
+  _globals['_STOPSCOPE'].fields_by_name['name']._serialized_options = b'\300\274\030\007'
+  _globals['_STOPWORD'].fields_by_name['person']._loaded_options = None
+  _globals['_STOPWORD'].fields_by_name['person']._serialized_options = b'\300\274\030\001'
+  _globals['_STOPWORD'].fields_by_name['reason']._loaded_options = None
+  _globals['_STOPWORD'].fields_by_name['reason']._serialized_options = b'\300\274\030\007'
+  _globals['_STOPSCOPEKIND']._serialized_start=975
+  _globals['_STOPSCOPEKIND']._serialized_end=1134
+  _globals['_STOPSCOPE']._serialized_start=126
+  _globals['_STOPSCOPE']._serialized_end=208
+  _globals['_STOPWORD']._serialized_start=210
+  _globals['_STOPWORD']._serialized_end=309
+  _globals['_STOP']._serialized_start=312
+  _globals['_STOP']._serialized_end=550
+  _globals['_PULLSTOPREQUEST']._serialized_start=552
+  _globals['_PULLSTOPREQUEST']._serialized_end=633
+  _globals['_PULLSTOPRESPONSE']._serialized_start=635
+  _globals['_PULLSTOPRESPONSE']._serialized_end=712
+  _globals['_LIFTSTOPREQUEST']._serialized_start=714
+  _globals['_LIFTSTOPREQUEST']._serialized_end=764
+  _globals['_LIFTSTOPRESPONSE']._serialized_start=766
+  _globals['_LIFTSTOPRESPONSE']._serialized_end=845
+  _globals['_LISTSTOPSREQUEST']._serialized_start=847
+  _globals['_LISTSTOPSREQUEST']._serialized_end=908
+  _globals['_LISTSTOPSRESPONSE']._serialized_start=910
+  _globals['_LISTSTOPSRESPONSE']._serialized_end=972
 # @@protoc_insertion_point(module_scope)

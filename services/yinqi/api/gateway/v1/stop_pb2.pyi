@@ -121,8 +121,11 @@ class Stop(_message.Message):
     PULLED_FIELD_NUMBER: _builtins.int
     LIFT_ASKED_FIELD_NUMBER: _builtins.int
     LIFTED_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     stop_id: _builtins.str
     """Ours."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     @_builtins.property
     def scope(self) -> Global___StopScope:
         """What it holds back."""
@@ -147,10 +150,11 @@ class Stop(_message.Message):
         pulled: Global___StopWord | None = ...,
         lift_asked: Global___StopWord | None = ...,
         lifted: Global___StopWord | None = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lift_asked", b"lift_asked", "lifted", b"lifted", "pulled", b"pulled", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lift_asked", b"lift_asked", "lifted", b"lifted", "pulled", b"pulled", "scope", b"scope", "stop_id", b"stop_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_masked", b"is_masked", "lift_asked", b"lift_asked", "lifted", b"lifted", "pulled", b"pulled", "scope", b"scope", "stop_id", b"stop_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,28 +23,49 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 from yinqi.api.payment.v1 import payment_pb2 as yinqi_dot_api_dot_payment_dot_v1_dot_payment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(yinqi/api/monitoring/v1/monitoring.proto\x12\x17yinqi.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"yinqi/api/payment/v1/payment.proto\"~\n\x10ScreeningSubject\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12=\n\x0binstruction\x18\x02 \x01(\x0b\x32(.yinqi.api.payment.v1.PaymentInstruction\x12\x13\n\x0btraceparent\x18\x03 \x01(\t\"\x91\x01\n\tScreening\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x31\n\x07verdict\x18\x02 \x01(\x0e\x32 .yinqi.api.monitoring.v1.Verdict\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x65scription_zh\x18\x05 \x01(\t\"\xb5\x03\n\x05\x41lert\x12\x10\n\x08\x61lert_id\x18\x01 \x01(\t\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x33\n\x08severity\x18\x03 \x01(\x0e\x32!.yinqi.api.monitoring.v1.Severity\x12\x34\n\x06status\x18\x04 \x01(\x0e\x32$.yinqi.api.monitoring.v1.AlertStatus\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\x12\n\nsummary_zh\x18\x07 \x01(\t\x12-\n\traised_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x61\x63knowledged_by\x18\t \x01(\t\x12\x33\n\x0f\x61\x63knowledged_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x64\x65livered_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x64\x65livery_attempts\x18\x0c \x01(\x05\x12\x13\n\x0btraceparent\x18\r \x01(\t\x12\x0c\n\x04note\x18\x0e \x01(\t\"\x8c\x01\n\nAlertEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0c\n\x04type\x18\x02 \x01(\t\x12/\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x05\x61lert\x18\x04 \x01(\x0b\x32\x1e.yinqi.api.monitoring.v1.Alert*G\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_PASS\x10\x01\x12\x11\n\rVERDICT_BLOCK\x10\x02*d\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x15\n\x11SEVERITY_CRITICAL\x10\x03*z\n\x0b\x41lertStatus\x12\x1c\n\x18\x41LERT_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41LERT_STATUS_OPEN\x10\x01\x12\x1d\n\x19\x41LERT_STATUS_ACKNOWLEDGED\x10\x02\x12\x17\n\x13\x41LERT_STATUS_CLOSED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(yinqi/api/monitoring/v1/monitoring.proto\x12\x17yinqi.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"yinqi/api/common/v1/personal.proto\x1a\"yinqi/api/payment/v1/payment.proto\"~\n\x10ScreeningSubject\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12=\n\x0binstruction\x18\x02 \x01(\x0b\x32(.yinqi.api.payment.v1.PaymentInstruction\x12\x13\n\x0btraceparent\x18\x03 \x01(\t\"\xa3\x01\n\tScreening\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12\x31\n\x07verdict\x18\x02 \x01(\x0e\x32 .yinqi.api.monitoring.v1.Verdict\x12\x12\n\x04rule\x18\x03 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x19\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x1c\n\x0e\x64\x65scription_zh\x18\x05 \x01(\tB\x04\xc0\xbc\x18\x01\"\xec\x03\n\x05\x41lert\x12\x10\n\x08\x61lert_id\x18\x01 \x01(\t\x12\x12\n\x04rule\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x33\n\x08severity\x18\x03 \x01(\x0e\x32!.yinqi.api.monitoring.v1.Severity\x12\x34\n\x06status\x18\x04 \x01(\x0e\x32$.yinqi.api.monitoring.v1.AlertStatus\x12\x15\n\x07subject\x18\x05 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x15\n\x07summary\x18\x06 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x18\n\nsummary_zh\x18\x07 \x01(\tB\x04\xc0\xbc\x18\x01\x12-\n\traised_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x0f\x61\x63knowledged_by\x18\t \x01(\tB\x04\xc0\xbc\x18\x01\x12\x33\n\x0f\x61\x63knowledged_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x64\x65livered_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x64\x65livery_attempts\x18\x0c \x01(\x05\x12\x13\n\x0btraceparent\x18\r \x01(\t\x12\x12\n\x04note\x18\x0e \x01(\tB\x04\xc0\xbc\x18\x07\x12\x11\n\tis_masked\x18\x64 \x01(\x08\"\x92\x01\n\nAlertEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x12\n\x04type\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x01\x12/\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x05\x61lert\x18\x04 \x01(\x0b\x32\x1e.yinqi.api.monitoring.v1.Alert*G\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_PASS\x10\x01\x12\x11\n\rVERDICT_BLOCK\x10\x02*d\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x15\n\x11SEVERITY_CRITICAL\x10\x03*z\n\x0b\x41lertStatus\x12\x1c\n\x18\x41LERT_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41LERT_STATUS_OPEN\x10\x01\x12\x1d\n\x19\x41LERT_STATUS_ACKNOWLEDGED\x10\x02\x12\x17\n\x13\x41LERT_STATUS_CLOSED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.monitoring.v1.monitoring_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=997
-  _globals['_VERDICT']._serialized_end=1068
-  _globals['_SEVERITY']._serialized_start=1070
-  _globals['_SEVERITY']._serialized_end=1170
-  _globals['_ALERTSTATUS']._serialized_start=1172
-  _globals['_ALERTSTATUS']._serialized_end=1294
-  _globals['_SCREENINGSUBJECT']._serialized_start=138
-  _globals['_SCREENINGSUBJECT']._serialized_end=264
-  _globals['_SCREENING']._serialized_start=267
-  _globals['_SCREENING']._serialized_end=412
-  _globals['_ALERT']._serialized_start=415
-  _globals['_ALERT']._serialized_end=852
-  _globals['_ALERTEVENT']._serialized_start=855
-  _globals['_ALERTEVENT']._serialized_end=995
+  _globals['_SCREENING'].fields_by_name['rule']._loaded_options = None
+  _globals['_SCREENING'].fields_by_name['rule']._serialized_options = b'\300\274\030\001'
+  _globals['_SCREENING'].fields_by_name['description']._loaded_options = None
+  _globals['_SCREENING'].fields_by_name['description']._serialized_options = b'\300\274\030\001'
+  _globals['_SCREENING'].fields_by_name['description_zh']._loaded_options = None
+  _globals['_SCREENING'].fields_by_name['description_zh']._serialized_options = b'\300\274\030\001'
+  _globals['_ALERT'].fields_by_name['rule']._loaded_options = None
+  _globals['_ALERT'].fields_by_name['rule']._serialized_options = b'\300\274\030\001'
+  _globals['_ALERT'].fields_by_name['subject']._loaded_options = None
+  _globals['_ALERT'].fields_by_name['subject']._serialized_options = b'\300\274\030\001'
+  _globals['_ALERT'].fields_by_name['summary']._loaded_options = None
+  _globals['_ALERT'].fields_by_name['summary']._serialized_options = b'\300\274\030\001'
+  _globals['_ALERT'].fields_by_name['summary_zh']._loaded_options = None
+  _globals['_ALERT'].fields_by_name['summary_zh']._serialized_options = b'\300\274\030\001'
+  _globals['_ALERT'].fields_by_name['acknowledged_by']._loaded_options = None
+  _globals['_ALERT'].fields_by_name['acknowledged_by']._serialized_options = b'\300\274\030\001'
+  _globals['_ALERT'].fields_by_name['note']._loaded_options = None
+  _globals['_ALERT'].fields_by_name['note']._serialized_options = b'\300\274\030\007'
+  _globals['_ALERTEVENT'].fields_by_name['type']._loaded_options = None
+  _globals['_ALERTEVENT'].fields_by_name['type']._serialized_options = b'\300\274\030\001'
+  _globals['_VERDICT']._serialized_start=1112
+  _globals['_VERDICT']._serialized_end=1183
+  _globals['_SEVERITY']._serialized_start=1185
+  _globals['_SEVERITY']._serialized_end=1285
+  _globals['_ALERTSTATUS']._serialized_start=1287
+  _globals['_ALERTSTATUS']._serialized_end=1409
+  _globals['_SCREENINGSUBJECT']._serialized_start=174
+  _globals['_SCREENINGSUBJECT']._serialized_end=300
+  _globals['_SCREENING']._serialized_start=303
+  _globals['_SCREENING']._serialized_end=466
+  _globals['_ALERT']._serialized_start=469
+  _globals['_ALERT']._serialized_end=961
+  _globals['_ALERTEVENT']._serialized_start=964
+  _globals['_ALERTEVENT']._serialized_end=1110
 # @@protoc_insertion_point(module_scope)

@@ -189,6 +189,7 @@ class Alert(_message.Message):
     DELIVERY_ATTEMPTS_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     alert_id: _builtins.str
     """Ours."""
     rule: _builtins.str
@@ -211,6 +212,8 @@ class Alert(_message.Message):
     """W3C traceparent of the story it belongs to."""
     note: _builtins.str
     """Note of the person who acknowledged."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     @_builtins.property
     def raised_at(self) -> _timestamp_pb2.Timestamp:
         """When it was raised."""
@@ -240,10 +243,11 @@ class Alert(_message.Message):
         delivery_attempts: _builtins.int = ...,
         traceparent: _builtins.str = ...,
         note: _builtins.str = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "delivered_at", b"delivered_at", "raised_at", b"raised_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "acknowledged_by", b"acknowledged_by", "alert_id", b"alert_id", "delivered_at", b"delivered_at", "delivery_attempts", b"delivery_attempts", "note", b"note", "raised_at", b"raised_at", "rule", b"rule", "severity", b"severity", "status", b"status", "subject", b"subject", "summary", b"summary", "summary_zh", b"summary_zh", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "acknowledged_by", b"acknowledged_by", "alert_id", b"alert_id", "delivered_at", b"delivered_at", "delivery_attempts", b"delivery_attempts", "is_masked", b"is_masked", "note", b"note", "raised_at", b"raised_at", "rule", b"rule", "severity", b"severity", "status", b"status", "subject", b"subject", "summary", b"summary", "summary_zh", b"summary_zh", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from yinqi.api.common.v1 import access_pb2 as yinqi_dot_api_dot_common_dot_v1_do
 from yinqi.api.monitoring.v1 import monitoring_pb2 as yinqi_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0yinqi/api/monitoring/v1/monitoring_service.proto\x12\x17yinqi.api.monitoring.v1\x1a yinqi/api/common/v1/access.proto\x1a(yinqi/api/monitoring/v1/monitoring.proto\"T\n\x15ScreenPaymentsRequest\x12;\n\x08subjects\x18\x01 \x03(\x0b\x32).yinqi.api.monitoring.v1.ScreeningSubject\"P\n\x16ScreenPaymentsResponse\x12\x36\n\nscreenings\x18\x01 \x03(\x0b\x32\".yinqi.api.monitoring.v1.Screening\"\x81\x01\n\x11ListAlertsRequest\x12\x34\n\x06status\x18\x01 \x01(\x0e\x32$.yinqi.api.monitoring.v1.AlertStatus\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\"]\n\x12ListAlertsResponse\x12.\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x1e.yinqi.api.monitoring.v1.Alert\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x17\x41\x63knowledgeAlertRequest\x12\x10\n\x08\x61lert_id\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\"I\n\x18\x41\x63knowledgeAlertResponse\x12-\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x1e.yinqi.api.monitoring.v1.Alert\"-\n\x13\x46ollowAlertsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"K\n\x14\x46ollowAlertsResponse\x12\x33\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.yinqi.api.monitoring.v1.AlertEvent2\xd4\x04\n\x11MonitoringService\x12~\n\x0eScreenPayments\x12..yinqi.api.monitoring.v1.ScreenPaymentsRequest\x1a/.yinqi.api.monitoring.v1.ScreenPaymentsResponse\"\x0b\xf2\xbb\x18\x07service\x12\x93\x01\n\nListAlerts\x12*.yinqi.api.monitoring.v1.ListAlertsRequest\x1a+.yinqi.api.monitoring.v1.ListAlertsResponse\",\xf2\xbb\x18\x0c\x61lert_viewer\xf2\xbb\x18\ralert_handler\xf2\xbb\x18\x07service\x12\x8a\x01\n\x10\x41\x63knowledgeAlert\x12\x30.yinqi.api.monitoring.v1.AcknowledgeAlertRequest\x1a\x31.yinqi.api.monitoring.v1.AcknowledgeAlertResponse\"\x11\xf2\xbb\x18\ralert_handler\x12\x9b\x01\n\x0c\x46ollowAlerts\x12,.yinqi.api.monitoring.v1.FollowAlertsRequest\x1a-.yinqi.api.monitoring.v1.FollowAlertsResponse\",\xf2\xbb\x18\x0c\x61lert_viewer\xf2\xbb\x18\ralert_handler\xf2\xbb\x18\x07service0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0yinqi/api/monitoring/v1/monitoring_service.proto\x12\x17yinqi.api.monitoring.v1\x1a yinqi/api/common/v1/access.proto\x1a(yinqi/api/monitoring/v1/monitoring.proto\"T\n\x15ScreenPaymentsRequest\x12;\n\x08subjects\x18\x01 \x03(\x0b\x32).yinqi.api.monitoring.v1.ScreeningSubject\"P\n\x16ScreenPaymentsResponse\x12\x36\n\nscreenings\x18\x01 \x03(\x0b\x32\".yinqi.api.monitoring.v1.Screening\"\x81\x01\n\x11ListAlertsRequest\x12\x34\n\x06status\x18\x01 \x01(\x0e\x32$.yinqi.api.monitoring.v1.AlertStatus\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\"]\n\x12ListAlertsResponse\x12.\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x1e.yinqi.api.monitoring.v1.Alert\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x17\x41\x63knowledgeAlertRequest\x12\x10\n\x08\x61lert_id\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\"I\n\x18\x41\x63knowledgeAlertResponse\x12-\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x1e.yinqi.api.monitoring.v1.Alert\"-\n\x13\x46ollowAlertsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"K\n\x14\x46ollowAlertsResponse\x12\x33\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.yinqi.api.monitoring.v1.AlertEvent2\xc7\x04\n\x11MonitoringService\x12\x86\x01\n\x0eScreenPayments\x12..yinqi.api.monitoring.v1.ScreenPaymentsRequest\x1a/.yinqi.api.monitoring.v1.ScreenPaymentsResponse\"\x13\xf2\xbb\x18\x0fservice/payment\x12\x88\x01\n\nListAlerts\x12*.yinqi.api.monitoring.v1.ListAlertsRequest\x1a+.yinqi.api.monitoring.v1.ListAlertsResponse\"!\xf2\xbb\x18\x0c\x61lert_viewer\xf2\xbb\x18\ralert_handler\x12\x8a\x01\n\x10\x41\x63knowledgeAlert\x12\x30.yinqi.api.monitoring.v1.AcknowledgeAlertRequest\x1a\x31.yinqi.api.monitoring.v1.AcknowledgeAlertResponse\"\x11\xf2\xbb\x18\ralert_handler\x12\x90\x01\n\x0c\x46ollowAlerts\x12,.yinqi.api.monitoring.v1.FollowAlertsRequest\x1a-.yinqi.api.monitoring.v1.FollowAlertsResponse\"!\xf2\xbb\x18\x0c\x61lert_viewer\xf2\xbb\x18\ralert_handler0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,13 +34,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.monitoring.v1.mon
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MONITORINGSERVICE'].methods_by_name['ScreenPayments']._loaded_options = None
-  _globals['_MONITORINGSERVICE'].methods_by_name['ScreenPayments']._serialized_options = b'\362\273\030\007service'
+  _globals['_MONITORINGSERVICE'].methods_by_name['ScreenPayments']._serialized_options = b'\362\273\030\017service/payment'
   _globals['_MONITORINGSERVICE'].methods_by_name['ListAlerts']._loaded_options = None
-  _globals['_MONITORINGSERVICE'].methods_by_name['ListAlerts']._serialized_options = b'\362\273\030\014alert_viewer\362\273\030\ralert_handler\362\273\030\007service'
+  _globals['_MONITORINGSERVICE'].methods_by_name['ListAlerts']._serialized_options = b'\362\273\030\014alert_viewer\362\273\030\ralert_handler'
   _globals['_MONITORINGSERVICE'].methods_by_name['AcknowledgeAlert']._loaded_options = None
   _globals['_MONITORINGSERVICE'].methods_by_name['AcknowledgeAlert']._serialized_options = b'\362\273\030\ralert_handler'
   _globals['_MONITORINGSERVICE'].methods_by_name['FollowAlerts']._loaded_options = None
-  _globals['_MONITORINGSERVICE'].methods_by_name['FollowAlerts']._serialized_options = b'\362\273\030\014alert_viewer\362\273\030\ralert_handler\362\273\030\007service'
+  _globals['_MONITORINGSERVICE'].methods_by_name['FollowAlerts']._serialized_options = b'\362\273\030\014alert_viewer\362\273\030\ralert_handler'
   _globals['_SCREENPAYMENTSREQUEST']._serialized_start=153
   _globals['_SCREENPAYMENTSREQUEST']._serialized_end=237
   _globals['_SCREENPAYMENTSRESPONSE']._serialized_start=239
@@ -58,5 +58,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FOLLOWALERTSRESPONSE']._serialized_start=729
   _globals['_FOLLOWALERTSRESPONSE']._serialized_end=804
   _globals['_MONITORINGSERVICE']._serialized_start=807
-  _globals['_MONITORINGSERVICE']._serialized_end=1403
+  _globals['_MONITORINGSERVICE']._serialized_end=1390
 # @@protoc_insertion_point(module_scope)

@@ -23,26 +23,41 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 from yinqi.api.payment.v1 import payment_pb2 as yinqi_dot_api_dot_payment_dot_v1_dot_payment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n yinqi/api/payment/v1/doubt.proto\x12\x14yinqi.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"yinqi/api/payment/v1/payment.proto\"\x9e\x01\n\x0f\x41\x62senceEvidence\x12.\n\nqueried_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\narchive_id\x18\x02 \x01(\t\x12\x19\n\x11\x63ontrol_reference\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontrol_seen\x18\x04 \x01(\x08\x12\x16\n\x0esafe_window_ms\x18\x05 \x01(\x03\"\xeb\x01\n\rDoubtProposal\x12\x35\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32#.yinqi.api.payment.v1.DoubtDecision\x12\x1a\n\x12\x64ocument_reference\x18\x02 \x01(\t\x12\"\n\x1a\x61\x63\x63ount_servicer_reference\x18\x03 \x01(\t\x12\x14\n\x0c\x62ooking_date\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x0e\n\x06person\x18\x06 \x01(\t\x12/\n\x0bproposed_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xde\x03\n\x05\x44oubt\x12.\n\x07payment\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.payment.v1.Payment\x12\x31\n\x06reason\x18\x02 \x01(\x0e\x32!.yinqi.api.payment.v1.DoubtReason\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12-\n\topened_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tclosed_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63losing\x18\x06 \x01(\t\x12\x37\n\x08\x65vidence\x18\x07 \x01(\x0b\x32%.yinqi.api.payment.v1.AbsenceEvidence\x12\x1a\n\x12missing_for_permit\x18\x08 \x03(\t\x12>\n\x11\x61llowed_decisions\x18\t \x03(\x0e\x32#.yinqi.api.payment.v1.DoubtDecision\x12\x35\n\x08proposal\x18\n \x01(\x0b\x32#.yinqi.api.payment.v1.DoubtProposal\x12\x15\n\rcontradiction\x18\x0b \x01(\t\x12\x0f\n\x07queries\x18\x0c \x01(\x05\"\xc4\x01\n\x0cResendPermit\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12+\n\x07used_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x08\x65vidence\x18\x04 \x01(\x0b\x32%.yinqi.api.payment.v1.AbsenceEvidence\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t*\xdc\x01\n\x0b\x44oubtReason\x12\x1c\n\x18\x44OUBT_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44OUBT_REASON_CONTRADICTION\x10\x01\x12\"\n\x1e\x44OUBT_REASON_QUERIES_EXHAUSTED\x10\x02\x12!\n\x1d\x44OUBT_REASON_UNKNOWN_TOO_LONG\x10\x03\x12$\n DOUBT_REASON_PROCESSING_TOO_LONG\x10\x04\x12\"\n\x1e\x44OUBT_REASON_RESENDS_EXHAUSTED\x10\x05*\x97\x01\n\rDoubtDecision\x12\x1e\n\x1a\x44OUBT_DECISION_UNSPECIFIED\x10\x00\x12\"\n\x1e\x44OUBT_DECISION_DECLARE_SETTLED\x10\x01\x12!\n\x1d\x44OUBT_DECISION_DECLARE_FAILED\x10\x02\x12\x1f\n\x1b\x44OUBT_DECISION_ALLOW_RESEND\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n yinqi/api/payment/v1/doubt.proto\x12\x14yinqi.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"yinqi/api/common/v1/personal.proto\x1a\"yinqi/api/payment/v1/payment.proto\"\x9e\x01\n\x0f\x41\x62senceEvidence\x12.\n\nqueried_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\narchive_id\x18\x02 \x01(\t\x12\x19\n\x11\x63ontrol_reference\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontrol_seen\x18\x04 \x01(\x08\x12\x16\n\x0esafe_window_ms\x18\x05 \x01(\x03\"\xfd\x01\n\rDoubtProposal\x12\x35\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32#.yinqi.api.payment.v1.DoubtDecision\x12 \n\x12\x64ocument_reference\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x01\x12\"\n\x1a\x61\x63\x63ount_servicer_reference\x18\x03 \x01(\t\x12\x14\n\x0c\x62ooking_date\x18\x04 \x01(\t\x12\x12\n\x04note\x18\x05 \x01(\tB\x04\xc0\xbc\x18\x07\x12\x14\n\x06person\x18\x06 \x01(\tB\x04\xc0\xbc\x18\x01\x12/\n\x0bproposed_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x83\x04\n\x05\x44oubt\x12.\n\x07payment\x18\x01 \x01(\x0b\x32\x1d.yinqi.api.payment.v1.Payment\x12\x31\n\x06reason\x18\x02 \x01(\x0e\x32!.yinqi.api.payment.v1.DoubtReason\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12-\n\topened_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tclosed_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x07\x63losing\x18\x06 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x37\n\x08\x65vidence\x18\x07 \x01(\x0b\x32%.yinqi.api.payment.v1.AbsenceEvidence\x12 \n\x12missing_for_permit\x18\x08 \x03(\tB\x04\xc0\xbc\x18\x01\x12>\n\x11\x61llowed_decisions\x18\t \x03(\x0e\x32#.yinqi.api.payment.v1.DoubtDecision\x12\x35\n\x08proposal\x18\n \x01(\x0b\x32#.yinqi.api.payment.v1.DoubtProposal\x12\x1b\n\rcontradiction\x18\x0b \x01(\tB\x04\xc0\xbc\x18\x01\x12\x0f\n\x07queries\x18\x0c \x01(\x05\x12\x11\n\tis_masked\x18\x64 \x01(\x08\"\xca\x01\n\x0cResendPermit\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12+\n\x07used_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x08\x65vidence\x18\x04 \x01(\x0b\x32%.yinqi.api.payment.v1.AbsenceEvidence\x12\x13\n\x05\x61\x63tor\x18\x05 \x01(\tB\x04\xc0\xbc\x18\x01*\xdc\x01\n\x0b\x44oubtReason\x12\x1c\n\x18\x44OUBT_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44OUBT_REASON_CONTRADICTION\x10\x01\x12\"\n\x1e\x44OUBT_REASON_QUERIES_EXHAUSTED\x10\x02\x12!\n\x1d\x44OUBT_REASON_UNKNOWN_TOO_LONG\x10\x03\x12$\n DOUBT_REASON_PROCESSING_TOO_LONG\x10\x04\x12\"\n\x1e\x44OUBT_REASON_RESENDS_EXHAUSTED\x10\x05*\x97\x01\n\rDoubtDecision\x12\x1e\n\x1a\x44OUBT_DECISION_UNSPECIFIED\x10\x00\x12\"\n\x1e\x44OUBT_DECISION_DECLARE_SETTLED\x10\x01\x12!\n\x1d\x44OUBT_DECISION_DECLARE_FAILED\x10\x02\x12\x1f\n\x1b\x44OUBT_DECISION_ALLOW_RESEND\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.payment.v1.doubt_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DOUBTREASON']._serialized_start=1207
-  _globals['_DOUBTREASON']._serialized_end=1427
-  _globals['_DOUBTDECISION']._serialized_start=1430
-  _globals['_DOUBTDECISION']._serialized_end=1581
-  _globals['_ABSENCEEVIDENCE']._serialized_start=128
-  _globals['_ABSENCEEVIDENCE']._serialized_end=286
-  _globals['_DOUBTPROPOSAL']._serialized_start=289
-  _globals['_DOUBTPROPOSAL']._serialized_end=524
-  _globals['_DOUBT']._serialized_start=527
-  _globals['_DOUBT']._serialized_end=1005
-  _globals['_RESENDPERMIT']._serialized_start=1008
-  _globals['_RESENDPERMIT']._serialized_end=1204
+  _globals['_DOUBTPROPOSAL'].fields_by_name['document_reference']._loaded_options = None
+  _globals['_DOUBTPROPOSAL'].fields_by_name['document_reference']._serialized_options = b'\300\274\030\001'
+  _globals['_DOUBTPROPOSAL'].fields_by_name['note']._loaded_options = None
+  _globals['_DOUBTPROPOSAL'].fields_by_name['note']._serialized_options = b'\300\274\030\007'
+  _globals['_DOUBTPROPOSAL'].fields_by_name['person']._loaded_options = None
+  _globals['_DOUBTPROPOSAL'].fields_by_name['person']._serialized_options = b'\300\274\030\001'
+  _globals['_DOUBT'].fields_by_name['closing']._loaded_options = None
+  _globals['_DOUBT'].fields_by_name['closing']._serialized_options = b'\300\274\030\001'
+  _globals['_DOUBT'].fields_by_name['missing_for_permit']._loaded_options = None
+  _globals['_DOUBT'].fields_by_name['missing_for_permit']._serialized_options = b'\300\274\030\001'
+  _globals['_DOUBT'].fields_by_name['contradiction']._loaded_options = None
+  _globals['_DOUBT'].fields_by_name['contradiction']._serialized_options = b'\300\274\030\001'
+  _globals['_RESENDPERMIT'].fields_by_name['actor']._loaded_options = None
+  _globals['_RESENDPERMIT'].fields_by_name['actor']._serialized_options = b'\300\274\030\001'
+  _globals['_DOUBTREASON']._serialized_start=1304
+  _globals['_DOUBTREASON']._serialized_end=1524
+  _globals['_DOUBTDECISION']._serialized_start=1527
+  _globals['_DOUBTDECISION']._serialized_end=1678
+  _globals['_ABSENCEEVIDENCE']._serialized_start=164
+  _globals['_ABSENCEEVIDENCE']._serialized_end=322
+  _globals['_DOUBTPROPOSAL']._serialized_start=325
+  _globals['_DOUBTPROPOSAL']._serialized_end=578
+  _globals['_DOUBT']._serialized_start=581
+  _globals['_DOUBT']._serialized_end=1096
+  _globals['_RESENDPERMIT']._serialized_start=1099
+  _globals['_RESENDPERMIT']._serialized_end=1301
 # @@protoc_insertion_point(module_scope)

@@ -195,6 +195,7 @@ class Doubt(_message.Message):
     PROPOSAL_FIELD_NUMBER: _builtins.int
     CONTRADICTION_FIELD_NUMBER: _builtins.int
     QUERIES_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     reason: Global___DoubtReason.ValueType
     """Why it is here."""
     attempt: _builtins.int
@@ -205,6 +206,8 @@ class Doubt(_message.Message):
     """The last word of the bank that does not fit the status, e.g. "SETTLED"; empty: none."""
     queries: _builtins.int
     """How often the bank was asked in the present status."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     @_builtins.property
     def payment(self) -> _payment_pb2.Payment:
         """The payment as it stands."""
@@ -248,10 +251,11 @@ class Doubt(_message.Message):
         proposal: Global___DoubtProposal | None = ...,
         contradiction: _builtins.str = ...,
         queries: _builtins.int = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "evidence", b"evidence", "opened_at", b"opened_at", "payment", b"payment", "proposal", b"proposal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_decisions", b"allowed_decisions", "attempt", b"attempt", "closed_at", b"closed_at", "closing", b"closing", "contradiction", b"contradiction", "evidence", b"evidence", "missing_for_permit", b"missing_for_permit", "opened_at", b"opened_at", "payment", b"payment", "proposal", b"proposal", "queries", b"queries", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_decisions", b"allowed_decisions", "attempt", b"attempt", "closed_at", b"closed_at", "closing", b"closing", "contradiction", b"contradiction", "evidence", b"evidence", "is_masked", b"is_masked", "missing_for_permit", b"missing_for_permit", "opened_at", b"opened_at", "payment", b"payment", "proposal", b"proposal", "queries", b"queries", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,36 +24,61 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from yinqi.api.common.v1 import money_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_money__pb2
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 from yinqi.api.payment.v1 import payment_pb2 as yinqi_dot_api_dot_payment_dot_v1_dot_payment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n yinqi/api/payment/v1/order.proto\x12\x14yinqi.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fyinqi/api/common/v1/money.proto\x1a\"yinqi/api/payment/v1/payment.proto\"\x99\x02\n\x0cPaymentOrder\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ompany\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05nonce\x18\x06 \x01(\x0c\x12\x12\n\nline_count\x18\x07 \x01(\x05\x12*\n\x06totals\x18\x08 \x03(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x12\n\nlines_root\x18\t \x01(\x0c\x12\x13\n\x0bvouched_for\x18\n \x01(\t\"?\n\x0bSignedOrder\x12\r\n\x05order\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\xa6\x01\n\rOrderDecision\x12\x14\n\x0corder_digest\x18\x01 \x01(\x0c\x12\x30\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1e.yinqi.api.payment.v1.Decision\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12.\n\ndecided_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05shown\x18\x05 \x01(\t\"E\n\x0eSignedDecision\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\x8a\x01\n\rOrderEvidence\x12\x30\n\x05order\x18\x01 \x01(\x0b\x32!.yinqi.api.payment.v1.SignedOrder\x12\x0e\n\x06leaves\x18\x02 \x01(\x0c\x12\x37\n\tdecisions\x18\x03 \x03(\x0b\x32$.yinqi.api.payment.v1.SignedDecision\">\n\x0fMissingApproval\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x0e\n\x06people\x18\x03 \x03(\t\"\x91\x01\n\rGivenDecision\x12\x0e\n\x06person\x18\x01 \x01(\t\x12\x30\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1e.yinqi.api.payment.v1.Decision\x12.\n\ndecided_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63ounts\x18\x04 \x01(\x08\"\xaa\x03\n\x08\x41pproval\x12\x35\n\x08\x65vidence\x18\x01 \x01(\x0b\x32#.yinqi.api.payment.v1.OrderEvidence\x12\x14\n\x0corder_digest\x18\x02 \x01(\t\x12/\n\x0breceived_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x06\x63ounts\x18\x04 \x03(\x0b\x32#.yinqi.api.payment.v1.ApprovalCount\x12\x36\n\x07missing\x18\x05 \x03(\x0b\x32%.yinqi.api.payment.v1.MissingApproval\x12\r\n\x05maker\x18\x06 \x01(\t\x12\x32\n\x05given\x18\x07 \x03(\x0b\x32#.yinqi.api.payment.v1.GivenDecision\x12\x18\n\x10largest_creditor\x18\x08 \x01(\t\x12\x1b\n\x13needs_one_time_code\x18\t \x01(\x08\x12\x39\n\tobstacles\x18\n \x03(\x0b\x32&.yinqi.api.payment.v1.ApprovalObstacle\"?\n\x10\x41pprovalObstacle\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"S\n\rApprovalCount\x12\x33\n\x06status\x18\x01 \x01(\x0e\x32#.yinqi.api.payment.v1.PaymentStatus\x12\r\n\x05\x63ount\x18\x02 \x01(\x05*O\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_APPROVE\x10\x01\x12\x13\n\x0f\x44\x45\x43ISION_REFUSE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n yinqi/api/payment/v1/order.proto\x12\x14yinqi.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fyinqi/api/common/v1/money.proto\x1a\"yinqi/api/common/v1/personal.proto\x1a\"yinqi/api/payment/v1/payment.proto\"\x99\x02\n\x0cPaymentOrder\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ompany\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05nonce\x18\x06 \x01(\x0c\x12\x12\n\nline_count\x18\x07 \x01(\x05\x12*\n\x06totals\x18\x08 \x03(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12\x12\n\nlines_root\x18\t \x01(\x0c\x12\x13\n\x0bvouched_for\x18\n \x01(\t\"K\n\x0bSignedOrder\x12\x13\n\x05order\x18\x01 \x01(\x0c\x42\x04\xc0\xbc\x18\x01\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x17\n\tsignature\x18\x03 \x01(\x0c\x42\x04\xc0\xbc\x18\x01\"\xa6\x01\n\rOrderDecision\x12\x14\n\x0corder_digest\x18\x01 \x01(\x0c\x12\x30\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1e.yinqi.api.payment.v1.Decision\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12.\n\ndecided_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05shown\x18\x05 \x01(\t\"Q\n\x0eSignedDecision\x12\x16\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0c\x42\x04\xc0\xbc\x18\x08\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x17\n\tsignature\x18\x03 \x01(\x0c\x42\x04\xc0\xbc\x18\x01\"\x90\x01\n\rOrderEvidence\x12\x30\n\x05order\x18\x01 \x01(\x0b\x32!.yinqi.api.payment.v1.SignedOrder\x12\x14\n\x06leaves\x18\x02 \x01(\x0c\x42\x04\xc0\xbc\x18\x01\x12\x37\n\tdecisions\x18\x03 \x03(\x0b\x32$.yinqi.api.payment.v1.SignedDecision\"J\n\x0fMissingApproval\x12\x12\n\x04role\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x01\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x14\n\x06people\x18\x03 \x03(\tB\x04\xc0\xbc\x18\x01\"\x97\x01\n\rGivenDecision\x12\x14\n\x06person\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x30\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1e.yinqi.api.payment.v1.Decision\x12.\n\ndecided_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63ounts\x18\x04 \x01(\x08\"\xc9\x03\n\x08\x41pproval\x12\x35\n\x08\x65vidence\x18\x01 \x01(\x0b\x32#.yinqi.api.payment.v1.OrderEvidence\x12\x14\n\x0corder_digest\x18\x02 \x01(\t\x12/\n\x0breceived_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x06\x63ounts\x18\x04 \x03(\x0b\x32#.yinqi.api.payment.v1.ApprovalCount\x12\x36\n\x07missing\x18\x05 \x03(\x0b\x32%.yinqi.api.payment.v1.MissingApproval\x12\x13\n\x05maker\x18\x06 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x32\n\x05given\x18\x07 \x03(\x0b\x32#.yinqi.api.payment.v1.GivenDecision\x12\x1e\n\x10largest_creditor\x18\x08 \x01(\tB\x04\xc0\xbc\x18\x06\x12\x1b\n\x13needs_one_time_code\x18\t \x01(\x08\x12\x39\n\tobstacles\x18\n \x03(\x0b\x32&.yinqi.api.payment.v1.ApprovalObstacle\x12\x11\n\tis_masked\x18\x64 \x01(\x08\"K\n\x10\x41pprovalObstacle\x12\x14\n\x06reason\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x12\n\x04text\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x01\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"S\n\rApprovalCount\x12\x33\n\x06status\x18\x01 \x01(\x0e\x32#.yinqi.api.payment.v1.PaymentStatus\x12\r\n\x05\x63ount\x18\x02 \x01(\x05*O\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_APPROVE\x10\x01\x12\x13\n\x0f\x44\x45\x43ISION_REFUSE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.payment.v1.order_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DECISION']._serialized_start=1681
-  _globals['_DECISION']._serialized_end=1760
-  _globals['_PAYMENTORDER']._serialized_start=161
-  _globals['_PAYMENTORDER']._serialized_end=442
-  _globals['_SIGNEDORDER']._serialized_start=444
-  _globals['_SIGNEDORDER']._serialized_end=507
-  _globals['_ORDERDECISION']._serialized_start=510
-  _globals['_ORDERDECISION']._serialized_end=676
-  _globals['_SIGNEDDECISION']._serialized_start=678
-  _globals['_SIGNEDDECISION']._serialized_end=747
-  _globals['_ORDEREVIDENCE']._serialized_start=750
-  _globals['_ORDEREVIDENCE']._serialized_end=888
-  _globals['_MISSINGAPPROVAL']._serialized_start=890
-  _globals['_MISSINGAPPROVAL']._serialized_end=952
-  _globals['_GIVENDECISION']._serialized_start=955
-  _globals['_GIVENDECISION']._serialized_end=1100
-  _globals['_APPROVAL']._serialized_start=1103
-  _globals['_APPROVAL']._serialized_end=1529
-  _globals['_APPROVALOBSTACLE']._serialized_start=1531
-  _globals['_APPROVALOBSTACLE']._serialized_end=1594
-  _globals['_APPROVALCOUNT']._serialized_start=1596
-  _globals['_APPROVALCOUNT']._serialized_end=1679
+  _globals['_SIGNEDORDER'].fields_by_name['order']._loaded_options = None
+  _globals['_SIGNEDORDER'].fields_by_name['order']._serialized_options = b'\300\274\030\001'
+  _globals['_SIGNEDORDER'].fields_by_name['signature']._loaded_options = None
+  _globals['_SIGNEDORDER'].fields_by_name['signature']._serialized_options = b'\300\274\030\001'
+  _globals['_SIGNEDDECISION'].fields_by_name['decision']._loaded_options = None
+  _globals['_SIGNEDDECISION'].fields_by_name['decision']._serialized_options = b'\300\274\030\010'
+  _globals['_SIGNEDDECISION'].fields_by_name['signature']._loaded_options = None
+  _globals['_SIGNEDDECISION'].fields_by_name['signature']._serialized_options = b'\300\274\030\001'
+  _globals['_ORDEREVIDENCE'].fields_by_name['leaves']._loaded_options = None
+  _globals['_ORDEREVIDENCE'].fields_by_name['leaves']._serialized_options = b'\300\274\030\001'
+  _globals['_MISSINGAPPROVAL'].fields_by_name['role']._loaded_options = None
+  _globals['_MISSINGAPPROVAL'].fields_by_name['role']._serialized_options = b'\300\274\030\001'
+  _globals['_MISSINGAPPROVAL'].fields_by_name['people']._loaded_options = None
+  _globals['_MISSINGAPPROVAL'].fields_by_name['people']._serialized_options = b'\300\274\030\001'
+  _globals['_GIVENDECISION'].fields_by_name['person']._loaded_options = None
+  _globals['_GIVENDECISION'].fields_by_name['person']._serialized_options = b'\300\274\030\001'
+  _globals['_APPROVAL'].fields_by_name['maker']._loaded_options = None
+  _globals['_APPROVAL'].fields_by_name['maker']._serialized_options = b'\300\274\030\001'
+  _globals['_APPROVAL'].fields_by_name['largest_creditor']._loaded_options = None
+  _globals['_APPROVAL'].fields_by_name['largest_creditor']._serialized_options = b'\300\274\030\006'
+  _globals['_APPROVALOBSTACLE'].fields_by_name['reason']._loaded_options = None
+  _globals['_APPROVALOBSTACLE'].fields_by_name['reason']._serialized_options = b'\300\274\030\001'
+  _globals['_APPROVALOBSTACLE'].fields_by_name['text']._loaded_options = None
+  _globals['_APPROVALOBSTACLE'].fields_by_name['text']._serialized_options = b'\300\274\030\001'
+  _globals['_DECISION']._serialized_start=1808
+  _globals['_DECISION']._serialized_end=1887
+  _globals['_PAYMENTORDER']._serialized_start=197
+  _globals['_PAYMENTORDER']._serialized_end=478
+  _globals['_SIGNEDORDER']._serialized_start=480
+  _globals['_SIGNEDORDER']._serialized_end=555
+  _globals['_ORDERDECISION']._serialized_start=558
+  _globals['_ORDERDECISION']._serialized_end=724
+  _globals['_SIGNEDDECISION']._serialized_start=726
+  _globals['_SIGNEDDECISION']._serialized_end=807
+  _globals['_ORDEREVIDENCE']._serialized_start=810
+  _globals['_ORDEREVIDENCE']._serialized_end=954
+  _globals['_MISSINGAPPROVAL']._serialized_start=956
+  _globals['_MISSINGAPPROVAL']._serialized_end=1030
+  _globals['_GIVENDECISION']._serialized_start=1033
+  _globals['_GIVENDECISION']._serialized_end=1184
+  _globals['_APPROVAL']._serialized_start=1187
+  _globals['_APPROVAL']._serialized_end=1644
+  _globals['_APPROVALOBSTACLE']._serialized_start=1646
+  _globals['_APPROVALOBSTACLE']._serialized_end=1721
+  _globals['_APPROVALCOUNT']._serialized_start=1723
+  _globals['_APPROVALCOUNT']._serialized_end=1806
 # @@protoc_insertion_point(module_scope)

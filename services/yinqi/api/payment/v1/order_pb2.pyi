@@ -330,6 +330,7 @@ class Approval(_message.Message):
     LARGEST_CREDITOR_FIELD_NUMBER: _builtins.int
     NEEDS_ONE_TIME_CODE_FIELD_NUMBER: _builtins.int
     OBSTACLES_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     order_digest: _builtins.str
     """SM3 digest of the order, hexadecimal."""
     maker: _builtins.str
@@ -338,6 +339,8 @@ class Approval(_message.Message):
     """Who gets the largest payment that waits: for orientation, what is paid is in the signed lines. Wages are left out."""
     needs_one_time_code: _builtins.bool
     """The policy asks whoever approves it for a one-time code as well (DecideOrderRequest.one_time_code)."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     @_builtins.property
     def evidence(self) -> Global___OrderEvidence:
         """The order and the decisions on it."""
@@ -375,10 +378,11 @@ class Approval(_message.Message):
         largest_creditor: _builtins.str = ...,
         needs_one_time_code: _builtins.bool = ...,
         obstacles: _abc.Iterable[Global___ApprovalObstacle] | None = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "received_at", b"received_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "evidence", b"evidence", "given", b"given", "largest_creditor", b"largest_creditor", "maker", b"maker", "missing", b"missing", "needs_one_time_code", b"needs_one_time_code", "obstacles", b"obstacles", "order_digest", b"order_digest", "received_at", b"received_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "evidence", b"evidence", "given", b"given", "is_masked", b"is_masked", "largest_creditor", b"largest_creditor", "maker", b"maker", "missing", b"missing", "needs_one_time_code", b"needs_one_time_code", "obstacles", b"obstacles", "order_digest", b"order_digest", "received_at", b"received_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,31 +25,66 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from yinqi.api.common.v1 import money_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_money__pb2
 from yinqi.api.common.v1 import party_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_party__pb2
+from yinqi.api.common.v1 import personal_pb2 as yinqi_dot_api_dot_common_dot_v1_dot_personal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"yinqi/api/payment/v1/payment.proto\x12\x14yinqi.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fyinqi/api/common/v1/money.proto\x1a\x1fyinqi/api/common/v1/party.proto\"\xa8\x01\n\nTaxDetails\x12\x13\n\x0btaxpayer_id\x18\x01 \x01(\t\x12\x10\n\x08tax_type\x18\x02 \x01(\t\x12\x19\n\x11period_start_date\x18\x03 \x01(\t\x12\x17\n\x0fperiod_end_date\x18\x04 \x01(\t\x12\x10\n\x08\x64ue_date\x18\x05 \x01(\t\x12\x11\n\treference\x18\x06 \x01(\t\x12\x1a\n\x12tax_authority_code\x18\x07 \x01(\t\"K\n\x0ePayrollDetails\x12\x13\n\x0b\x65mployee_id\x18\x01 \x01(\t\x12\x14\n\x0cpayroll_type\x18\x02 \x01(\t\x12\x0e\n\x06period\x18\x03 \x01(\t\"\x81\x06\n\x12PaymentInstruction\x12\x15\n\rend_to_end_id\x18\x01 \x01(\t\x12*\n\x06\x64\x65\x62tor\x18\x02 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Party\x12\x38\n\x0e\x64\x65\x62tor_account\x18\x03 \x01(\x0b\x32 .yinqi.api.common.v1.CashAccount\x12\x30\n\x0c\x64\x65\x62tor_agent\x18\x04 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Agent\x12,\n\x08\x63reditor\x18\x05 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Party\x12:\n\x10\x63reditor_account\x18\x06 \x01(\x0b\x32 .yinqi.api.common.v1.CashAccount\x12\x32\n\x0e\x63reditor_agent\x18\x07 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Agent\x12\x35\n\x11instructed_amount\x18\x08 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12 \n\x18requested_execution_date\x18\t \x01(\t\x12?\n\x10\x63\x61tegory_purpose\x18\n \x01(\x0e\x32%.yinqi.api.payment.v1.CategoryPurpose\x12\x0f\n\x07purpose\x18\x0b \x01(\t\x12\x1e\n\x16remittance_information\x18\x0c \x01(\t\x12.\n\x07\x63hannel\x18\r \x01(\x0e\x32\x1d.yinqi.api.payment.v1.Channel\x12\x37\n\x0btax_details\x18\x0e \x01(\x0b\x32 .yinqi.api.payment.v1.TaxDetailsH\x00\x12?\n\x0fpayroll_details\x18\x0f \x01(\x0b\x32$.yinqi.api.payment.v1.PayrollDetailsH\x00\x12\x1e\n\x16payment_information_id\x18\x10 \x01(\tB\t\n\x07\x64\x65tails\"D\n\x0cStatusReason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x18\n\x10proprietary_code\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"\xb5\x03\n\x07Payment\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12=\n\x0binstruction\x18\x02 \x01(\x0b\x32(.yinqi.api.payment.v1.PaymentInstruction\x12\x33\n\x06status\x18\x03 \x01(\x0e\x32#.yinqi.api.payment.v1.PaymentStatus\x12\x39\n\rstatus_reason\x18\x04 \x01(\x0b\x32\".yinqi.api.payment.v1.StatusReason\x12/\n\x0breceived_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13submission_attempts\x18\x07 \x01(\x05\x12\"\n\x1a\x61\x63\x63ount_servicer_reference\x18\x08 \x01(\t\x12\x17\n\x0fsettlement_date\x18\t \x01(\t\x12\x13\n\x0breturn_date\x18\n \x01(\t\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\"\xc4\x02\n\x0cPaymentEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x0boccurred_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x38\n\x0b\x66rom_status\x18\x04 \x01(\x0e\x32#.yinqi.api.payment.v1.PaymentStatus\x12\x36\n\tto_status\x18\x05 \x01(\x0e\x32#.yinqi.api.payment.v1.PaymentStatus\x12\x32\n\x06reason\x18\x06 \x01(\x0b\x32\".yinqi.api.payment.v1.StatusReason\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12.\n\x07payment\x18\x08 \x01(\x0b\x32\x1d.yinqi.api.payment.v1.Payment*\x8b\x02\n\x0f\x43\x61tegoryPurpose\x12 \n\x1c\x43\x41TEGORY_PURPOSE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_SUPP\x10\x01\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_SALA\x10\x02\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_TAXS\x10\x03\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_INTC\x10\x04\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_SWEP\x10\x05\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_TOPG\x10\x06\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_ZABA\x10\x07\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_TREA\x10\x08*|\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x11\n\rCHANNEL_SMART\x10\x01\x12\x17\n\x13\x43HANNEL_LARGE_VALUE\x10\x02\x12\x17\n\x13\x43HANNEL_SMALL_VALUE\x10\x03\x12\x13\n\x0f\x43HANNEL_INSTANT\x10\x04*\xd0\x03\n\rPaymentStatus\x12\x1e\n\x1aPAYMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17PAYMENT_STATUS_RECEIVED\x10\x01\x12\x1b\n\x17PAYMENT_STATUS_SCREENED\x10\x02\x12$\n PAYMENT_STATUS_AWAITING_APPROVAL\x10\x03\x12\x1b\n\x17PAYMENT_STATUS_APPROVED\x10\x04\x12\x1c\n\x18PAYMENT_STATUS_SCHEDULED\x10\x05\x12\x1d\n\x19PAYMENT_STATUS_SUBMITTING\x10\x06\x12\x1d\n\x19PAYMENT_STATUS_PROCESSING\x10\x07\x12\x1a\n\x16PAYMENT_STATUS_UNKNOWN\x10\x08\x12\x1a\n\x16PAYMENT_STATUS_SETTLED\x10\t\x12\x1b\n\x17PAYMENT_STATUS_REJECTED\x10\n\x12\x1b\n\x17PAYMENT_STATUS_RETURNED\x10\x0b\x12\x1c\n\x18PAYMENT_STATUS_CANCELLED\x10\x0c\x12\x1a\n\x16PAYMENT_STATUS_BLOCKED\x10\r\x12\x1a\n\x16PAYMENT_STATUS_EXPIRED\x10\x0e\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"yinqi/api/payment/v1/payment.proto\x12\x14yinqi.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fyinqi/api/common/v1/money.proto\x1a\x1fyinqi/api/common/v1/party.proto\x1a\"yinqi/api/common/v1/personal.proto\"\xba\x01\n\nTaxDetails\x12\x19\n\x0btaxpayer_id\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x16\n\x08tax_type\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x19\n\x11period_start_date\x18\x03 \x01(\t\x12\x17\n\x0fperiod_end_date\x18\x04 \x01(\t\x12\x10\n\x08\x64ue_date\x18\x05 \x01(\t\x12\x17\n\treference\x18\x06 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x1a\n\x12tax_authority_code\x18\x07 \x01(\t\"]\n\x0ePayrollDetails\x12\x19\n\x0b\x65mployee_id\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x06\x12\x1a\n\x0cpayroll_type\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x14\n\x06period\x18\x03 \x01(\tB\x04\xc0\xbc\x18\x01\"\xa5\x06\n\x12PaymentInstruction\x12\x15\n\rend_to_end_id\x18\x01 \x01(\t\x12\x30\n\x06\x64\x65\x62tor\x18\x02 \x01(\x0b\x32\x1a.yinqi.api.common.v1.PartyB\x04\xc0\xbc\x18\x01\x12>\n\x0e\x64\x65\x62tor_account\x18\x03 \x01(\x0b\x32 .yinqi.api.common.v1.CashAccountB\x04\xc0\xbc\x18\x02\x12\x36\n\x0c\x64\x65\x62tor_agent\x18\x04 \x01(\x0b\x32\x1a.yinqi.api.common.v1.AgentB\x04\xc0\xbc\x18\x01\x12,\n\x08\x63reditor\x18\x05 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Party\x12:\n\x10\x63reditor_account\x18\x06 \x01(\x0b\x32 .yinqi.api.common.v1.CashAccount\x12\x32\n\x0e\x63reditor_agent\x18\x07 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Agent\x12\x35\n\x11instructed_amount\x18\x08 \x01(\x0b\x32\x1a.yinqi.api.common.v1.Money\x12 \n\x18requested_execution_date\x18\t \x01(\t\x12\x45\n\x10\x63\x61tegory_purpose\x18\n \x01(\x0e\x32%.yinqi.api.payment.v1.CategoryPurposeB\x04\xc8\xbc\x18\x02\x12\x15\n\x07purpose\x18\x0b \x01(\tB\x04\xc0\xbc\x18\x07\x12$\n\x16remittance_information\x18\x0c \x01(\tB\x04\xc0\xbc\x18\x07\x12.\n\x07\x63hannel\x18\r \x01(\x0e\x32\x1d.yinqi.api.payment.v1.Channel\x12\x37\n\x0btax_details\x18\x0e \x01(\x0b\x32 .yinqi.api.payment.v1.TaxDetailsH\x00\x12?\n\x0fpayroll_details\x18\x0f \x01(\x0b\x32$.yinqi.api.payment.v1.PayrollDetailsH\x00\x12\x1e\n\x16payment_information_id\x18\x10 \x01(\tB\t\n\x07\x64\x65tails\"V\n\x0cStatusReason\x12\x12\n\x04\x63ode\x18\x01 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x1e\n\x10proprietary_code\x18\x02 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x12\n\x04text\x18\x03 \x01(\tB\x04\xc0\xbc\x18\x07\"\xc8\x03\n\x07Payment\x12\x16\n\x0einstruction_id\x18\x01 \x01(\t\x12=\n\x0binstruction\x18\x02 \x01(\x0b\x32(.yinqi.api.payment.v1.PaymentInstruction\x12\x33\n\x06status\x18\x03 \x01(\x0e\x32#.yinqi.api.payment.v1.PaymentStatus\x12\x39\n\rstatus_reason\x18\x04 \x01(\x0b\x32\".yinqi.api.payment.v1.StatusReason\x12/\n\x0breceived_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13submission_attempts\x18\x07 \x01(\x05\x12\"\n\x1a\x61\x63\x63ount_servicer_reference\x18\x08 \x01(\t\x12\x17\n\x0fsettlement_date\x18\t \x01(\t\x12\x13\n\x0breturn_date\x18\n \x01(\t\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x12\x11\n\tis_masked\x18\x64 \x01(\x08\"\xe3\x02\n\x0cPaymentEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x0boccurred_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x04type\x18\x03 \x01(\tB\x04\xc0\xbc\x18\x01\x12\x38\n\x0b\x66rom_status\x18\x04 \x01(\x0e\x32#.yinqi.api.payment.v1.PaymentStatus\x12\x36\n\tto_status\x18\x05 \x01(\x0e\x32#.yinqi.api.payment.v1.PaymentStatus\x12\x32\n\x06reason\x18\x06 \x01(\x0b\x32\".yinqi.api.payment.v1.StatusReason\x12\x13\n\x05\x61\x63tor\x18\x07 \x01(\tB\x04\xc0\xbc\x18\x01\x12.\n\x07payment\x18\x08 \x01(\x0b\x32\x1d.yinqi.api.payment.v1.Payment\x12\x11\n\tis_masked\x18\x64 \x01(\x08*\x8b\x02\n\x0f\x43\x61tegoryPurpose\x12 \n\x1c\x43\x41TEGORY_PURPOSE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_SUPP\x10\x01\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_SALA\x10\x02\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_TAXS\x10\x03\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_INTC\x10\x04\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_SWEP\x10\x05\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_TOPG\x10\x06\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_ZABA\x10\x07\x12\x19\n\x15\x43\x41TEGORY_PURPOSE_TREA\x10\x08*|\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x11\n\rCHANNEL_SMART\x10\x01\x12\x17\n\x13\x43HANNEL_LARGE_VALUE\x10\x02\x12\x17\n\x13\x43HANNEL_SMALL_VALUE\x10\x03\x12\x13\n\x0f\x43HANNEL_INSTANT\x10\x04*\xd0\x03\n\rPaymentStatus\x12\x1e\n\x1aPAYMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17PAYMENT_STATUS_RECEIVED\x10\x01\x12\x1b\n\x17PAYMENT_STATUS_SCREENED\x10\x02\x12$\n PAYMENT_STATUS_AWAITING_APPROVAL\x10\x03\x12\x1b\n\x17PAYMENT_STATUS_APPROVED\x10\x04\x12\x1c\n\x18PAYMENT_STATUS_SCHEDULED\x10\x05\x12\x1d\n\x19PAYMENT_STATUS_SUBMITTING\x10\x06\x12\x1d\n\x19PAYMENT_STATUS_PROCESSING\x10\x07\x12\x1a\n\x16PAYMENT_STATUS_UNKNOWN\x10\x08\x12\x1a\n\x16PAYMENT_STATUS_SETTLED\x10\t\x12\x1b\n\x17PAYMENT_STATUS_REJECTED\x10\n\x12\x1b\n\x17PAYMENT_STATUS_RETURNED\x10\x0b\x12\x1c\n\x18PAYMENT_STATUS_CANCELLED\x10\x0c\x12\x1a\n\x16PAYMENT_STATUS_BLOCKED\x10\r\x12\x1a\n\x16PAYMENT_STATUS_EXPIRED\x10\x0e\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yinqi.api.payment.v1.payment_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CATEGORYPURPOSE']._serialized_start=2017
-  _globals['_CATEGORYPURPOSE']._serialized_end=2284
-  _globals['_CHANNEL']._serialized_start=2286
-  _globals['_CHANNEL']._serialized_end=2410
-  _globals['_PAYMENTSTATUS']._serialized_start=2413
-  _globals['_PAYMENTSTATUS']._serialized_end=2877
-  _globals['_TAXDETAILS']._serialized_start=160
-  _globals['_TAXDETAILS']._serialized_end=328
-  _globals['_PAYROLLDETAILS']._serialized_start=330
-  _globals['_PAYROLLDETAILS']._serialized_end=405
-  _globals['_PAYMENTINSTRUCTION']._serialized_start=408
-  _globals['_PAYMENTINSTRUCTION']._serialized_end=1177
-  _globals['_STATUSREASON']._serialized_start=1179
-  _globals['_STATUSREASON']._serialized_end=1247
-  _globals['_PAYMENT']._serialized_start=1250
-  _globals['_PAYMENT']._serialized_end=1687
-  _globals['_PAYMENTEVENT']._serialized_start=1690
-  _globals['_PAYMENTEVENT']._serialized_end=2014
+  _globals['_TAXDETAILS'].fields_by_name['taxpayer_id']._loaded_options = None
+  _globals['_TAXDETAILS'].fields_by_name['taxpayer_id']._serialized_options = b'\300\274\030\001'
+  _globals['_TAXDETAILS'].fields_by_name['tax_type']._loaded_options = None
+  _globals['_TAXDETAILS'].fields_by_name['tax_type']._serialized_options = b'\300\274\030\001'
+  _globals['_TAXDETAILS'].fields_by_name['reference']._loaded_options = None
+  _globals['_TAXDETAILS'].fields_by_name['reference']._serialized_options = b'\300\274\030\001'
+  _globals['_PAYROLLDETAILS'].fields_by_name['employee_id']._loaded_options = None
+  _globals['_PAYROLLDETAILS'].fields_by_name['employee_id']._serialized_options = b'\300\274\030\006'
+  _globals['_PAYROLLDETAILS'].fields_by_name['payroll_type']._loaded_options = None
+  _globals['_PAYROLLDETAILS'].fields_by_name['payroll_type']._serialized_options = b'\300\274\030\001'
+  _globals['_PAYROLLDETAILS'].fields_by_name['period']._loaded_options = None
+  _globals['_PAYROLLDETAILS'].fields_by_name['period']._serialized_options = b'\300\274\030\001'
+  _globals['_PAYMENTINSTRUCTION'].fields_by_name['debtor']._loaded_options = None
+  _globals['_PAYMENTINSTRUCTION'].fields_by_name['debtor']._serialized_options = b'\300\274\030\001'
+  _globals['_PAYMENTINSTRUCTION'].fields_by_name['debtor_account']._loaded_options = None
+  _globals['_PAYMENTINSTRUCTION'].fields_by_name['debtor_account']._serialized_options = b'\300\274\030\002'
+  _globals['_PAYMENTINSTRUCTION'].fields_by_name['debtor_agent']._loaded_options = None
+  _globals['_PAYMENTINSTRUCTION'].fields_by_name['debtor_agent']._serialized_options = b'\300\274\030\001'
+  _globals['_PAYMENTINSTRUCTION'].fields_by_name['category_purpose']._loaded_options = None
+  _globals['_PAYMENTINSTRUCTION'].fields_by_name['category_purpose']._serialized_options = b'\310\274\030\002'
+  _globals['_PAYMENTINSTRUCTION'].fields_by_name['purpose']._loaded_options = None
+  _globals['_PAYMENTINSTRUCTION'].fields_by_name['purpose']._serialized_options = b'\300\274\030\007'
+  _globals['_PAYMENTINSTRUCTION'].fields_by_name['remittance_information']._loaded_options = None
+  _globals['_PAYMENTINSTRUCTION'].fields_by_name['remittance_information']._serialized_options = b'\300\274\030\007'
+  _globals['_STATUSREASON'].fields_by_name['code']._loaded_options = None
+  _globals['_STATUSREASON'].fields_by_name['code']._serialized_options = b'\300\274\030\001'
+  _globals['_STATUSREASON'].fields_by_name['proprietary_code']._loaded_options = None
+  _globals['_STATUSREASON'].fields_by_name['proprietary_code']._serialized_options = b'\300\274\030\001'
+  _globals['_STATUSREASON'].fields_by_name['text']._loaded_options = None
+  _globals['_STATUSREASON'].fields_by_name['text']._serialized_options = b'\300\274\030\007'
+  _globals['_PAYMENTEVENT'].fields_by_name['type']._loaded_options = None
+  _globals['_PAYMENTEVENT'].fields_by_name['type']._serialized_options = b'\300\274\030\001'
+  _globals['_PAYMENTEVENT'].fields_by_name['actor']._loaded_options = None
+  _globals['_PAYMENTEVENT'].fields_by_name['actor']._serialized_options = b'\300\274\030\001'
+  _globals['_CATEGORYPURPOSE']._serialized_start=2193
+  _globals['_CATEGORYPURPOSE']._serialized_end=2460
+  _globals['_CHANNEL']._serialized_start=2462
+  _globals['_CHANNEL']._serialized_end=2586
+  _globals['_PAYMENTSTATUS']._serialized_start=2589
+  _globals['_PAYMENTSTATUS']._serialized_end=3053
+  _globals['_TAXDETAILS']._serialized_start=196
+  _globals['_TAXDETAILS']._serialized_end=382
+  _globals['_PAYROLLDETAILS']._serialized_start=384
+  _globals['_PAYROLLDETAILS']._serialized_end=477
+  _globals['_PAYMENTINSTRUCTION']._serialized_start=480
+  _globals['_PAYMENTINSTRUCTION']._serialized_end=1285
+  _globals['_STATUSREASON']._serialized_start=1287
+  _globals['_STATUSREASON']._serialized_end=1373
+  _globals['_PAYMENT']._serialized_start=1376
+  _globals['_PAYMENT']._serialized_end=1832
+  _globals['_PAYMENTEVENT']._serialized_start=1835
+  _globals['_PAYMENTEVENT']._serialized_end=2190
 # @@protoc_insertion_point(module_scope)

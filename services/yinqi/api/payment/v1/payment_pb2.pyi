@@ -397,6 +397,7 @@ class Payment(_message.Message):
     SETTLEMENT_DATE_FIELD_NUMBER: _builtins.int
     RETURN_DATE_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     instruction_id: _builtins.str
     """Ours, fixed at acceptance; the bank dedupes on it (指令标识)."""
     status: Global___PaymentStatus.ValueType
@@ -411,6 +412,8 @@ class Payment(_message.Message):
     """The bank's booking date of the return, ISO 8601 date, once returned (退汇日)."""
     traceparent: _builtins.str
     """W3C traceparent of the payment's own trace: its trace id finds the whole story in Jaeger."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     @_builtins.property
     def instruction(self) -> Global___PaymentInstruction:
         """What was ordered."""
@@ -441,10 +444,11 @@ class Payment(_message.Message):
         settlement_date: _builtins.str = ...,
         return_date: _builtins.str = ...,
         traceparent: _builtins.str = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "received_at", b"received_at", "status_reason", b"status_reason", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_servicer_reference", b"account_servicer_reference", "instruction", b"instruction", "instruction_id", b"instruction_id", "received_at", b"received_at", "return_date", b"return_date", "settlement_date", b"settlement_date", "status", b"status", "status_reason", b"status_reason", "submission_attempts", b"submission_attempts", "traceparent", b"traceparent", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_servicer_reference", b"account_servicer_reference", "instruction", b"instruction", "instruction_id", b"instruction_id", "is_masked", b"is_masked", "received_at", b"received_at", "return_date", b"return_date", "settlement_date", b"settlement_date", "status", b"status", "status_reason", b"status_reason", "submission_attempts", b"submission_attempts", "traceparent", b"traceparent", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -464,6 +468,7 @@ class PaymentEvent(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     PAYMENT_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the feed, ascending; the cursor of FollowPayments."""
     type: _builtins.str
@@ -474,6 +479,8 @@ class PaymentEvent(_message.Message):
     """Status after."""
     actor: _builtins.str
     """Who caused it: a principal or a worker's name."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When it was committed."""
@@ -497,10 +504,11 @@ class PaymentEvent(_message.Message):
         reason: Global___StatusReason | None = ...,
         actor: _builtins.str = ...,
         payment: Global___Payment | None = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at", "payment", b"payment", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "from_status", b"from_status", "occurred_at", b"occurred_at", "payment", b"payment", "reason", b"reason", "sequence", b"sequence", "to_status", b"to_status", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "from_status", b"from_status", "is_masked", b"is_masked", "occurred_at", b"occurred_at", "payment", b"payment", "reason", b"reason", "sequence", b"sequence", "to_status", b"to_status", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

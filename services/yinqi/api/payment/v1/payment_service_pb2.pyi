@@ -455,6 +455,7 @@ class PaymentCount(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     MINOR_UNITS_FIELD_NUMBER: _builtins.int
     DEBTOR_ACCOUNT_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     status: _payment_pb2.PaymentStatus.ValueType
     """The status."""
     currency: _builtins.str
@@ -465,6 +466,8 @@ class PaymentCount(_message.Message):
     """Sum of their amounts in minor units."""
     debtor_account: _builtins.str
     """Identification of the debtor account."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     def __init__(
         self,
         *,
@@ -473,10 +476,11 @@ class PaymentCount(_message.Message):
         count: _builtins.int = ...,
         minor_units: _builtins.int = ...,
         debtor_account: _builtins.str = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "currency", b"currency", "debtor_account", b"debtor_account", "minor_units", b"minor_units", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "currency", b"currency", "debtor_account", b"debtor_account", "is_masked", b"is_masked", "minor_units", b"minor_units", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -866,6 +870,9 @@ class GetApprovalResponse(_message.Message):
 
     APPROVAL_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     @_builtins.property
     def approval(self) -> _order_pb2.Approval:
         """Where it stands."""
@@ -879,10 +886,11 @@ class GetApprovalResponse(_message.Message):
         *,
         approval: _order_pb2.Approval | None = ...,
         lines: _abc.Iterable[_builtins.bytes] | None = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "lines", b"lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "is_masked", b"is_masked", "lines", b"lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -183,6 +183,7 @@ class Break(_message.Message):
     RESOLVED_BY_FIELD_NUMBER: _builtins.int
     RESOLUTION_FIELD_NUMBER: _builtins.int
     RESOLVED_AT_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     break_id: _builtins.str
     """Ours."""
     account: _builtins.str
@@ -207,6 +208,8 @@ class Break(_message.Message):
     """Who resolved it."""
     resolution: _builtins.str
     """With which words."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Amount; positive."""
@@ -237,10 +240,11 @@ class Break(_message.Message):
         resolved_by: _builtins.str = ...,
         resolution: _builtins.str = ...,
         resolved_at: _timestamp_pb2.Timestamp | None = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "opened_at", b"opened_at", "resolved_at", b"resolved_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_servicer_reference", b"account_servicer_reference", "amount", b"amount", "break_id", b"break_id", "counterparty_name", b"counterparty_name", "credit_debit_indicator", b"credit_debit_indicator", "date", b"date", "description", b"description", "instruction_id", b"instruction_id", "opened_at", b"opened_at", "reason", b"reason", "resolution", b"resolution", "resolved_at", b"resolved_at", "resolved_by", b"resolved_by", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_servicer_reference", b"account_servicer_reference", "amount", b"amount", "break_id", b"break_id", "counterparty_name", b"counterparty_name", "credit_debit_indicator", b"credit_debit_indicator", "date", b"date", "description", b"description", "instruction_id", b"instruction_id", "is_masked", b"is_masked", "opened_at", b"opened_at", "reason", b"reason", "resolution", b"resolution", "resolved_at", b"resolved_at", "resolved_by", b"resolved_by", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -336,6 +340,7 @@ class Reconciliation(_message.Message):
     MATCHES_FIELD_NUMBER: _builtins.int
     REFERENCE_MATCH_COUNT_FIELD_NUMBER: _builtins.int
     AMOUNT_MATCH_COUNT_FIELD_NUMBER: _builtins.int
+    IS_MASKED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Ours, one per run."""
     account: _builtins.str
@@ -356,6 +361,8 @@ class Reconciliation(_message.Message):
     """Pairs by reference."""
     amount_match_count: _builtins.int
     """Pairs by amount, date and counterparty."""
+    is_masked: _builtins.bool
+    """Something in it is masked, because the caller's roles do not entitle to see it (已脱敏)."""
     @_builtins.property
     def ran_at(self) -> _timestamp_pb2.Timestamp:
         """When it ran."""
@@ -389,10 +396,11 @@ class Reconciliation(_message.Message):
         matches: _abc.Iterable[Global___Match] | None = ...,
         reference_match_count: _builtins.int = ...,
         amount_match_count: _builtins.int = ...,
+        is_masked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["balance_adjustment", b"balance_adjustment", "ran_at", b"ran_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount_match_count", b"amount_match_count", "balance_adjustment", b"balance_adjustment", "booking_count", b"booking_count", "break_count", b"break_count", "breaks", b"breaks", "date", b"date", "entry_count", b"entry_count", "is_statement_complete", b"is_statement_complete", "match_count", b"match_count", "matches", b"matches", "ran_at", b"ran_at", "reference_match_count", b"reference_match_count", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount_match_count", b"amount_match_count", "balance_adjustment", b"balance_adjustment", "booking_count", b"booking_count", "break_count", b"break_count", "breaks", b"breaks", "date", b"date", "entry_count", b"entry_count", "is_masked", b"is_masked", "is_statement_complete", b"is_statement_complete", "match_count", b"match_count", "matches", b"matches", "ran_at", b"ran_at", "reference_match_count", b"reference_match_count", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
