@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, and_, or_
 
 from yinqi.account.tables import ledger_postings, payment_standings, statement_entries
-from yinqi.runtime.evidence import Found, Subject, journal_rows, missing, or_missing, records
+from yinqi.runtime.evidence import Found, Subject, journal_rows, or_missing, records
 
 _SERVICE = "account"
 
@@ -24,6 +24,5 @@ def collect(connection: Connection, subject: Subject) -> Found:
             *records(connection, payment_standings, payment_standings.c.instruction_id == key, "traceparent"),
             *or_missing("POSTINGS", postings),
             *or_missing("STATEMENT_ENTRY", entries),
-            missing("RECEIPT"),
         ],
     )

@@ -21,6 +21,7 @@ from yinqi.gateway.model import (
     Entry,
     EntryPage,
     Instruction,
+    KeptReceipt,
     NotFoundProof,
     NoticeEvent,
     PaymentReference,
@@ -195,6 +196,18 @@ def account_to(account: BankAccount) -> account_pb2.Account:
         currency=account.currency,
         name=account.name,
         bank_profile=account.profile,
+    )
+
+
+def receipt_to(kept: KeptReceipt) -> gateway_service_pb2.BankReceipt:
+    """Write what is known of a receipt; its content goes into evidence bundles alone."""
+    return gateway_service_pb2.BankReceipt(
+        instruction_id=kept.receipt.instruction_id,
+        bank_profile=kept.profile,
+        number=kept.receipt.number,
+        kind=kept.receipt.kind,
+        digest=kept.receipt.digest,
+        recorded_at=kept.recorded_at.isoformat(),
     )
 
 

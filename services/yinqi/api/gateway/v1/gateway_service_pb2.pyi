@@ -474,6 +474,102 @@ class ListMessagesResponse(_message.Message):
 Global___ListMessagesResponse: _TypeAlias = ListMessagesResponse  # noqa: Y015
 
 @_typing.final
+class BankReceipt(_message.Message):
+    """A bank's receipt, its signature verified; its content is in the payment's evidence bundle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUCTION_ID_FIELD_NUMBER: _builtins.int
+    BANK_PROFILE_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    instruction_id: _builtins.str
+    """Which payment."""
+    bank_profile: _builtins.str
+    """Bank profile."""
+    number: _builtins.str
+    """The bank's number of it."""
+    kind: _builtins.str
+    """"PAY" for the debit, "RET" for a return."""
+    digest: _builtins.str
+    """SM3 digest of its bytes, hexadecimal."""
+    recorded_at: _builtins.str
+    """ISO 8601 instant it was kept."""
+    def __init__(
+        self,
+        *,
+        instruction_id: _builtins.str = ...,
+        bank_profile: _builtins.str = ...,
+        number: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        recorded_at: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank_profile", b"bank_profile", "digest", b"digest", "instruction_id", b"instruction_id", "kind", b"kind", "number", b"number", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BankReceipt: _TypeAlias = BankReceipt  # noqa: Y015
+
+@_typing.final
+class FetchReceiptsRequest(_message.Message):
+    """Request of FetchReceipts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUCTION_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def instruction_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which payments; 1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        instruction_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruction_ids", b"instruction_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchReceiptsRequest: _TypeAlias = FetchReceiptsRequest  # noqa: Y015
+
+@_typing.final
+class FetchReceiptsResponse(_message.Message):
+    """Response of FetchReceipts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPTS_FIELD_NUMBER: _builtins.int
+    UNANSWERED_INSTRUCTION_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankReceipt]:
+        """All that are kept of these payments, a payment's debit before its return."""
+
+    @_builtins.property
+    def unanswered_instruction_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Payments whose bank gave no usable answer this time; ask again later."""
+
+    def __init__(
+        self,
+        *,
+        receipts: _abc.Iterable[Global___BankReceipt] | None = ...,
+        unanswered_instruction_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipts", b"receipts", "unanswered_instruction_ids", b"unanswered_instruction_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchReceiptsResponse: _TypeAlias = FetchReceiptsResponse  # noqa: Y015
+
+@_typing.final
 class FollowNoticesRequest(_message.Message):
     """Request of FollowNotices."""
 
