@@ -13,7 +13,12 @@ from yinqi.runtime.journal.chain import canonical
 
 SERVICES = ("payment", "monitoring", "gateway", "account", "reconciliation")
 _TRIES_MAX, _PAUSE_S = 20, 0.5
-_NO_RECEIPT = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+_NO_RECEIPT = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNIMPLEMENTED,  # a gateway of a version before
+}
 ChannelOf = Callable[[str], grpc.aio.Channel]
 
 

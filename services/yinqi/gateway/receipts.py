@@ -28,7 +28,11 @@ class Receipts:
     """What there is. `unanswered`: payments whose bank gave no usable answer this time."""
 
     kept: Sequence[KeptReceipt]
-    unanswered: Sequence[str]
+    unanswered: frozenset[str]
+
+    def of(self, instruction_id: str) -> list[KeptReceipt]:
+        """Return those of one payment."""
+        return [one for one in self.kept if one.receipt.instruction_id == instruction_id]
 
 
 class ReceiptFetcher:
@@ -59,7 +63,7 @@ class ReceiptFetcher:
                 asked = ids[start : start + bank.profile.batch.receipts_max]
                 unanswered += [] if await self._fetch(bank, account, asked) else asked
         kept = await self._database.read(lambda connection: SqlReceipts(connection).of(instruction_ids))
-        return Receipts(kept, unanswered)
+        return Receipts(kept, frozenset(unanswered))
 
     async def _fetch(self, bank: Bank, account: BankAccount, asked: Sequence[str]) -> bool:
         try:

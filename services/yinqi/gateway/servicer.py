@@ -100,8 +100,8 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
     async def FetchReceipts(self, request: pb.FetchReceiptsRequest, _context: Context) -> pb.FetchReceiptsResponse:
         asked = list(dict.fromkeys(_each("instruction_ids", request.instruction_ids, str)))
         found = await self._receipts.fetch(asked)
-        receipts = [mapping.receipt_to(one) for one in found.kept]
-        return pb.FetchReceiptsResponse(receipts=receipts, unanswered_instruction_ids=found.unanswered)
+        payments = [mapping.receipts_to(one, found.of(one), is_answered=one not in found.unanswered) for one in asked]
+        return pb.FetchReceiptsResponse(payments=payments)
 
     async def FollowNotices(
         self, request: pb.FollowNoticesRequest, _context: Context

@@ -22,6 +22,7 @@ from yinqi.sandbox_bank import sm
 Body = dict[str, Any]
 USER_ID = "U123456789"
 RETURNED = "[[rule]]\nreturn = { after_days = 0 }\nwhen = { creditor_account = '5555' }\n"
+DEBIT, RETURN = pb.RECEIPT_KIND_DEBIT, pb.RECEIPT_KIND_RETURN
 SETTLED, RETURNED_STATUS = gateway_pb2.BANK_STATUS_SETTLED, gateway_pb2.BANK_STATUS_RETURNED
 
 
@@ -52,12 +53,15 @@ async def test_settled_payments_have_receipts_and_a_return_has_a_second(
             while [one.status for one in await gw.query(*paid, back)] != wanted:  # noqa: ASYNC110 (it asks the bank)
                 await asyncio.sleep(0.05)
             found = await fetch(gw, *paid, back, never)
-            assert sorted((one.instruction_id, one.kind) for one in found.receipts) == sorted(
-                [(one.instruction_id, "PAY") for one in (*paid, back)] + [(back.instruction_id, "RET")]
-            )
-            assert not found.unanswered_instruction_ids
-            assert await fetch(gw, *paid, back) == found
-    assert {row["digest"] for row in rows(tmp_path, "gateway_receipt_events")} == {one.digest for one in found.receipts}
+            kinds = [[receipt.kind for receipt in one.receipts] for one in found.payments]
+            assert kinds == [[DEBIT]] * 4 + [[DEBIT, RETURN], []]
+            assert [one.instruction_id for one in found.payments] == [
+                one.instruction_id for one in (*paid, back, never)
+            ]
+            assert all(one.is_answered for one in found.payments)
+            assert await fetch(gw, *paid, back, never) == found
+    digests = {receipt.digest for one in found.payments for receipt in one.receipts}
+    assert {row["digest"] for row in rows(tmp_path, "gateway_receipt_events")} == digests
 
 
 def canonical(message: Body) -> bytes:
@@ -111,13 +115,13 @@ async def test_a_receipt_that_is_not_the_banks_or_of_something_else_is_not_kept(
             {**good, "rcpfil": "?"},
         ):
             answers.append([bad])
-            found = await fetch(gateway, one)
-            assert (list(found.unanswered_instruction_ids), list(found.receipts)) == ([one.instruction_id], [])
+            (found,) = (await fetch(gateway, one)).payments
+            assert (found.is_answered, list(found.receipts)) == (False, [])
         answers.append([good])
-        (kept,) = (await fetch(gateway, one)).receipts
+        (kept,) = (await fetch(gateway, one)).payments[0].receipts
         assert kept.digest == sm3(base64.b64decode(good["rcpfil"])).hex()
         answers.append([receipt(bank, one.instruction_id, trsamt="99.99")])
-        assert list((await fetch(gateway, one)).receipts) == [kept]
+        assert list((await fetch(gateway, one)).payments[0].receipts) == [kept]
     (event,) = rows(tmp_path, "gateway_notice_events")
     assert (event["type"], event["refusal"]) == ("RECEIPT", "CONTENT_DIFFERS")
     assert len(rows(tmp_path, "gateway_receipts")) == 1

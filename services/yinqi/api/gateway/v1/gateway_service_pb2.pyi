@@ -46,6 +46,30 @@ MESSAGE_DIRECTION_RECEIVED: MessageDirection.ValueType  # 2
 """From the bank."""
 Global___MessageDirection: _TypeAlias = MessageDirection  # noqa: Y015
 
+class _ReceiptKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReceiptKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReceiptKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECEIPT_KIND_UNSPECIFIED: _ReceiptKind.ValueType  # 0
+    """Never set."""
+    RECEIPT_KIND_DEBIT: _ReceiptKind.ValueType  # 1
+    """The debit."""
+    RECEIPT_KIND_RETURN: _ReceiptKind.ValueType  # 2
+    """A return."""
+
+class ReceiptKind(_ReceiptKind, metaclass=_ReceiptKindEnumTypeWrapper):
+    """What a receipt is of."""
+
+RECEIPT_KIND_UNSPECIFIED: ReceiptKind.ValueType  # 0
+"""Never set."""
+RECEIPT_KIND_DEBIT: ReceiptKind.ValueType  # 1
+"""The debit."""
+RECEIPT_KIND_RETURN: ReceiptKind.ValueType  # 2
+"""A return."""
+Global___ReceiptKind: _TypeAlias = ReceiptKind  # noqa: Y015
+
 @_typing.final
 class SubmitPaymentsRequest(_message.Message):
     """Request of SubmitPayments."""
@@ -479,20 +503,14 @@ class BankReceipt(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    INSTRUCTION_ID_FIELD_NUMBER: _builtins.int
-    BANK_PROFILE_FIELD_NUMBER: _builtins.int
-    NUMBER_FIELD_NUMBER: _builtins.int
+    RECEIPT_ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
-    instruction_id: _builtins.str
-    """Which payment."""
-    bank_profile: _builtins.str
-    """Bank profile."""
-    number: _builtins.str
+    receipt_id: _builtins.str
     """The bank's number of it."""
-    kind: _builtins.str
-    """"PAY" for the debit, "RET" for a return."""
+    kind: Global___ReceiptKind.ValueType
+    """What it is of."""
     digest: _builtins.str
     """SM3 digest of its bytes, hexadecimal."""
     recorded_at: _builtins.str
@@ -500,20 +518,50 @@ class BankReceipt(_message.Message):
     def __init__(
         self,
         *,
-        instruction_id: _builtins.str = ...,
-        bank_profile: _builtins.str = ...,
-        number: _builtins.str = ...,
-        kind: _builtins.str = ...,
+        receipt_id: _builtins.str = ...,
+        kind: Global___ReceiptKind.ValueType = ...,
         digest: _builtins.str = ...,
         recorded_at: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank_profile", b"bank_profile", "digest", b"digest", "instruction_id", b"instruction_id", "kind", b"kind", "number", b"number", "recorded_at", b"recorded_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "kind", b"kind", "receipt_id", b"receipt_id", "recorded_at", b"recorded_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BankReceipt: _TypeAlias = BankReceipt  # noqa: Y015
+
+@_typing.final
+class PaymentReceipts(_message.Message):
+    """The receipts of one payment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUCTION_ID_FIELD_NUMBER: _builtins.int
+    IS_ANSWERED_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
+    instruction_id: _builtins.str
+    """Which payment."""
+    is_answered: _builtins.bool
+    """Whether there was nothing to ask, or the bank answered this time; if not, ask again later."""
+    @_builtins.property
+    def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankReceipt]:
+        """All that are kept of it, the debit's before the return's."""
+
+    def __init__(
+        self,
+        *,
+        instruction_id: _builtins.str = ...,
+        is_answered: _builtins.bool = ...,
+        receipts: _abc.Iterable[Global___BankReceipt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruction_id", b"instruction_id", "is_answered", b"is_answered", "receipts", b"receipts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentReceipts: _TypeAlias = PaymentReceipts  # noqa: Y015
 
 @_typing.final
 class FetchReceiptsRequest(_message.Message):
@@ -545,25 +593,19 @@ class FetchReceiptsResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    RECEIPTS_FIELD_NUMBER: _builtins.int
-    UNANSWERED_INSTRUCTION_IDS_FIELD_NUMBER: _builtins.int
+    PAYMENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankReceipt]:
-        """All that are kept of these payments, a payment's debit before its return."""
-
-    @_builtins.property
-    def unanswered_instruction_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Payments whose bank gave no usable answer this time; ask again later."""
+    def payments(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentReceipts]:
+        """One per payment, in order."""
 
     def __init__(
         self,
         *,
-        receipts: _abc.Iterable[Global___BankReceipt] | None = ...,
-        unanswered_instruction_ids: _abc.Iterable[_builtins.str] | None = ...,
+        payments: _abc.Iterable[Global___PaymentReceipts] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipts", b"receipts", "unanswered_instruction_ids", b"unanswered_instruction_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payments", b"payments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -205,7 +205,8 @@ class GatewayServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FetchReceipts(self, request, context):
-        """Asks the banks for the electronic receipts of payments, keeps each as it came, and lists what is kept (取电子回单).
+        """Asks the banks for the electronic receipts of payments, keeps each as it came, and lists what is kept (取电子回单),
+        one per payment, in order.
         Safe to repeat: a receipt is kept once and never changed. A payment that is not settled has none yet; one that came
         back has a second. INVALID_ARGUMENT: no instruction_id, or over 1,000.
         """

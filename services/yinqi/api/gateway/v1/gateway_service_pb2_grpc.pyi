@@ -75,7 +75,8 @@ class GatewayServiceStub:
     ListMessages: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListMessagesRequest, _gateway_service_pb2.ListMessagesResponse]
     """Lists archived messages of one payment, without secrets (报文存档)."""
     FetchReceipts: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.FetchReceiptsRequest, _gateway_service_pb2.FetchReceiptsResponse]
-    """Asks the banks for the electronic receipts of payments, keeps each as it came, and lists what is kept (取电子回单).
+    """Asks the banks for the electronic receipts of payments, keeps each as it came, and lists what is kept (取电子回单),
+    one per payment, in order.
     Safe to repeat: a receipt is kept once and never changed. A payment that is not settled has none yet; one that came
     back has a second. INVALID_ARGUMENT: no instruction_id, or over 1,000.
     """
@@ -163,7 +164,8 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     ListMessages: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListMessagesRequest, _gateway_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists archived messages of one payment, without secrets (报文存档)."""
     FetchReceipts: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.FetchReceiptsRequest, _gateway_service_pb2.FetchReceiptsResponse]  # type: ignore[assignment]
-    """Asks the banks for the electronic receipts of payments, keeps each as it came, and lists what is kept (取电子回单).
+    """Asks the banks for the electronic receipts of payments, keeps each as it came, and lists what is kept (取电子回单),
+    one per payment, in order.
     Safe to repeat: a receipt is kept once and never changed. A payment that is not settled has none yet; one that came
     back has a second. INVALID_ARGUMENT: no instruction_id, or over 1,000.
     """
@@ -302,7 +304,8 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_service_pb2.FetchReceiptsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.FetchReceiptsResponse, _abc.Awaitable[_gateway_service_pb2.FetchReceiptsResponse]]:
-        """Asks the banks for the electronic receipts of payments, keeps each as it came, and lists what is kept (取电子回单).
+        """Asks the banks for the electronic receipts of payments, keeps each as it came, and lists what is kept (取电子回单),
+        one per payment, in order.
         Safe to repeat: a receipt is kept once and never changed. A payment that is not settled has none yet; one that came
         back has a second. INVALID_ARGUMENT: no instruction_id, or over 1,000.
         """
