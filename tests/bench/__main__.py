@@ -1,4 +1,4 @@
-"""`make bench`: acceptance and the whole path, per store, with CPU and memory per service."""
+"""`make bench`: acceptance and the whole path, per store, with CPU and memory per service; `security`: what security costs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rich.table import Table
 from tests.bench.bounds import bare_grpc_calls_per_second, loop_seconds, raw_sqlite_lines_per_second
 from tests.bench.load import LoadResult, drive
 from tests.bench.orders import DEBTOR_ACCOUNT, batch_requests, unary_requests
+from tests.bench.security import SHORT, Effort, measure_security
 from tests.bench.suite import Meter, Usage, running_suite
 
 from yinqi.api.account.v1 import account_service_pb2, account_service_pb2_grpc
@@ -29,12 +30,16 @@ from yinqi.runtime.settings import Settings
 
 console = Console()
 _CALLERS = (1, 16, 64)
+_WIDTH = 140  # of a table in a file
 _WHOLE_PATH_WITHIN_S = 180.0
 
 
 def main() -> None:
     """Parse options, measure, print, and write var/bench/report.json."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=["all", "security"], default="all", help="what to measure")
+    parser.add_argument("--short", action="store_true", help="security: few and small rounds, under a minute")
+    parser.add_argument("--rounds", type=int, default=9, help="security: rounds, each through all rows")
     parser.add_argument("--store", choices=["sqlite", "postgresql", "both"], default="both")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each unary run, roughly")
     parser.add_argument("--runs", type=int, default=3, help="runs of each measurement; the median is the figure")
@@ -45,8 +50,12 @@ def main() -> None:
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}; "
         "client, span receiver and stores share them"
     )
-    report = uvloop.run(_measure_all(options))
-    target = Path("var/bench/report.json")
+    if options.part == "security":
+        wide = console if console.is_terminal else Console(width=_WIDTH)
+        report = uvloop.run(measure_security(SHORT if options.short else Effort(rounds=options.rounds), wide))
+    else:
+        report = uvloop.run(_measure_all(options))
+    target = Path(f"var/bench/{'report' if options.part == 'all' else options.part}.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     console.print(f"written to {target}")

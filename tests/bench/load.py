@@ -9,6 +9,14 @@ from dataclasses import dataclass
 
 import grpc
 
+from yinqi.runtime.grpc_client import bare_channel
+from yinqi.runtime.settings import Settings
+
+_OPTIONS = [
+    ("grpc.max_send_message_length", 64 << 20),
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.enable_http_proxy", 0),
+]
 _SERVICE = "/yinqi.api.payment.v1.PaymentService/"
 
 
@@ -31,10 +39,15 @@ class LoadResult:
         return self.latencies_ms[min(len(self.latencies_ms) - 1, int(share * len(self.latencies_ms)))]
 
 
-async def drive(address: str, method: str, requests: Sequence[bytes], callers: int) -> LoadResult:
-    """Send all requests, `callers` at a time, each caller waiting for its answer before it sends the next."""
-    options = [("grpc.max_send_message_length", 64 << 20), ("grpc.max_receive_message_length", 64 << 20)]
-    async with grpc.aio.insecure_channel(address, options=[*options, ("grpc.enable_http_proxy", 0)]) as channel:
+async def drive(
+    address: str, method: str, requests: Sequence[bytes], callers: int, settings: Settings | None = None
+) -> LoadResult:
+    """Send all requests, `callers` at a time, each caller waiting for its answer before it sends the next.
+
+    Args:
+        settings: say with which certificates; None: plain text.
+    """
+    async with _channel(address, settings) as channel:
         await channel.channel_ready()
         call = channel.unary_unary(_SERVICE + method)
         queue = iter(requests)
@@ -55,3 +68,9 @@ async def drive(address: str, method: str, requests: Sequence[bytes], callers: i
         await asyncio.gather(*(caller() for _ in range(callers)))
         seconds = time.perf_counter() - started
     return LoadResult(len(requests), seconds, sorted(latencies), failures)
+
+
+def _channel(address: str, settings: Settings | None) -> grpc.aio.Channel:
+    if settings is None:
+        return grpc.aio.insecure_channel(address, options=_OPTIONS)
+    return bare_channel(address, settings, options=_OPTIONS)

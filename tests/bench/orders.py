@@ -6,6 +6,8 @@ import secrets
 
 from yinqi.api.common.v1 import money_pb2, party_pb2
 from yinqi.api.payment.v1 import payment_pb2, payment_service_pb2
+from yinqi.client import PrivateKey, new_order
+from yinqi.orders.evidence import signed_to
 
 DEBTOR_ACCOUNT = "755915678910001"
 
@@ -41,6 +43,18 @@ def unary_requests(count: int) -> list[bytes]:
         payment_service_pb2.InitiatePaymentRequest(instruction=instruction(n, run)).SerializeToString()
         for n in range(count)
     ]
+
+
+def signed_requests(calls: int, lines: int, company: str, key: PrivateKey) -> list[bytes]:
+    """Serialized InitiateSignedPaymentsRequest messages: one order of `lines` lines each, signed by the caller."""
+    run = new_run()
+    found = []
+    for call in range(calls):
+        instructions = [instruction(call * lines + n, run) for n in range(lines)]
+        order = new_order(f"ORDER-{run}-{call}", instructions, company=company, key=key)
+        request = payment_service_pb2.InitiateSignedPaymentsRequest(order=signed_to(order.signed), lines=order.lines)
+        found.append(request.SerializeToString())
+    return found
 
 
 def batch_requests(calls: int, lines: int) -> list[bytes]:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 import psutil
 
@@ -62,6 +63,7 @@ async def running_suite(
     only: Sequence[str] = (),
     bank_opening: str = "100000000.00",
     more: Mapping[str, str] = MappingProxyType({}),
+    tls_mode: Literal["mutual", "off"] = "off",
 ) -> AsyncIterator[tuple[Settings, Supervisor]]:
     """Start the suite in a temporary folder on free ports.
 
@@ -69,14 +71,14 @@ async def running_suite(
         database_url: template with {service}; None means SQLite files.
         only: names of the processes to start; none means all.
         bank_opening: opening balance of every account at the bank.
-        more: further variables of their environment.
+        more: further variables of their environment; {var_dir} is filled in.
+        tls_mode: plain text, as in earlier figures; what TLS costs is measured by tests.bench.security and tests.bench.tls.
     """
     with tempfile.TemporaryDirectory(prefix="yinqi-bench-") as folder:
         names = ("payment", "account", "reconciliation", "monitoring", "gateway", "sandbox_bank", "console")
         ports = {f"{name}_port": free_port() for name in names}
-        # Plain text, as in earlier figures; what TLS costs is measured by tests.bench.tls.
         settings = Settings(
-            var_dir=Path(folder), tls_mode="off", **({"database_url": database_url} if database_url else {}), **ports
+            var_dir=Path(folder), tls_mode=tls_mode, **({"database_url": database_url} if database_url else {}), **ports
         )
         prepare(settings)
         config = settings.var_dir / "sandbox_bank.toml"
@@ -90,7 +92,7 @@ async def running_suite(
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink_port}",
             "YINQI_LOG_LEVEL": "WARNING",
             "YINQI_QUERY_INTERVAL_S": "0.5",
-            **more,
+            **{name: value.replace("{var_dir}", folder) for name, value in more.items()},
         }
         wanted = [child for child in children(settings, env) if not only or child.name in only]
         sink = Child(SINK, [sys.executable, "-m", "tests.bench.sink", str(sink_port)], health="none")

@@ -29,7 +29,7 @@ from yinqi.runtime.migrations import migrate
 
 STREAM = "payment.payment_events"
 ROWS, SEAL_ROWS = 10_000, 500
-CASES, CASES_SHORT = 150, 1
+CASES, CASES_SHORT = 10, 1
 _MADE_AT = "2026-11-23T00:00:00.000000Z"
 _SEALED_AT = 1_795_000_000_000_000
 

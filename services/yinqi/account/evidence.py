@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, and_, or_
 
 from yinqi.account.tables import SEALED_ENTRIES, ledger_postings, payment_standings, statement_entries
-from yinqi.runtime.evidence import Found, Subject, journal_rows, missing, or_missing, records
+from yinqi.runtime.evidence import Found, Subject, journal_rows, or_missing, records
 
 _SERVICE = "account"
 
@@ -26,6 +26,5 @@ def collect(connection: Connection, subject: Subject) -> Found:
             *or_missing("STATEMENT_ENTRY", entries),
             # The journal's rows are proved as they are stored, sealed; these are the same in clear.
             *records(connection, statement_entries, is_entry, sealed=SEALED_ENTRIES),
-            missing("RECEIPT"),
         ],
     )

@@ -15,9 +15,11 @@ from yinqi.cli.connection import ExitCode, console, errors, fail, settings
 from yinqi.cli.suite import Service
 from yinqi.demo.suite import SERVICES
 from yinqi.kernel.errors import InvalidRequest, YinqiError
+from yinqi.runtime.database_engine import with_password_hidden
 from yinqi.runtime.journal.chain import Seal, instant_text
 from yinqi.runtime.journal.findings import Report
 from yinqi.runtime.journal.keys import PublicKey
+from yinqi.runtime.journal.outside_store import lines_in_store
 from yinqi.runtime.journal.verify import Copies, Receipt
 from yinqi.runtime.journal.verify import verify as check_lines
 
@@ -56,7 +58,8 @@ def export(
 def verify(
     file: Annotated[Path, typer.Argument(help="An export 导出文件")],
     checkpoints: Annotated[
-        list[Path] | None, typer.Option(help="Seals kept outside: files or folders 库外封条文件或目录")
+        list[str] | None,
+        typer.Option(help="Seals kept outside: files, folders, URLs of databases 库外封条文件、目录或数据库"),
     ] = None,
     receipt: Annotated[
         list[str] | None, typer.Option(help="A printed receipt, journal:position:hash, or a file of them 纸质回执")
@@ -70,10 +73,12 @@ def verify(
 
     Exit code 0: nothing shows tampering; 1: something does; 4: a file cannot be read.
     """
-    settings()  # quiets the logs
+    current = settings()  # quiets the logs
     try:
         keys = [PublicKey(one.read_bytes()) for one in _files(public_key or [], "*.pem")]
-        copies = Copies.read(checkpoints or [], keys)
+        copies = Copies.read([Path(one) for one in checkpoints or [] if "://" not in one], keys)
+        for url in [one for one in checkpoints or [] if "://" in one]:
+            copies.add(with_password_hidden(url), lines_in_store(url, current.journal_source()))
         receipts = [Receipt.of(text) for given in receipt or [] for text in _receipt_texts(given)]
         with file.open("rb") as lines, _bytes_bar(quiet=as_json) as bar:
             task = bar.add_task("check 校验", total=file.stat().st_size)
@@ -82,6 +87,8 @@ def verify(
             )
     except OSError as error:
         fail(_unreadable(file, error))
+    except YinqiError as error:
+        fail(error)
     except ValueError as error:
         fail(InvalidRequest("AUDIT_INPUT_INVALID", str(error), "公钥或回执格式错误"))
     if as_json:

@@ -8,10 +8,17 @@ from collections.abc import Callable
 import grpc
 
 from yinqi.api.evidence.v1 import evidence_pb2, evidence_service_pb2, evidence_service_pb2_grpc
+from yinqi.api.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc
 from yinqi.runtime.journal.chain import canonical
 
 SERVICES = ("payment", "monitoring", "gateway", "account", "reconciliation")
 _TRIES_MAX, _PAUSE_S = 20, 0.5
+_NO_RECEIPT = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNIMPLEMENTED,  # a gateway of a version before
+}
 ChannelOf = Callable[[str], grpc.aio.Channel]
 
 
@@ -25,6 +32,7 @@ async def collect_evidence(payment: str, channel_of: ChannelOf, *, timeout_s: fl
         grpc.aio.AioRpcError: NOT_FOUND, or a service is away. A bundle is whole or is none.
     """
     subject = await _subject(payment, channel_of("payment"), timeout_s)
+    await _fetch_receipts(subject.instruction_id, channel_of("gateway"), timeout_s)
     for _ in range(_TRIES_MAX):
         parts = [await _part(subject, channel_of(service), timeout_s) for service in SERVICES]
         if not any(part.unsealed_rows for part in parts):
@@ -53,6 +61,16 @@ async def _subject(payment: str, channel: grpc.aio.Channel, timeout_s: float) ->
             raise
         part = await _part(evidence_pb2.EvidenceSubject(instruction_id=payment), channel, timeout_s)
     return evidence_pb2.EvidenceSubject(instruction_id=part.instruction_id, end_to_end_id=part.end_to_end_id)
+
+
+async def _fetch_receipts(instruction_id: str, channel: grpc.aio.Channel, timeout_s: float) -> None:
+    """Have the gateway ask the bank for the receipt; without an answer the bundle says that it has none."""
+    request = gateway_service_pb2.FetchReceiptsRequest(instruction_ids=[instruction_id])
+    try:
+        await gateway_service_pb2_grpc.GatewayServiceStub(channel).FetchReceipts(request, timeout=timeout_s)
+    except grpc.aio.AioRpcError as error:
+        if error.code() not in _NO_RECEIPT:
+            raise
 
 
 async def _part(

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from yinqi.demo.sisters import COMPANY_ROLES
 from yinqi.kernel.clock import SystemClock
+from yinqi.monitoring.console.evidence import AUDITOR
 from yinqi.monitoring.console.sisters import VIEWER_ROLES
 from yinqi.runtime.certificates import make_certificates
 from yinqi.runtime.settings import GRPC_SERVICES, Settings
 from yinqi.runtime.tls import CLIENT, CONSOLE
 
-CLIENTS = {CLIENT: COMPANY_ROLES, CONSOLE: VIEWER_ROLES}
+# With the role of auditor: on a development machine the page hands out bundles. In production that is for you to decide.
+CLIENTS = {CLIENT: COMPANY_ROLES, CONSOLE: f"{VIEWER_ROLES},{AUDITOR}"}
 
 
 def make_suite_certificates(settings: Settings, hosts: Sequence[str] = ()) -> list[str]:

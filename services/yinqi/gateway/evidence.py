@@ -10,8 +10,9 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from yinqi.gateway.adapters.cdc.accounts import ENTRIES
-from yinqi.gateway.model import ArchivedMessage
+from yinqi.gateway.model import ArchivedMessage, KeptReceipt
 from yinqi.gateway.profile import Profile, Profiles
+from yinqi.gateway.receipt_store import RECEIPT_EVENTS, SqlReceipts
 from yinqi.gateway.repository import (
     ABSENCES,
     ATTEMPTS,
@@ -24,7 +25,18 @@ from yinqi.gateway.repository import (
 )
 from yinqi.orders.policy_file import policy_item
 from yinqi.orders.policy_watch import PolicyInForce
-from yinqi.runtime.evidence import Collect, Found, Item, Subject, content_of, journal_rows, missing, plain, records
+from yinqi.runtime.evidence import (
+    Collect,
+    Found,
+    Item,
+    Subject,
+    content_of,
+    journal_rows,
+    missing,
+    or_missing,
+    plain,
+    records,
+)
 
 _SERVICE = "gateway"
 CONTENT_BYTES_MAX = 8 * 1024 * 1024  # half of what a call's answer may hold; a large batch may be asked for very often
@@ -48,8 +60,9 @@ def _items(connection: Connection, key: str, profiles: Profiles, policy: PolicyI
     found = _messages(connection, key, profiles)
     messages = bounded(found, CONTENT_BYTES_MAX)
     archive_ids = [message.archive_id for message in messages]
-    used = {message.profile for message in messages}
-    events, notices = MESSAGE_EVENTS, NOTICE_EVENTS
+    receipts = SqlReceipts(connection).of([key])
+    used = {message.profile for message in messages} | {receipt.profile for receipt in receipts}
+    events, notices, receipt_events = MESSAGE_EVENTS, NOTICE_EVENTS, RECEIPT_EVENTS
     return [
         missing("POLICY") if policy is None else policy_item(policy.files),
         *(
@@ -62,9 +75,11 @@ def _items(connection: Connection, key: str, profiles: Profiles, policy: PolicyI
         *(_bank(profile) for profile in profiles if profile.name in used),
         *(map(_message, messages) if messages else [missing("MESSAGES")]),
         *([] if len(messages) == len(found) else [missing("SOME_MESSAGES")]),
+        *or_missing("RECEIPT", map(_receipt, receipts)),
         *([] if any(message.function in _STATEMENTS.values() for message in messages) else [missing("STATEMENT_PAGE")]),
         *journal_rows(connection, _SERVICE, events, events.c.archive_id.in_(archive_ids)),
         *journal_rows(connection, _SERVICE, notices, notices.c.instruction_id == key),
+        *journal_rows(connection, _SERVICE, receipt_events, receipt_events.c.instruction_id == key),
     ]
 
 
@@ -107,6 +122,19 @@ def _message(message: ArchivedMessage) -> Item:
         "profile": message.profile,
         "recorded_at": plain(message.recorded_at),
         "size_bytes": message.size_bytes,
+    }
+
+
+def _receipt(kept: KeptReceipt) -> Item:
+    return {
+        "kind": "receipt",
+        "archive_id": kept.archive_id,
+        "content": content_of(kept.receipt.content),
+        "digest": kept.receipt.digest,
+        "number": kept.receipt.number,
+        "profile": kept.profile,
+        "recorded_at": plain(kept.recorded_at),
+        "type": kept.receipt.kind,
     }
 
 

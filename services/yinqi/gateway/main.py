@@ -25,6 +25,7 @@ from yinqi.gateway.notice_server import NoticeTaker, open_notice_door
 from yinqi.gateway.profile import Profile, Profiles, load_profiles
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
+from yinqi.gateway.receipts import ReceiptFetcher
 from yinqi.gateway.repository import SqlStore
 from yinqi.gateway.retention import Purger
 from yinqi.gateway.servicer import GatewayServicer
@@ -200,7 +201,8 @@ def _connect(
     querier = Querier(banks, profiles, database, caller, clock)
     reader = AccountReader(banks, profiles, database, caller, clock)
     stops = StopDesk(profiles, database, clock, ids)
-    return GatewayServicer(submitter, querier, reader, stops, profiles, database, rings), submitter
+    receipts = ReceiptFetcher(banks, profiles, database, reader)
+    return GatewayServicer(submitter, querier, reader, stops, profiles, database, rings, receipts), submitter
 
 
 def run() -> int:

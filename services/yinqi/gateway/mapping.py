@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -21,6 +22,7 @@ from yinqi.gateway.model import (
     Entry,
     EntryPage,
     Instruction,
+    KeptReceipt,
     NotFoundProof,
     NoticeEvent,
     PaymentReference,
@@ -39,6 +41,10 @@ _CHANNELS = {
     payment_pb2.CHANNEL_INSTANT: Channel.INSTANT,
 }
 _KINDS = {payment_pb2.CATEGORY_PURPOSE_SALA: BatchKind.SALARY, payment_pb2.CATEGORY_PURPOSE_TAXS: BatchKind.TAX}
+_RECEIPT_KINDS = {
+    "PAY": gateway_service_pb2.RECEIPT_KIND_DEBIT,
+    "RET": gateway_service_pb2.RECEIPT_KIND_RETURN,
+}
 _DIRECTIONS = {
     Direction.SENT: gateway_service_pb2.MESSAGE_DIRECTION_SENT,
     Direction.RECEIVED: gateway_service_pb2.MESSAGE_DIRECTION_RECEIVED,
@@ -195,6 +201,25 @@ def account_to(account: BankAccount) -> account_pb2.Account:
         currency=account.currency,
         name=account.name,
         bank_profile=account.profile,
+    )
+
+
+def receipts_to(
+    instruction_id: str, kept: Sequence[KeptReceipt], *, is_answered: bool
+) -> gateway_service_pb2.PaymentReceipts:
+    """Write what is known of a payment's receipts; their content goes into evidence bundles alone."""
+    return gateway_service_pb2.PaymentReceipts(
+        instruction_id=instruction_id,
+        is_answered=is_answered,
+        receipts=[
+            gateway_service_pb2.BankReceipt(
+                receipt_id=one.receipt.number,
+                kind=_RECEIPT_KINDS[one.receipt.kind],
+                digest=one.receipt.digest,
+                recorded_at=one.recorded_at.isoformat(),
+            )
+            for one in kept
+        ],
     )
 
 

@@ -417,6 +417,35 @@ class NoticeEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """A bank's electronic receipt (电子回单), the bank's signature in it verified.
+
+    Attributes:
+        number: the bank's; the same number always has the same bytes.
+        kind: PAY for the debit, RET for a return.
+        digest: SM3 of the content, hexadecimal.
+        key_id: of the bank's key that verified it; "" where it is not known any more.
+    """
+
+    instruction_id: str
+    number: str
+    kind: str
+    content: bytes = field(repr=False)
+    digest: str
+    key_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReceipt:
+    """A receipt as it is kept; `archive_id` names the answer that brought it."""
+
+    receipt: Receipt
+    profile: str
+    archive_id: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a line cannot be expressed in a bank's dialect; nothing was sent for it."""
 

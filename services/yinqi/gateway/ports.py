@@ -21,6 +21,7 @@ from yinqi.gateway.model import (
     NoticeEvent,
     NoticeSeen,
     PaymentRecord,
+    Receipt,
     Refusal,
     SendState,
     Submission,
@@ -207,6 +208,14 @@ class BankDialect(Protocol):
 
     def read_entries(self, answer: Answer, account: BankAccount, day: date) -> EntryPage:
         """Return the page. Its totals are checked."""
+        ...
+
+    def make_receipt_query(self, instruction_ids: Sequence[str]) -> Outgoing:
+        """Ask for the receipts of payments, at most as many as the profile's batch allows."""
+        ...
+
+    def read_receipts(self, answer: Answer, asked: Collection[str]) -> list[Receipt]:
+        """Return the receipts; the bank's signature in each holds. Raises `AnswerUnusable` (BAD_SIGNATURE, BANK_KEY_RETIRED)."""
         ...
 
     def cursor_day(self, cursor: str) -> date:

@@ -49,7 +49,8 @@ class AccountEntry(_Part):
 
 
 class Batch(_Part):
-    """Sizes the bank allows: lines of a submission, references of a query, accounts of a balance call, page of a list.
+    """Sizes the bank allows: lines of a submission, references of a query, accounts of a balance call,
+    payments of a call for receipts, page of a list.
 
     Attributes:
         bytes_max: of one submission's signed message, before it is sealed.
@@ -64,6 +65,7 @@ class Batch(_Part):
     kinds: Mapping[BatchKind, str] = Field(default_factory=dict)
     references_max: Annotated[int, Field(ge=2)] = 500
     balances_max: _Positive = 30
+    receipts_max: _Positive = 100
     page_size: _Positive = 200
     pages_max: _Positive = 100
 

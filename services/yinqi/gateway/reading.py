@@ -1,4 +1,4 @@
-"""Reads balances, statement entries and returned payments from banks. All of it is safe to repeat."""
+"""Reads balances, statement entries, returned payments and receipts from banks. All of it is safe to repeat."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from yinqi.gateway.exchange import Bank, BankCaller
 from yinqi.gateway.limits import run_all
 from yinqi.gateway.model import (
     RETURN_DAYS_MAX,
+    ArchivedMessage,
     BankAccount,
     BankBalance,
     EntryPage,
     PaymentRecord,
+    Receipt,
     StatusReport,
 )
 from yinqi.gateway.ports import Answer, Outgoing
@@ -116,6 +118,27 @@ class AccountReader:
             raise next(iter(failures.values()))
         return reports, list(failures)
 
+    async def receipts(
+        self, bank: Bank, account: BankAccount, instruction_ids: Sequence[str]
+    ) -> tuple[ArchivedMessage, list[Receipt]]:
+        """Return the receipts of payments of one bank, and the answer they came in.
+
+        Args:
+            account: one of theirs; its company takes the turn.
+        Raises:
+            Unavailable: no usable answer, or a receipt is not the bank's. FailedPrecondition: the bank refused.
+            Overloaded: too many calls wait for the bank.
+        """
+        archived: list[ArchivedMessage] = []
+        found = await self._call(
+            bank,
+            account,
+            lambda: bank.dialect.make_receipt_query(instruction_ids),
+            lambda answer: bank.dialect.read_receipts(answer, frozenset(instruction_ids)),
+            archived.append,
+        )
+        return archived[0], found
+
     async def _returns_of(
         self, bank: Bank, accounts: Sequence[BankAccount], first: date, last: date
     ) -> list[StatusReport]:
@@ -137,16 +160,16 @@ class AccountReader:
     async def _return_page(
         self, bank: Bank, accounts: Sequence[BankAccount], first: date, last: date, page_key: str
     ) -> tuple[list[tuple[str, StatusReport]], str]:
-        archive_id: list[str] = []
+        archived: list[ArchivedMessage] = []
         only = accounts[0] if len(accounts) == 1 else None
         records, next_key = await self._call(
             bank,
             accounts[0],
             lambda: bank.dialect.make_return_query(only, first, last, page_key),
             bank.dialect.read_returns,
-            archive_id.append,
+            archived.append,
         )
-        found = [(one.debtor_account, _return_report(one, archive_id[0], self._clock)) for one in records]
+        found = [(one.debtor_account, _return_report(one, archived[0].archive_id, self._clock)) for one in records]
         return found, next_key
 
     async def _balances_of(self, bank: Bank, accounts: Sequence[BankAccount]) -> list[BankBalance]:
@@ -185,7 +208,7 @@ class AccountReader:
         account: BankAccount,
         make: Callable[[], Outgoing],
         read: Callable[[Answer], T],
-        on_archived: Callable[[str], None] = lambda _: None,
+        on_archived: Callable[[ArchivedMessage], None] = lambda _: None,
     ) -> T:
         (ticket,) = await bank.limits.reserve("statement", [account.company])
         await ticket.take()
@@ -198,7 +221,7 @@ class AccountReader:
             ticket.give_back()
         received = exchange.received
         await self._database.run(lambda connection: use_cases.record_answer(received, SqlStore(connection)))
-        on_archived(received.archive_id)
+        on_archived(received)
         failure = exchange.failure
         if failure is not None:
             raise _error(bank, failure.reason, failure.code, failure.text, is_refusal=failure.is_refusal)

@@ -48,6 +48,7 @@ from yinqi.gateway.model import (
     SendState,
     StatusReport,
 )
+from yinqi.gateway.receipt_store import SEALED_RECEIPTS
 from yinqi.gateway.slots import Slot
 from yinqi.gateway.status import BankStatus
 from yinqi.gateway.stop_store import SqlStops
@@ -228,7 +229,7 @@ SEALED_ATTEMPTS = Sealed(
 )
 SEALED_RELEASES = Sealed(RELEASES, row=("end_to_end_id",), numbers=("debtor_account", "creditor_account"))
 SEALED_MESSAGES = Sealed(MESSAGES, row=("archive_id",), fields=("content",), checksum="checksum")
-SEALED = (SEALED_ATTEMPTS, SEALED_RELEASES, SEALED_MESSAGES)
+SEALED = (SEALED_ATTEMPTS, SEALED_RELEASES, SEALED_MESSAGES, SEALED_RECEIPTS)
 _MESSAGE_FACTS = tuple(MESSAGE_EVENTS.c.keys())[2:]
 # What happened to the bank keys; what it leaves is which key is in use (key_set.py).
 KEY_EVENTS = event_table(

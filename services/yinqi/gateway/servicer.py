@@ -17,6 +17,7 @@ from yinqi.gateway.model import CALL_LINES_MAX
 from yinqi.gateway.profile import Profiles
 from yinqi.gateway.querying import Querier
 from yinqi.gateway.reading import AccountReader
+from yinqi.gateway.receipts import ReceiptFetcher
 from yinqi.gateway.repository import SqlStore, read_notice_events
 from yinqi.gateway.stop_desk import StopDesk
 from yinqi.gateway.submitting import Submitter
@@ -46,7 +47,9 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
         profiles: Profiles,
         database: Database,
         rings: Mapping[str, KeyRing] = _NO_RINGS,
+        receipts: ReceiptFetcher | None = None,
     ) -> None:
+        self._receipts = receipts or ReceiptFetcher({}, profiles, database, reader)
         self._stops = stops
         self._rings = rings
         self._submitter = submitter
@@ -93,6 +96,12 @@ class GatewayServicer(gateway_service_pb2_grpc.GatewayServiceServicer):
             lambda connection: SqlStore(connection).archive.messages_of(request.instruction_id)
         )
         return pb.ListMessagesResponse(messages=[mapping.message_to(message) for message in messages])
+
+    async def FetchReceipts(self, request: pb.FetchReceiptsRequest, _context: Context) -> pb.FetchReceiptsResponse:
+        asked = list(dict.fromkeys(_each("instruction_ids", request.instruction_ids, str)))
+        found = await self._receipts.fetch(asked)
+        payments = [mapping.receipts_to(one, found.of(one), is_answered=one not in found.unanswered) for one in asked]
+        return pb.FetchReceiptsResponse(payments=payments)
 
     async def FollowNotices(
         self, request: pb.FollowNoticesRequest, _context: Context

@@ -98,6 +98,8 @@ class Settings(BaseSettings):
     # Folders outside the database, separated by commas, that get a copy of every seal; the more of them on other
     # machines, the better.
     journal_checkpoint_dirs: str = "{var_dir}/journal"
+    # Other databases that get one too, SQLAlchemy URLs separated by blanks. Let their user insert and read, no more.
+    journal_checkpoint_urls: str = ""
     journal_seal_interval_s: float = Field(1.0, gt=0, le=60)
     journal_seal_rows_max: int = Field(2_000, ge=1, le=10_000)
 
@@ -198,12 +200,16 @@ class Settings(BaseSettings):
         Databases elsewhere than by default have a folder each below these: the copies of one are not those of another.
         """
         folders = self.journal_checkpoint_dirs.replace("{var_dir}", str(self.var_dir)).split(",")
-        own = "" if self.database_url == _DATABASE_URL else _short_digest(_CREDENTIALS.sub("://", self.database_url))
+        own = self.journal_source()
         return [Path(folder.strip()) / own for folder in folders if folder.strip()]
 
     def sealing_keys_of(self, service: str) -> str:
         """Return the folder of the service's key-encryption keys, "" if nothing is sealed."""
         return self.sealing_keys_dir.replace("{service}", service).replace("{var_dir}", str(self.var_dir))
+
+    def journal_source(self) -> str:
+        """Return what keeps this database's seals apart from others' outside; "" where it is by default."""
+        return "" if self.database_url == _DATABASE_URL else _short_digest(_CREDENTIALS.sub("://", self.database_url))
 
     def tls_file(self, template: str, name: str = "") -> Path:
         """Return the file that one of the `tls_*_file` settings names, for a certificate's name."""

@@ -69,14 +69,27 @@ def seal(
     Args:
         signer: private key (32 bytes) and public point (65 bytes).
     """
-    padded = padded_user_id(user_id)
+    plain = signed(member, content, signer, signed_at_ms, user_id, spoil_signature=spoil_signature)
+    return base64.b64encode(sm.encrypt(sm4_key, padded_user_id(user_id), plain))
+
+
+def signed(
+    member: str,
+    content: Json,
+    signer: tuple[bytes, bytes],
+    signed_at_ms: int,
+    user_id: str,
+    *,
+    spoil_signature: bool = False,
+) -> bytes:
+    """Return `content` under a top member with the bank's signature in it, in canonical form."""
     signature = {"sigdat": PLACEHOLDER, "sigtim": china_time(signed_at_ms).strftime("%Y%m%d%H%M%S")}
     message = {member: content, "signature": signature}
-    raw = sm.sign(*signer, canonical(message), padded)
+    raw = sm.sign(*signer, canonical(message), padded_user_id(user_id))
     if spoil_signature:
         raw = raw[:-1] + bytes([raw[-1] ^ 1])
     signature["sigdat"] = base64.b64encode(raw).decode("ascii")
-    return base64.b64encode(sm.encrypt(sm4_key, padded, canonical(message)))
+    return canonical(message)
 
 
 def _decrypt(data: str, user: UserKeys, iv: bytes) -> tuple[Json, bytes]:

@@ -12,10 +12,12 @@ from yinqi.sandbox_bank.errors import MessageRefused
 from yinqi.sandbox_bank.faults import Line
 from yinqi.sandbox_bank.fields import format_request_number, is_encodable
 from yinqi.sandbox_bank.looseness import Records
+from yinqi.sandbox_bank.receipts import receipts
 from yinqi.sandbox_bank.receiving import LineAnswer
 from yinqi.sandbox_bank.submission import Submission
 
 SUBMITS = ("BB1PAYOP", "BB1PAYBH")
+RECEIPTS = "dcsigrecz1"
 
 Body = dict[str, Records]
 
@@ -89,6 +91,11 @@ def _rights(book: sqlite3.Connection, asked: Asked) -> Body:
     return {"dclisaccz1": found}
 
 
+def _receipts(book: sqlite3.Connection, asked: Asked) -> Body:
+    found = receipts(book, asked)
+    return {RECEIPTS: found if asked.may_query else []}
+
+
 QUERIES: Mapping[str, Callable[[sqlite3.Connection, Asked], Body]] = {
     "BB1PAYQR": _by_reference,
     "BB1QRYBD": _by_batch,
@@ -98,12 +105,14 @@ QUERIES: Mapping[str, Callable[[sqlite3.Connection, Asked], Body]] = {
     "NTQACINF": _balances_all,
     "trsQryByBreakPoint": _statement,
     "DCLISACC": _rights,
+    "DCSIGREC": _receipts,
 }
 
 # Where a query names what a fault rule can select it by: member, field, and what that is of a `Line`.
 _SUBJECTS = (
     ("bb1payqrx2", "yurRef", "reference"),
     ("bb1qrybdx1", "batNbr", "batch_number"),
+    ("dcsigrecx1", "yurref", "reference"),
     ("bb1qryobx1", "accNbr", "debtor_account"),
     ("bb1payqbx1", "accNbr", "debtor_account"),
     ("ntqadinfx1", "accNbr", "debtor_account"),

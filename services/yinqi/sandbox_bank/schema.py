@@ -85,6 +85,9 @@ CREATE TABLE IF NOT EXISTS notices (
 );
 CREATE INDEX IF NOT EXISTS notices_due ON notices (due_at) WHERE due_at IS NOT NULL;
 
+-- Receipts as they were signed when first asked for: a copy is the same to the byte.
+CREATE TABLE IF NOT EXISTS receipts (number TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS messages (
   user_id TEXT NOT NULL, reqid TEXT NOT NULL, received_at INTEGER NOT NULL, PRIMARY KEY (user_id, reqid)
 ) WITHOUT ROWID;

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from yinqi.sandbox_bank import sm
 from yinqi.sandbox_bank.bank import Bank
-from yinqi.sandbox_bank.effects import Effects, Notice, plain_error
-from yinqi.sandbox_bank.envelope import open_request, seal
+from yinqi.sandbox_bank.effects import Effects, Json, Notice, plain_error
+from yinqi.sandbox_bank.envelope import open_request, seal, signed
 from yinqi.sandbox_bank.errors import GatewayError
+from yinqi.sandbox_bank.functions import RECEIPTS
 from yinqi.sandbox_bank.keys import KeyRing
+from yinqi.sandbox_bank.receipts import FACTS, signed_once
 
 _SENT_KEPT = 10_000
 
@@ -51,8 +55,21 @@ class SealedBank:
             return _plain(plain_error(error))
         signer = self.keys.own_pair()
         spoil, at_ms = effects.spoil_signature, effects.signed_at_ms
-        sealed = seal("response", effects.response, sm4_key, signer, at_ms, message.user_id, spoil_signature=spoil)
+        response = self._with_receipts(effects.response, signer, at_ms, message.user_id)
+        sealed = seal("response", response, sm4_key, signer, at_ms, message.user_id, spoil_signature=spoil)
         return Delivery(effects, sealed)
+
+    def _with_receipts(self, response: Json, signer: tuple[bytes, bytes], at_ms: int, user_id: str) -> Json:
+        """The answer with its receipts as files; each is signed once and is the same ever after."""
+        if not response["body"].get(RECEIPTS):
+            return response
+        with self.bank.book.write() as connection:
+            found = []
+            for record in response["body"][RECEIPTS]:
+                sign = partial(signed, "receipt", record[FACTS], signer, at_ms, user_id)
+                file = base64.b64encode(signed_once(connection, record["rcpnbr"], sign)).decode("ascii")
+                found.append({**{name: record[name] for name in record if name != FACTS}, "rcpfil": file})
+        return {**response, "body": {**response["body"], RECEIPTS: found}}
 
     def notice_form(self, notice: Notice) -> dict[str, str]:
         """The form of one notice as it is posted.

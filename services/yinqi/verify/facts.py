@@ -8,7 +8,7 @@ from typing import Any
 from yinqi.crypto import sm3
 from yinqi.verify.bundle import Bundle, Item
 from yinqi.verify.claims import Broken, Claim, missing, proved, reading, said
-from yinqi.verify.forms import from_base64, from_hex, text
+from yinqi.verify.forms import from_base64, text
 from yinqi.verify.messages import signed_entries
 from yinqi.verify.orders import Line
 
@@ -25,7 +25,10 @@ _MISSING = {
     "SOME_MESSAGES": ("messages in the middle: all of them would be too much for a bundle", "部分中间报文：数量过大"),
     "STATEMENT_PAGE": ("a page of a statement that the bank signed", "有银行签名的对账单页"),
     "STATEMENT_ENTRY": ("an entry of the bank's statement", "银行对账单明细"),
-    "RECEIPT": ("the bank's receipt: none is kept for this payment", "电子回单：本付款没有留存"),
+    "RECEIPT": (
+        "the bank's receipt: the bank gave none for this payment, so only its answers and statement show it",
+        "电子回单：银行未提供，仅有其应答与对账单为证",
+    ),
     "MATCH": ("a match of booking and statement entry", "对账结果"),
 }
 
@@ -37,7 +40,6 @@ def check_facts(bundle: Bundle, line: Line) -> Iterator[Claim]:
     yield from _release(bundle, line)
     yield from _entries(bundle, line)
     yield from _matches(bundle)
-    yield from _receipts(bundle)
     for service, part in bundle.parts.items():
         for item in part.of_kind("missing"):
             with reading(item.line):
@@ -136,13 +138,6 @@ def _matches(bundle: Bundle) -> Iterator[Claim]:
             words = f"booking and statement entry were paired by {row['rule']} in run {row['run_id']}"
             words_zh = f"账务与对账单明细已勾对（{row['rule']}）"
         yield said(item.line, words, words_zh)
-
-
-def _receipts(bundle: Bundle) -> Iterator[Claim]:
-    for item in bundle.parts["account"].of_kind("receipt"):
-        with reading(item.line):
-            digest = from_hex(item.value["digest"]).hex()
-        yield said(item.line, f"the bank's receipt has the SM3 digest {digest}", f"电子回单的 SM3 摘要为 {digest}")
 
 
 def _same(item: Item, instruction_id: str, service: str) -> None:

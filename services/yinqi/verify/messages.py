@@ -23,7 +23,7 @@ _PLACEHOLDER = "__signature_sigdat__"
 _EVENT_FACTS = (
     "archive_id direction digest exchange_id failure function is_verified message_id profile size_bytes".split()
 )
-_DIALECT, _STATEMENT = "cdc", "trsQryByBreakPoint"
+DIALECT, _STATEMENT = "cdc", "trsQryByBreakPoint"
 _IDENTITY_BYTES = 16
 _ENDS = {
     "S": ("settled", "已结算"),
@@ -48,7 +48,7 @@ def check_messages(bundle: Bundle, line: Line, trust: Trust) -> Iterator[Claim]:
                 yield _unusable(item)
                 continue
             bank = banks.get(item.value["profile"])
-            if bank is None or bank.value["dialect"] != _DIALECT:
+            if bank is None or bank.value["dialect"] != DIALECT:
                 yield unchecked(item.line, "is in a dialect that is not known here", "报文方言未知，未验签")
                 continue
             yield from _signed(item, bank, bundle, line, trust)
@@ -86,7 +86,7 @@ def _signed(item: Item, bank: Item, bundle: Bundle, line: Line, trust: Trust) ->
     content = content_of(item.value["content"])
     message = json.loads(content)
     is_sent = item.value["direction"] == "SENT"
-    _check_signature(item, message, bank, trust, is_sent=is_sent)
+    check_signature(item, message, bank, trust, is_sent=is_sent)
     function, at = text(item.value["function"]), text(item.value["recorded_at"])
     said_of = _about(content, bundle.instruction_id)
     if is_sent:
@@ -117,7 +117,8 @@ def _signed(item: Item, bank: Item, bundle: Bundle, line: Line, trust: Trust) ->
         )
 
 
-def _check_signature(item: Item, message: dict[str, Any], bank: Item, trust: Trust, *, is_sent: bool) -> None:
+def check_signature(item: Item, message: dict[str, Any], bank: Item, trust: Trust, *, is_sent: bool) -> None:
+    """Raise `Broken` unless the signature in a message is the company's (sent) or the bank's, with a trusted key."""
     whose = "company" if is_sent else "bank"
     known = trust.company_keys if is_sent else trust.bank_keys
     given = [text(one) for one in listed(bank.value[f"{whose}_public_keys"])]

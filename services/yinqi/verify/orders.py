@@ -31,6 +31,7 @@ class Line(NamedTuple):
     currency: str
     amount: int
     category: str
+    requested_date: str = ""
 
 
 class Order(NamedTuple):
@@ -84,6 +85,7 @@ def _line(number: int, content: bytes) -> Line:
         amount.text(1),
         amount.number(2),
         _CATEGORIES[category] if 0 <= category < len(_CATEGORIES) else "?",
+        found.text(9),
     )
 
 

@@ -13,6 +13,7 @@ from yinqi.verify.journals import check_journals
 from yinqi.verify.messages import bank_keys, check_messages
 from yinqi.verify.orders import check_order, line_of
 from yinqi.verify.policy import policies
+from yinqi.verify.receipts import check_receipts
 from yinqi.verify.trust import NO_TRUST, Trust
 
 
@@ -78,6 +79,7 @@ def _claims(bundle: Bundle, trust: Trust) -> Iterator[Claim]:
     yield from (claim for _, claim in found)
     yield from check_order(bundle, line, [policy for policy, _ in found])
     yield from check_messages(bundle, line, trust)
+    yield from check_receipts(bundle, line, trust)
     yield from check_facts(bundle, line)
     yield from journals
     yield from _confirmations(bundle, trust, has_policy=bool(found))

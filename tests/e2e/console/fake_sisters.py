@@ -18,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from yinqi.api.account.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
 from yinqi.api.common.v1 import money_pb2, party_pb2
+from yinqi.api.evidence.v1 import evidence_pb2, evidence_service_pb2, evidence_service_pb2_grpc
 from yinqi.api.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc, stop_pb2
 from yinqi.api.payment.v1 import doubt_pb2, order_pb2, payment_pb2, payment_service_pb2, payment_service_pb2_grpc
 from yinqi.api.reconciliation.v1 import (
@@ -82,6 +83,7 @@ class Books:
     approvals: list[payment_service_pb2.GetApprovalResponse] = field(default_factory=list)
     resolved_by: list[tuple[str, str]] = field(default_factory=list)
     stops: list[stop_pb2.Stop] = field(default_factory=list)
+    has_no_auditor: bool = False
     calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def payment_of(self, end_to_end_id: str) -> payment_pb2.Payment:
@@ -557,6 +559,27 @@ class GatewayWithAnArchive(gateway_service_pb2_grpc.GatewayServiceServicer):
         return gateway_service_pb2.ListMessagesResponse(messages=[sent, received, lost])
 
 
+class EvidenceForAuditors(evidence_service_pb2_grpc.EvidenceServiceServicer):
+    """Gives one line of each service, to those who come as auditors."""
+
+    def __init__(self, books: Books, service: str) -> None:
+        self._books = books
+        self._service = service
+
+    async def CollectEvidence(self, request: Any, context: Any) -> Any:
+        roles = str(dict(context.invocation_metadata()).get("x-yinqi-roles", "")).split(",")
+        if "auditor" not in roles or self._books.has_no_auditor:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "needs one of these roles: auditor")
+        (subject,) = request.subjects
+        for payment in self._books.payments:
+            ids = (payment.instruction_id, payment.instruction.end_to_end_id)
+            if subject.instruction_id == ids[0] or subject.end_to_end_id == ids[1]:
+                head = f'{{"kind":"part","service":"{self._service}"}}'.encode()
+                part = evidence_pb2.EvidencePart(instruction_id=ids[0], end_to_end_id=ids[1], head=head)
+                return evidence_service_pb2.CollectEvidenceResponse(parts=[part])
+        return await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such payment")
+
+
 class FakeSisters:
     """The four fakes, each behind its own port, in a thread with an event loop of its own."""
 
@@ -598,6 +621,9 @@ class FakeSisters:
         }[service]
         server = grpc.aio.server()
         add(servicer, server)  # type: ignore[operator]
+        evidence_service_pb2_grpc.add_EvidenceServiceServicer_to_server(
+            EvidenceForAuditors(self.books, service), server
+        )
         self.ports[service] = server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()
         self._servers[service] = server

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 from tests.e2e.console.conftest import Look, ServedConsole
@@ -95,6 +96,41 @@ def test_a_story_has_every_part_and_shows_text_as_text(look: Callable[..., Look]
     expect(page.locator(f"[data-copy='{TRACE_ID}']")).to_have_text("已复制")
     assert page.evaluate("navigator.clipboard.readText()") == TRACE_ID
     seen.shot("story")
+
+
+def test_a_storys_evidence_is_downloaded_whole_or_refused_in_words(
+    look: Callable[..., Look], console: ServedConsole
+) -> None:
+    payment, books = console.sisters.books.payments[0], console.sisters.books
+    seen = look(f"/payments/{payment.instruction_id}", height=1400)
+    page = seen.page
+    expect(page.get_by_text(f"yinqi evidence {payment.instruction.end_to_end_id}").first).to_be_visible()
+    with page.expect_download() as download:
+        page.click("[data-evidence]")
+    assert download.value.suggested_filename == f"evidence-{payment.instruction_id}.jsonl"
+    content = download.value.path().read_text("utf-8")
+    for service in ("payment", "monitoring", "gateway", "account", "reconciliation"):
+        assert f'"service":"{service}"' in content
+    address = f"{console.url}/payments/{payment.instruction_id}/evidence"
+    given = httpx.get(address, trust_env=False)
+    assert given.headers["cache-control"] == "no-store"
+    assert given.headers["content-disposition"].startswith("attachment")
+    books.has_no_auditor = True
+    refused = httpx.get(address, trust_env=False)
+    books.has_no_auditor = False
+    assert refused.status_code == 403
+    assert f"yinqi evidence {payment.instruction_id}" in refused.text
+    assert httpx.get(f"{console.url}/payments/NO-SUCH/evidence", trust_env=False).status_code == 404
+    seen.shot("evidence")
+
+
+def test_no_page_is_kept_by_a_browser_or_framed(console: ServedConsole) -> None:
+    headers = httpx.get(f"{console.url}/payments", trust_env=False).headers
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "access-control-allow-origin" not in headers
+    assert httpx.request("TRACE", console.url, trust_env=False).status_code in (404, 405)
 
 
 def test_the_balance_adjustment_table_adds_up_in_two_columns(look: Callable[..., Look]) -> None:

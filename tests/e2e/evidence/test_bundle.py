@@ -14,6 +14,7 @@ from evidence_house import Bundles
 from forging import Forger, joined, lines_of, of_kind, parts_of, place_of
 
 from yinqi.api.payment.v1 import payment_pb2
+from yinqi.crypto import sm3
 from yinqi.orders.keys import DECISION_CONTEXT, PrivateKey
 from yinqi.verify import Claim, Standing, Trust, read_trust, verify
 from yinqi.verify.command import main
@@ -50,6 +51,8 @@ def test_a_payment_under_a_policy_is_proved_from_the_order_to_the_statement(bund
         "the bank answered BB1PAYQR, signed with its key: SUC0000 FIN S, which means settled",
         "is SETTLED; so ends its journal of",
         "same amount and account; the bank signed that page",
+        "the bank's receipt RC",
+        "the order names no day: amount, creditor and both accounts are those ordered; the same entry as on line",
         "rows of account.ledger_postings as sealed",
     ):
         assert part in proved
@@ -96,7 +99,7 @@ def test_a_payment_that_nobody_signed_says_plainly_what_is_missing(bundles: Bund
     assert "a signed order: nobody signed this payment" in missing
     assert "no approval policy is in force at payment" in missing
     assert "no approval policy is in force at gateway" in missing
-    assert "the bank's receipt" in missing
+    assert "the bank's receipt RC" in words(claims(bundles.unsigned, Standing.PROVED))
     assert "signed BB1PAY" in words(claims(bundles.unsigned, Standing.PROVED))
     assert verify(bundles.unsigned).exit_code() == 0
 
@@ -222,6 +225,13 @@ def replaced(old: str, new: str) -> Lie:
     return replace
 
 
+def with_its_own_digest(item: Any, old: str, new: str) -> Any:
+    """A receipt that was changed, its digest made anew, under a number of which the journal has no row."""
+    content = item["content"]["utf8"].replace(old, new)
+    assert content != item["content"]["utf8"]
+    return {**item, "content": {"utf8": content}, "digest": sm3(content.encode()).hex(), "number": "RC1"}
+
+
 @pytest.mark.parametrize(
     ("kind", "change"),
     [
@@ -250,6 +260,12 @@ def replaced(old: str, new: str) -> Lie:
         lie("message", digest="00" * 32),
         ("message", replaced("60000.01", "60000.02")),
         ("answer", replaced('"resultcode":"SUC0000"', '"resultcode":"SUC0001"')),
+        of_the_other("receipt"),
+        lie("receipt", digest="00" * 32),
+        lie("receipt", number="RC000000000000000"),
+        ("receipt", replaced('"trsamt":"60000.01"', '"trsamt":"60000.02"')),
+        ("receipt", lambda item, _: with_its_own_digest(item, '"trsamt":"60000.01"', '"trsamt":"60000.02"')),
+        ("receipt", lambda item, _: with_its_own_digest(item, '"trxdat":"20', '"trxdat":"19')),
     ],
 )
 def test_a_service_that_signs_a_lie_is_named_by_what_others_signed(bundles: Bundles, kind: str, change: Lie) -> None:
@@ -275,6 +291,13 @@ def test_approvals_that_a_service_left_out_are_said_to_lack(bundles: Bundles) ->
     report = verify(forged)
     assert report.exit_code() == 3
     assert "approvals lack for this amount" in words([c for c in report.claims if c.standing is Standing.UNCHECKED])
+
+
+def test_a_receipt_that_a_service_left_out_is_said_to_lack(bundles: Bundles) -> None:
+    index, _ = place_of(bundles.a, "receipt")
+    forged = Forger(bundles).rewritten(bundles.a, index, {"kind": "missing", "what": "RECEIPT"})
+    assert "the bank gave none for this payment" in words(claims(forged, Standing.MISSING))
+    assert "receipt" not in words(claims(bundles.a, Standing.MISSING)).replace("or receipts", "")
 
 
 def test_a_checkpoint_forged_with_the_services_own_key_fails_against_the_seals_outside(bundles: Bundles) -> None:

@@ -27,6 +27,7 @@ from yinqi.runtime.journal.export import export_journal, header
 from yinqi.runtime.journal.findings import FaultKind, Report
 from yinqi.runtime.journal.keys import PublicKey, key_id_of
 from yinqi.runtime.journal.outside import JournalTampered
+from yinqi.runtime.journal.outside_store import lines_in_store
 from yinqi.runtime.journal.sealer import JournalSealer
 from yinqi.runtime.journal.seals import SEAL_TABLE, column_names, head_of, journals_of, rows_after, seal_columns
 from yinqi.runtime.journal.verify import Copies, Receipt, verify
@@ -281,6 +282,47 @@ async def test_a_folder_that_cannot_be_written_stops_nothing_and_catches_up(
     away.unlink()
     await sealer.seal_once()
     assert Copies.read([away]).end(STREAM) == 120
+
+
+async def test_another_database_keeps_the_seals_and_shows_a_tail_that_was_cut(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    """On PostgreSQL the other database is on the same server here, which changes nothing about how it is asked."""
+    other = database_url if database_url.startswith("postgresql") else f"sqlite:///{tmp_path}/elsewhere.db"
+    prepare(database)
+    journals = journals_of("test", metadata)
+    sealer = JournalSealer(database, journals, SIGNER, [], FixedClock(NOW), rows_max=50, stores=[other], source="house")
+    write(database, rows(120))
+    await seal_all(sealer)
+    copies = Copies([PUBLIC_KEY])
+    copies.add("elsewhere", lines_in_store(other, "house"))
+    assert verify(export_of(database), copies=copies, keys=[PUBLIC_KEY]).is_good
+    assert lines_in_store(other, "another house") == []
+    touch(database, f"DELETE FROM {SEAL_TABLE} WHERE position > 50")
+    touch(database, "DELETE FROM happening WHERE sequence > 50")
+    assert checked(database).is_good  # in itself it is whole, only shorter
+    (fault,) = [
+        one for one in verify(export_of(database), copies=copies, keys=[PUBLIC_KEY]).faults if one.kind is FaultKind.CUT
+    ]
+    assert fault.position == 51
+    with pytest.raises(JournalTampered, match="is not the one whose seals are in"):
+        sealer.hand_over()
+
+
+async def test_another_database_that_is_away_stops_nothing_and_catches_up(
+    sqlite_url: str, open_database: Any, tmp_path: Path
+) -> None:
+    database, away = open_database(sqlite_url), tmp_path / "away"
+    prepare(database)
+    other = f"sqlite:///{away}/seals.db"
+    sealer = JournalSealer(
+        database, journals_of("test", metadata), SIGNER, [], FixedClock(NOW), rows_max=50, stores=[other]
+    )
+    write(database, rows(60))
+    await seal_all(sealer)
+    away.mkdir()
+    await sealer.seal_once()
+    assert len(lines_in_store(other, "")) == 2
 
 
 # Seals until it is killed; prints each time it has sealed.

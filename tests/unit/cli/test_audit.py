@@ -106,6 +106,20 @@ def test_a_cut_tail_is_found_by_seals_outside_and_by_a_receipt(var_dir: Path) ->
     assert "row 1 (position 1) and all after it were sealed" in " ".join(result.output.split())
 
 
+def test_a_cut_tail_is_found_by_the_seals_in_another_database(var_dir: Path) -> None:
+    other = f"sqlite:///{var_dir}/elsewhere.db"
+    seal(Settings(var_dir=var_dir, journal_checkpoint_urls=other))
+    good = yinqi("verify", exported(var_dir), "--checkpoints", other)
+    assert good.exit_code == 0, good.output
+    edit(var_dir, "DELETE FROM reconciliation_events")
+    edit(var_dir, "DELETE FROM journal_seals")
+    cut = yinqi("verify", exported(var_dir), "--checkpoints", other)
+    assert cut.exit_code == 1
+    away = yinqi("verify", exported(var_dir), "--checkpoints", f"sqlite:///{var_dir}/nowhere/x.db")
+    assert away.exit_code not in (0, 1)
+    assert "cannot be read" in away.output
+
+
 def test_what_cannot_be_read_is_told_in_words(var_dir: Path) -> None:
     assert yinqi("verify", var_dir / "nothing.jsonl").exit_code == 4
     assert yinqi("export", "payment", "--output", var_dir / "x").exit_code == 1

@@ -356,6 +356,9 @@ async def _story(console: Console, request: Request, reader: Reader, instruction
     async def references() -> Safe:
         return view_story.reference_facts(await payment(), console.jaeger_url, words)
 
+    async def evidence() -> Safe:
+        return view_story.evidence_part(await payment(), words)
+
     async def messages() -> Safe:
         return view_story.messages_table(await sisters.list_messages(instruction_id), words)
 
@@ -392,6 +395,7 @@ async def _story(console: Console, request: Request, reader: Reader, instruction
                 _panel(live, "story.timeline", timeline, words)
                 _panel(live, "story.alerts", alerts, words)
                 _panel(live, "story.match", matches, words)
+                _panel(live, "story.evidence", evidence, words)
             with ui.element("div").classes("yq-stack"):
                 _panel(live, "story.references", references, words)
                 _panel(live, "story.instruction", instruction, words)

@@ -8,11 +8,12 @@ import hashlib
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import uvicorn
 from fastapi import FastAPI
 from nicegui import ui
@@ -22,6 +23,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yinqi.kernel.clock import Clock
+from yinqi.monitoring.console.evidence import AUDITOR, add_download
 from yinqi.monitoring.console.frame import LANGUAGE_COOKIE, THEME_COOKIE, THEMES
 from yinqi.monitoring.console.fresh import Fresh
 from yinqi.monitoring.console.markup import local_path
@@ -48,11 +50,13 @@ _SECURITY_HEADERS = (
     (
         b"content-security-policy",
         b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-        b"img-src 'self' data:; font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'self'",
+        b"img-src 'self' data:; font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; object-src 'none'; base-uri 'self'",
     ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
 )
+_NOT_KEPT = (b"cache-control", b"no-store")  # unless the response says otherwise
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class _Server(uvicorn.Server):
 
 
 class _SecurityHeaders:
-    """Adds _SECURITY_HEADERS to every response."""
+    """Adds _SECURITY_HEADERS to every response, and lets no browser keep a page."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -79,7 +83,9 @@ class _SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_SECURITY_HEADERS]
+                given = list(message.get("headers", ()))
+                is_said = any(name.lower() == _NOT_KEPT[0] for name, _ in given)
+                message["headers"] = [*given, *_SECURITY_HEADERS, *(() if is_said else (_NOT_KEPT,))]
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
@@ -101,22 +107,12 @@ async def open_console(
     listener = _listen(host, settings.console_port)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
-        channels = {
-            service: await stack.enter_async_context(
-                open_channel(
-                    _address(settings, service, own_port),
-                    service_name="console",
-                    settings=settings,
-                    roles=VIEWER_ROLES,
-                    certificate=CONSOLE,
-                )
-            )
-            for service in SERVICES
-        }
+        channels = await _open_channels(stack, settings, own_port, VIEWER_ROLES)
         app = _build_app(
             settings,
             host,
             Console(Sisters(channels), _activity_of(database), clock, settings.jaeger_url, _assets_version()),
+            await _open_channels(stack, settings, own_port, AUDITOR),
         )
         server = _Server(
             uvicorn.Config(
@@ -135,6 +131,23 @@ async def open_console(
         finally:
             server.should_exit = True
             await asyncio.wait([serving])
+
+
+async def _open_channels(
+    stack: AsyncExitStack, settings: MonitoringSettings, own_port: int, roles: str
+) -> dict[str, grpc.aio.Channel]:
+    return {
+        service: await stack.enter_async_context(
+            open_channel(
+                _address(settings, service, own_port),
+                service_name="console",
+                settings=settings,
+                roles=roles,
+                certificate=CONSOLE,
+            )
+        )
+        for service in SERVICES
+    }
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -185,7 +198,9 @@ def _assets_version() -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _build_app(settings: MonitoringSettings, host: str, console: Console) -> FastAPI:
+def _build_app(
+    settings: MonitoringSettings, host: str, console: Console, for_auditors: Mapping[str, grpc.aio.Channel]
+) -> FastAPI:
     # They log every client and every socket at INFO, with its address.
     for noisy in ("nicegui", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -193,6 +208,7 @@ def _build_app(settings: MonitoringSettings, host: str, console: Console) -> Fas
     app.add_middleware(_SecurityHeaders)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings, host))
     _add_routes(app)
+    add_download(app, for_auditors)  # before NiceGUI, which takes every other address
     add_pages(console)
     ui.run_with(app, title="yinqi 银企", favicon=_FAVICON, show_welcome_message=False, tailwind=False, dark=None)
     return app

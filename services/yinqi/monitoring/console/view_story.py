@@ -23,6 +23,7 @@ from yinqi.monitoring.console.parts import (
     group_of,
     instant,
     money,
+    payment_path,
     severity_badge,
     status_badge,
     table,
@@ -124,6 +125,19 @@ def reference_facts(payment: payment_pb2.Payment, jaeger_url: str, words: Words)
             ("story.trace", trace),
         ),
         words,
+    )
+
+
+def evidence_part(payment: payment_pb2.Payment, words: Words) -> Safe:
+    """Return where the payment's evidence bundle is to be had, and the command that makes one."""
+    command = f"yinqi evidence {payment.instruction.end_to_end_id or payment.instruction_id}"
+    href = f"{payment_path(payment.instruction_id)}/evidence"
+    download = tag("a", words("story.evidence_download"), href=href, download="", cls="yq-button", data_evidence="")
+    return div(
+        div(words("story.evidence_what"), cls="yq-muted"),
+        div(download),
+        div(words("story.evidence_command"), " ", copyable(command, words)),
+        cls="yq-evidence",
     )
 
 

@@ -184,6 +184,14 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "story.channel": ("Channel", "汇路"),
     "story.batch": ("Batch", "批次号"),
     "story.references": ("References", "标识"),
+    "story.evidence": ("Evidence", "付款证据"),
+    "story.evidence_what": (
+        "One file with the order, signatures, approvals, bank messages, receipts and journals, names and accounts in full. "
+        "For the role auditor; anybody checks it offline with yinqi-verify.",
+        "一个文件，含付款单、签名、审批、银行报文、电子回单与日志，户名与账号不脱敏；需审计角色，可用 yinqi-verify 离线校验。",
+    ),
+    "story.evidence_download": ("Download the evidence bundle", "下载证据包"),
+    "story.evidence_command": ("or by command:", "或用命令："),
     "story.instruction_id": ("Instruction id", "指令标识"),
     "story.end_to_end_id": ("End-to-end id", "业务参考号"),
     "story.bank_reference": ("Bank's serial", "银行流水号"),

@@ -58,17 +58,8 @@ class SealsOutside:
 
     def _missing(self) -> bytes:
         """Return the next lines to append, having checked that they go on from the last one."""
-        last = self._last
-        found = self._read_from(last.position if last else 1)
-        if last is not None:
-            if not found or (found[0].position, found[0].hash) != (last.position, last.hash):
-                raise self._tampered(last.position)
-            found = found[1:]
-        for seal in found:
-            if last is not None and not seal.follows(last.head):
-                raise self._tampered(seal.first_position)
-            last = seal
-        self._last = last
+        found = following(self._last, self._read_from, self._stream, self.file)
+        self._last = found[-1] if found else self._last
         return b"".join(seal.as_line() for seal in found)
 
     def _append(self, descriptor: int, lines: bytes) -> None:
@@ -96,17 +87,40 @@ class SealsOutside:
             tail *= 4
         self._size = size
 
-    def _tampered(self, position: int) -> JournalTampered:
-        return JournalTampered(
-            "JOURNAL_TAMPERED",
-            f"Journal {self._stream} in the database is not the one whose seals are in {self.file}: row {position} was "
-            "changed, or the rows from there on are gone. Run `yinqi audit export` and `yinqi audit verify` to see what. If "
-            "an older backup was restored on purpose, move that file to a safe place and start again; the rows that it names "
-            "and the database lacks are lost.",
-            f"日志 {self._stream} 与数据库之外的封条（{self.file}）不符：第 {position} 行起被改动或丢失。"
-            "请用 yinqi audit export 和 yinqi audit verify 查明；若是有意恢复旧备份，请先将该文件移至安全处再启动。",
-            metadata={"stream": self._stream, "position": str(position)},
-        )
+
+def following(
+    last: Seal | None, read_from: Callable[[int], Sequence[Seal]], stream: str, place: Path | str
+) -> Sequence[Seal]:
+    """Return the database's next seals after the last one of a copy, having checked that they go on from it.
+
+    Args:
+        place: where the copy is, for people.
+    Raises:
+        JournalTampered: `last` is not in the database, or what comes next does not follow from it.
+    """
+    found = read_from(last.position if last else 1)
+    if last is not None:
+        if not found or (found[0].position, found[0].hash) != (last.position, last.hash):
+            raise _tampered(stream, place, last.position)
+        found = found[1:]
+    for seal in found:
+        if last is not None and not seal.follows(last.head):
+            raise _tampered(stream, place, seal.first_position)
+        last = seal
+    return found
+
+
+def _tampered(stream: str, place: Path | str, position: int) -> JournalTampered:
+    return JournalTampered(
+        "JOURNAL_TAMPERED",
+        f"Journal {stream} in the database is not the one whose seals are in {place}: row {position} was "
+        "changed, or the rows from there on are gone. Run `yinqi audit export` and `yinqi audit verify` to see what. If "
+        "an older backup was restored on purpose, move that copy to a safe place and start again; the rows that it names "
+        "and the database lacks are lost.",
+        f"日志 {stream} 与数据库之外的封条（{place}）不符：第 {position} 行起被改动或丢失。"
+        "请用 yinqi audit export 和 yinqi audit verify 查明；若是有意恢复旧备份，请先将该副本移至安全处再启动。",
+        metadata={"stream": stream, "position": str(position)},
+    )
 
 
 def _readable(line: bytes) -> Seal | None:

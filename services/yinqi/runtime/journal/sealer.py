@@ -21,6 +21,7 @@ from yinqi.runtime.fail_stop import end_process
 from yinqi.runtime.journal.chain import Seal, SigningKey, seal_rows
 from yinqi.runtime.journal.keys import open_signing_key
 from yinqi.runtime.journal.outside import JournalTampered, SealsOutside
+from yinqi.runtime.journal.outside_store import SealsInStore
 from yinqi.runtime.journal.seals import (
     BEFORE_ALL,
     add_seal,
@@ -64,6 +65,8 @@ async def open_sealer(
         clock,
         rows_max=settings.journal_seal_rows_max,
         interval_s=settings.journal_seal_interval_s,
+        stores=settings.journal_checkpoint_urls.split(),
+        source=settings.journal_source(),
     )
     await asyncio.to_thread(sealer.hand_over)
     return sealer
@@ -79,6 +82,7 @@ class JournalSealer:
         folders: where copies of the seals go.
         rows_max: most rows in a seal.
         interval_s: how long a committed row waits for its seal while there is no backlog.
+        stores: other databases that get copies too, as URLs. source: what this database's journals are called there.
         fail_stop: ends the process when a journal is found tampered with.
     """
 
@@ -92,6 +96,8 @@ class JournalSealer:
         *,
         rows_max: int = 1_000,
         interval_s: float = 1.0,
+        stores: Sequence[str] = (),
+        source: str = "",
         fail_stop: Callable[[BaseException], NoReturn] = end_process,
     ) -> None:
         self._database = database
@@ -103,10 +109,10 @@ class JournalSealer:
         self._fail_stop = fail_stop
         self._is_behind = False  # whether a copy outside lacks seals
         self._handing_over = threading.Lock()
-        self._outside = [
-            SealsOutside(folder, stream, functools.partial(self._seals_from, stream))
-            for folder in folders
-            for stream in journals
+        readers = {stream: functools.partial(self._seals_from, stream) for stream in journals}
+        self._outside: list[SealsOutside | SealsInStore] = [
+            *(SealsOutside(folder, stream, reader) for folder in folders for stream, reader in readers.items()),
+            *(SealsInStore(url, source, stream, reader) for url in stores for stream, reader in readers.items()),
         ]
 
     @property
@@ -147,7 +153,7 @@ class JournalSealer:
             behind = [copy for copy in self._outside if not self._catch_up(copy)]
             self._is_behind = bool(behind)
 
-    def _catch_up(self, copy: SealsOutside) -> bool:
+    def _catch_up(self, copy: SealsOutside | SealsInStore) -> bool:
         try:
             copy.catch_up()
         except Unavailable as error:

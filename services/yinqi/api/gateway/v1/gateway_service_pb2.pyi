@@ -46,6 +46,30 @@ MESSAGE_DIRECTION_RECEIVED: MessageDirection.ValueType  # 2
 """From the bank."""
 Global___MessageDirection: _TypeAlias = MessageDirection  # noqa: Y015
 
+class _ReceiptKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReceiptKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReceiptKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECEIPT_KIND_UNSPECIFIED: _ReceiptKind.ValueType  # 0
+    """Never set."""
+    RECEIPT_KIND_DEBIT: _ReceiptKind.ValueType  # 1
+    """The debit."""
+    RECEIPT_KIND_RETURN: _ReceiptKind.ValueType  # 2
+    """A return."""
+
+class ReceiptKind(_ReceiptKind, metaclass=_ReceiptKindEnumTypeWrapper):
+    """What a receipt is of."""
+
+RECEIPT_KIND_UNSPECIFIED: ReceiptKind.ValueType  # 0
+"""Never set."""
+RECEIPT_KIND_DEBIT: ReceiptKind.ValueType  # 1
+"""The debit."""
+RECEIPT_KIND_RETURN: ReceiptKind.ValueType  # 2
+"""A return."""
+Global___ReceiptKind: _TypeAlias = ReceiptKind  # noqa: Y015
+
 @_typing.final
 class SubmitPaymentsRequest(_message.Message):
     """Request of SubmitPayments."""
@@ -472,6 +496,120 @@ class ListMessagesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListMessagesResponse: _TypeAlias = ListMessagesResponse  # noqa: Y015
+
+@_typing.final
+class BankReceipt(_message.Message):
+    """A bank's receipt, its signature verified; its content is in the payment's evidence bundle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    receipt_id: _builtins.str
+    """The bank's number of it."""
+    kind: Global___ReceiptKind.ValueType
+    """What it is of."""
+    digest: _builtins.str
+    """SM3 digest of its bytes, hexadecimal."""
+    recorded_at: _builtins.str
+    """ISO 8601 instant it was kept."""
+    def __init__(
+        self,
+        *,
+        receipt_id: _builtins.str = ...,
+        kind: Global___ReceiptKind.ValueType = ...,
+        digest: _builtins.str = ...,
+        recorded_at: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "kind", b"kind", "receipt_id", b"receipt_id", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BankReceipt: _TypeAlias = BankReceipt  # noqa: Y015
+
+@_typing.final
+class PaymentReceipts(_message.Message):
+    """The receipts of one payment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUCTION_ID_FIELD_NUMBER: _builtins.int
+    IS_ANSWERED_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
+    instruction_id: _builtins.str
+    """Which payment."""
+    is_answered: _builtins.bool
+    """Whether there was nothing to ask, or the bank answered this time; if not, ask again later."""
+    @_builtins.property
+    def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankReceipt]:
+        """All that are kept of it, the debit's before the return's."""
+
+    def __init__(
+        self,
+        *,
+        instruction_id: _builtins.str = ...,
+        is_answered: _builtins.bool = ...,
+        receipts: _abc.Iterable[Global___BankReceipt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruction_id", b"instruction_id", "is_answered", b"is_answered", "receipts", b"receipts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentReceipts: _TypeAlias = PaymentReceipts  # noqa: Y015
+
+@_typing.final
+class FetchReceiptsRequest(_message.Message):
+    """Request of FetchReceipts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUCTION_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def instruction_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which payments; 1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        instruction_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruction_ids", b"instruction_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchReceiptsRequest: _TypeAlias = FetchReceiptsRequest  # noqa: Y015
+
+@_typing.final
+class FetchReceiptsResponse(_message.Message):
+    """Response of FetchReceipts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def payments(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentReceipts]:
+        """One per payment, in order."""
+
+    def __init__(
+        self,
+        *,
+        payments: _abc.Iterable[Global___PaymentReceipts] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payments", b"payments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchReceiptsResponse: _TypeAlias = FetchReceiptsResponse  # noqa: Y015
 
 @_typing.final
 class FollowNoticesRequest(_message.Message):

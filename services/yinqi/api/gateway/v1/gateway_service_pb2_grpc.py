@@ -80,6 +80,11 @@ class GatewayServiceStub:
                 request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListMessagesRequest.SerializeToString,
                 response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListMessagesResponse.FromString,
                 _registered_method=True)
+        self.FetchReceipts = channel.unary_unary(
+                '/yinqi.api.gateway.v1.GatewayService/FetchReceipts',
+                request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.FetchReceiptsRequest.SerializeToString,
+                response_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.FetchReceiptsResponse.FromString,
+                _registered_method=True)
         self.PullStop = channel.unary_unary(
                 '/yinqi.api.gateway.v1.GatewayService/PullStop',
                 request_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_stop__pb2.PullStopRequest.SerializeToString,
@@ -199,6 +204,16 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FetchReceipts(self, request, context):
+        """Asks the banks for the electronic receipts of payments, keeps each as it came, and lists what is kept (取电子回单),
+        one per payment, in order.
+        Safe to repeat: a receipt is kept once and never changed. A payment that is not settled has none yet; one that came
+        back has a second. INVALID_ARGUMENT: no instruction_id, or over 1,000.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PullStop(self, request, context):
         """Stops all payments of a scope (止付), by one person's word. In force when it returns: from then on no payment of the
         scope is released to a bank by any replica; a message decided on just before may still leave within a second.
@@ -313,6 +328,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ListMessages,
                     request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListMessagesRequest.FromString,
                     response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListMessagesResponse.SerializeToString,
+            ),
+            'FetchReceipts': grpc.unary_unary_rpc_method_handler(
+                    servicer.FetchReceipts,
+                    request_deserializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.FetchReceiptsRequest.FromString,
+                    response_serializer=yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.FetchReceiptsResponse.SerializeToString,
             ),
             'PullStop': grpc.unary_unary_rpc_method_handler(
                     servicer.PullStop,
@@ -575,6 +595,33 @@ class GatewayService:
             '/yinqi.api.gateway.v1.GatewayService/ListMessages',
             yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListMessagesRequest.SerializeToString,
             yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.ListMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchReceipts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yinqi.api.gateway.v1.GatewayService/FetchReceipts',
+            yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.FetchReceiptsRequest.SerializeToString,
+            yinqi_dot_api_dot_gateway_dot_v1_dot_gateway__service__pb2.FetchReceiptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

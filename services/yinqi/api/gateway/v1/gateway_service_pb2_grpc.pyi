@@ -74,6 +74,12 @@ class GatewayServiceStub:
     """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ListMessagesRequest, _gateway_service_pb2.ListMessagesResponse]
     """Lists archived messages of one payment, without secrets (报文存档)."""
+    FetchReceipts: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.FetchReceiptsRequest, _gateway_service_pb2.FetchReceiptsResponse]
+    """Asks the banks for the electronic receipts of payments, keeps each as it came, and lists what is kept (取电子回单),
+    one per payment, in order.
+    Safe to repeat: a receipt is kept once and never changed. A payment that is not settled has none yet; one that came
+    back has a second. INVALID_ARGUMENT: no instruction_id, or over 1,000.
+    """
     PullStop: _grpc.UnaryUnaryMultiCallable[_stop_pb2.PullStopRequest, _stop_pb2.PullStopResponse]
     """Stops all payments of a scope (止付), by one person's word. In force when it returns: from then on no payment of the
     scope is released to a bank by any replica; a message decided on just before may still leave within a second.
@@ -157,6 +163,12 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     ListMessages: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ListMessagesRequest, _gateway_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists archived messages of one payment, without secrets (报文存档)."""
+    FetchReceipts: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.FetchReceiptsRequest, _gateway_service_pb2.FetchReceiptsResponse]  # type: ignore[assignment]
+    """Asks the banks for the electronic receipts of payments, keeps each as it came, and lists what is kept (取电子回单),
+    one per payment, in order.
+    Safe to repeat: a receipt is kept once and never changed. A payment that is not settled has none yet; one that came
+    back has a second. INVALID_ARGUMENT: no instruction_id, or over 1,000.
+    """
     PullStop: _aio.UnaryUnaryMultiCallable[_stop_pb2.PullStopRequest, _stop_pb2.PullStopResponse]  # type: ignore[assignment]
     """Stops all payments of a scope (止付), by one person's word. In force when it returns: from then on no payment of the
     scope is released to a bank by any replica; a message decided on just before may still leave within a second.
@@ -285,6 +297,18 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.ListMessagesResponse, _abc.Awaitable[_gateway_service_pb2.ListMessagesResponse]]:
         """Lists archived messages of one payment, without secrets (报文存档)."""
+
+    @_abc_1.abstractmethod
+    def FetchReceipts(
+        self,
+        request: _gateway_service_pb2.FetchReceiptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.FetchReceiptsResponse, _abc.Awaitable[_gateway_service_pb2.FetchReceiptsResponse]]:
+        """Asks the banks for the electronic receipts of payments, keeps each as it came, and lists what is kept (取电子回单),
+        one per payment, in order.
+        Safe to repeat: a receipt is kept once and never changed. A payment that is not settled has none yet; one that came
+        back has a second. INVALID_ARGUMENT: no instruction_id, or over 1,000.
+        """
 
     @_abc_1.abstractmethod
     def PullStop(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from yinqi.gateway.adapters.cdc import accounts as account_messages
-from yinqi.gateway.adapters.cdc import notices, queries, submissions
+from yinqi.gateway.adapters.cdc import notices, queries, receipts, submissions
 from yinqi.gateway.adapters.cdc.envelope import open_answer, seal
 from yinqi.gateway.keystore import BankKeys
 from yinqi.gateway.model import (
@@ -18,6 +18,7 @@ from yinqi.gateway.model import (
     LineAnswer,
     Notice,
     PaymentRecord,
+    Receipt,
     Refusal,
     Submission,
 )
@@ -97,6 +98,13 @@ class CdcDialect:
 
     def read_entries(self, answer: Answer, account: BankAccount, day: date) -> EntryPage:
         return account_messages.read_entries(answer, account, day)
+
+    def make_receipt_query(self, instruction_ids: Sequence[str]) -> Outgoing:
+        body = receipts.receipt_body(instruction_ids)
+        return self._seal(receipts.RECEIPTS, body, payments=len(instruction_ids))
+
+    def read_receipts(self, answer: Answer, asked: Collection[str]) -> list[Receipt]:
+        return receipts.read_receipts(answer, asked, self._profile.user_id, self._keys.now())
 
     def cursor_day(self, cursor: str) -> date:
         """Return the day an entry cursor belongs to."""

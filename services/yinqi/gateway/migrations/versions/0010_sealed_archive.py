@@ -16,7 +16,7 @@ from yinqi.runtime.feed import event_columns
 from yinqi.runtime.sealing import sealed_number_columns
 
 revision = "gateway_0010_sealed_archive"
-down_revision = "gateway_0008_bank_keys"
+down_revision = "gateway_0009_receipts"
 branch_labels = None
 depends_on = None
 
