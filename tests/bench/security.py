@@ -53,7 +53,7 @@ class Effort(NamedTuple):
     unary_calls: int = 2_000
 
 
-SHORT = Effort(rounds=2, batch_calls=4, unary_calls=160)
+SHORT = Effort(rounds=2, batch_calls=3, unary_calls=120)  # shows that it runs; its figures mean nothing
 
 
 @dataclass
@@ -196,9 +196,12 @@ def _report(rows: list[_Row], effort: Effort, console: Console) -> dict[str, Any
             console.print(f"{row.name}: not measured, {row.skipped}")
     share = found[rows[-1].name]["lines_of_plain"]
     lacks = ", ".join(row.name.removeprefix("+ ") for row in rows if row.skipped)
+    verdict = "[bold]met[/]" if share >= _WHOLE_MIN else "[bold red]not met[/]"
+    if effort.rounds <= SHORT.rounds:
+        verdict = "too few rounds to say"
     console.print(
         f"the whole stack{f' (without: {lacks})' if lacks else ''} takes {share:.0%} of plain for calls of {_LINES:,} lines; "
-        f"at least {_WHOLE_MIN:.0%} is wanted: {'[bold]met[/]' if share >= _WHOLE_MIN else '[bold red]not met[/]'}"
+        f"at least {_WHOLE_MIN:.0%} is wanted: {verdict}"
     )
     return {"rounds": effort.rounds, "rows": found, "whole_of_plain": share, "is_met": share >= _WHOLE_MIN}
 

@@ -108,7 +108,8 @@ def test_the_command_writes_the_bundle_checks_it_and_says_what_is_missing(bundle
     written, unknown = bundles.commands
     assert written.exit_code == 0, written.output
     assert "yinqi-verify" in written.output
-    assert "receipt: none is kept" in written.output
+    assert "payment.public.pem" in written.output
+    assert "receipt" not in written.output  # It has one: the gateway asked the bank for it.
     assert unknown.exit_code == 1
     assert "PAYMENT_NOT_FOUND" in unknown.output
 
