@@ -11,6 +11,7 @@ mod targets;
 use crypto_core::sm3;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::Instant;
 use targets::{Target, targets};
 
 const EXECUTIONS_SHORT: usize = 2_000;
@@ -24,7 +25,10 @@ fn main() {
             .parse()
             .expect("--executions NUMBER")
     });
-    println!("{:<44} {:>10} {:>10}", "parser", "inputs", "accepted");
+    println!(
+        "{:<44} {:>10} {:>10} {:>8}",
+        "parser", "inputs", "accepted", "seconds"
+    );
     let mut total = 0;
     for target in targets() {
         total += target.feed(executions * target.weight);
@@ -60,7 +64,7 @@ impl Target {
             );
         }
         let mut dice = Dice::new(self.name);
-        let mut accepted = 0;
+        let (mut accepted, started) = (0, Instant::now());
         for _ in 0..executions {
             let input = damage(&self.corpus, &mut dice);
             match catch_unwind(AssertUnwindSafe(|| (self.parse)(&input))) {
@@ -71,7 +75,11 @@ impl Target {
                 }
             }
         }
-        println!("{:<44} {executions:>10} {accepted:>10}", self.name);
+        let seconds = started.elapsed().as_secs_f64();
+        println!(
+            "{:<44} {executions:>10} {accepted:>10} {seconds:>8.1}",
+            self.name
+        );
         executions
     }
 }

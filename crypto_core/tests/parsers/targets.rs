@@ -34,7 +34,7 @@ fn key(seed: u8) -> SigningKey {
 
 fn sm2_targets() -> Vec<Target> {
     let signatures: Vec<Vec<u8>> = (0..8)
-        .map(|i| key(1).sign_digest(&[i; 32]).expect("signed").to_vec())
+        .map(|_| key(1).sign_digest(&[7; 32]).expect("signed").to_vec())
         .collect();
     let der = |raw: &Vec<u8>| sm2::to_der(raw).expect("64 bytes");
     let texts = [1usize, 32, 100];
@@ -64,11 +64,9 @@ fn sm2_targets() -> Vec<Target> {
         },
         Target {
             name: "SM2 signature, raw, verified",
-            weight: 1,
+            weight: QUICK,
             corpus: signatures,
-            parse: Box::new(|input| {
-                (0..8).any(|i| key_once().verify_digest(&[i; 32], input).is_ok())
-            }),
+            parse: Box::new(|input| key_once().verify_digest(&[7; 32], input).is_ok()),
         },
         Target {
             name: "SM2 public key, bytes",
