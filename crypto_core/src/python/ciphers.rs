@@ -161,6 +161,18 @@ fn messages_of<'a>(
     Ok(joined(nonces.iter().map(|nonce| &nonce[..]), texts, aads))
 }
 
+/// Where sealed texts begin in one buffer, and at the end its length.
+fn sealed_ends(messages: &[Message<'_>]) -> Vec<usize> {
+    let mut ends = Vec::with_capacity(messages.len() + 1);
+    let mut end = 0;
+    ends.push(end);
+    for message in messages {
+        end += message.data.len() + sm4::TAG_LENGTH;
+        ends.push(end);
+    }
+    ends
+}
+
 /// The one text of a batch of one.
 fn only<T>(mut batch: Vec<T>) -> Result<T> {
     batch.pop().ok_or(CryptoError::DecryptionFailed)
@@ -255,10 +267,7 @@ macro_rules! gcm {
             let aads = aads.map(|aads| aads.to_tuple());
             let aads = read_aads("data", texts.len(), aads.as_ref())?;
             let messages = messages_of(&nonces, &texts, &aads)?;
-            let mut ends = vec![0];
-            for text in &texts {
-                ends.push(ends[ends.len() - 1] + text.len() + sm4::TAG_LENGTH);
-            }
+            let ends = sealed_ends(&messages);
             let sealed = PyBytes::new_with(py, ends[texts.len()], |sealed| {
                 Ok(py.detach(|| $key::new(&key)?.seal_into(&messages, sealed))?)
             })?;

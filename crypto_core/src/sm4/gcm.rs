@@ -138,17 +138,17 @@ impl GcmKey {
         while first < texts.len() {
             let (mut next, mut used) = (first, 0);
             while next < texts.len() && used + needed(next) <= BATCH {
-                let nonce = messages[next].nonce.as_array().expect("12 bytes");
-                count(&mut blocks[used..used + needed(next)], nonce, 1);
                 used += needed(next);
                 next += 1;
             }
+            let nonces = (first..next).map(|i| (nonce(&messages[i]), needed(i)));
+            count(&mut blocks[..used], nonces, 1);
             self.cipher.apply(&mut blocks[..used]);
             let mut rest = &blocks[..used];
             for (i, message) in messages.iter().enumerate().take(next).skip(first) {
                 let (taken, after) = rest.split_at(needed(i));
                 let (mask, keys) = (&taken[0], &taken[1..]);
-                let nonce = message.nonce.as_array().expect("12 bytes");
+                let nonce = nonce(message);
                 each(i, mask, Stream { nonce, keys });
                 rest = after;
             }
@@ -170,7 +170,8 @@ impl GcmKey {
         let mut counter = 2 + stream.keys.len() as u32;
         for part in text[begun..].chunks_mut(BATCH * BLOCK_LENGTH) {
             let keys = &mut blocks[..part.len().div_ceil(BLOCK_LENGTH)];
-            count(keys, stream.nonce, counter);
+            let wanted = keys.len();
+            count(keys, std::iter::once((stream.nonce, wanted)), counter);
             // The bound on the length keeps the last counter below 2^32.
             counter = counter.wrapping_add(keys.len() as u32);
             self.cipher.apply(keys);
@@ -184,6 +185,11 @@ impl GcmKey {
 struct Stream<'a> {
     nonce: &'a [u8; NONCE_LENGTH],
     keys: &'a [Block],
+}
+
+/// The nonce of a message that [`check`] has passed.
+fn nonce<'a>(message: &Message<'a>) -> &'a [u8; NONCE_LENGTH] {
+    message.nonce.as_array().expect("12 bytes")
 }
 
 /// Refuse nonces and texts of lengths that are not allowed.
