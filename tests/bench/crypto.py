@@ -20,6 +20,7 @@ import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import gmssl_pyx
@@ -186,9 +187,8 @@ def identifiers() -> list[Candidate]:
         "CNAPS": (crypto.check_cnaps, "102100099996"),
     }
     return [
-        Candidate(f"yinqi, {name}", BATCHES * BATCH, repeat(BATCHES, lambda check=check, batch=batch: check(batch)))  # type: ignore[misc]
+        Candidate(f"yinqi, {name}", BATCHES * BATCH, repeat(BATCHES, partial(check, [sample] * BATCH)))
         for name, (check, sample) in samples.items()
-        for batch in [[sample] * BATCH]
     ]
 
 
@@ -219,7 +219,10 @@ def two_threads(messages: list[bytes]) -> list[str]:
     key = crypto.SigningKey.generate()
     prepared, many = key.public_key().prepare(), messages * 8
     signatures = key.sign_many(many)
-    works = {"sign": lambda: key.sign_many(many), "verify": lambda: prepared.verify_many(many, signatures)}
+    works: dict[str, Callable[[], object]] = {
+        "sign": lambda: key.sign_many(many),
+        "verify": lambda: prepared.verify_many(many, signatures),
+    }
     lines = []
     for name, work in works.items():
         best = {1: float("inf"), 2: float("inf")}
