@@ -17,8 +17,10 @@ import platform
 import statistics
 import sys
 import time
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import gmssl_pyx
@@ -37,7 +39,7 @@ PEER_CALLS = 16
 SHORT_ROUNDS = 4
 ONE_LENGTH = 1 << 20
 KEY = bytes(range(16))
-FLAGS = ("bmi2", "adx", "avx2", "avx512f", "avx512dq", "avx512ifma", "avx512vl", "gfni", "vaes")
+FLAGS = ("bmi2", "adx", "avx2", "avx512f", "avx512dq", "avx512ifma", "avx512vl", "gfni", "vaes", "vpclmulqdq")
 
 
 class Clock:
@@ -148,7 +150,7 @@ def symmetric(messages: list[bytes]) -> list[Candidate]:
     nonces = [i.to_bytes(12, "big") for i in range(BATCH)]
     ivs = [i.to_bytes(16, "big") for i in range(BATCH)]
     data, one = b"".join(messages), bytes(ONE_LENGTH)
-    offsets = list(range(0, len(data) + 1, MESSAGE_LENGTH))
+    offsets = array("Q", range(0, len(data) + 1, MESSAGE_LENGTH))
     works: list[tuple[str, int, Callable[[], object]]] = [
         ("SM3, many", len(data), lambda: crypto.sm3_many(messages)),
         ("SM3, many in a buffer", len(data), lambda: crypto.sm3_buffer(data, offsets)),
@@ -173,6 +175,20 @@ def symmetric(messages: list[bytes]) -> list[Candidate]:
         else Candidate(f"yinqi {tier}, {name}", count, work, tier, in_bytes=True)
         for tier in tiers()
         for name, count, work in works
+    ]
+
+
+def identifiers() -> list[Candidate]:
+    """Check digits, a thousand identifiers in a list."""
+    samples = {
+        "IBAN": (crypto.check_iban, "DE89370400440532013000"),
+        "USCC": (crypto.check_uscc, "91350100M000100Y43"),
+        "bank card, Luhn": (crypto.check_bank_card_luhn, "6222021234567894567"),
+        "CNAPS": (crypto.check_cnaps, "102100099996"),
+    }
+    return [
+        Candidate(f"yinqi, {name}", BATCHES * BATCH, repeat(BATCHES, partial(check, [sample] * BATCH)))
+        for name, (check, sample) in samples.items()
     ]
 
 
@@ -203,7 +219,10 @@ def two_threads(messages: list[bytes]) -> list[str]:
     key = crypto.SigningKey.generate()
     prepared, many = key.public_key().prepare(), messages * 8
     signatures = key.sign_many(many)
-    works = {"sign": lambda: key.sign_many(many), "verify": lambda: prepared.verify_many(many, signatures)}
+    works: dict[str, Callable[[], object]] = {
+        "sign": lambda: key.sign_many(many),
+        "verify": lambda: prepared.verify_many(many, signatures),
+    }
     lines = []
     for name, work in works.items():
         best = {1: float("inf"), 2: float("inf")}
@@ -271,7 +290,7 @@ def main() -> None:
     messages = [i.to_bytes(2, "big") * (MESSAGE_LENGTH // 2) for i in range(BATCH)]
     crypto.set_threads(1)
     print(f"processor: {processor()}\ntier chosen: {crypto.tier()}; one thread, {BATCH} × {MESSAGE_LENGTH} bytes")
-    candidates = ours(messages) + peers(messages) + symmetric(messages) + symmetric_peers()
+    candidates = ours(messages) + peers(messages) + symmetric(messages) + symmetric_peers() + identifiers()
     clock = Clock() if platform.machine() == "x86_64" else None
     for _ in range(ROUNDS + 1):
         for candidate in candidates:

@@ -12,7 +12,7 @@ from pathlib import Path
 CRATE = Path(__file__).resolve().parents[2] / "crypto_core"
 SUPPRESSIONS = CRATE / "tests" / "secret_memory.supp"
 SAMPLES = "1_000_000"
-EXECUTIONS = "20_000"
+EXECUTIONS = "100_000"
 _FOUND = 99
 """What valgrind ends with when it found an error."""
 

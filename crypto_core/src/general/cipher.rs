@@ -27,27 +27,30 @@ impl Aes256Gcm {
     /// [`Self::seal_many`] into one buffer.
     pub fn seal_texts(&self, messages: &[Message<'_>]) -> Result<Texts> {
         let length = |message: &Message<'_>| message.data.len() + AES_256_GCM.tag_len();
-        let mut sealed = Texts::with_capacity(messages.len(), messages.iter().map(length).sum());
+        let mut sealed = Texts::zeroed(messages.iter().map(length));
+        self.seal_into(messages, sealed.bytes_mut())?;
+        Ok(sealed)
+    }
+
+    /// [`Self::seal_many`], one after the other into `sealed`, which has just the room for texts and tags.
+    pub fn seal_into(&self, messages: &[Message<'_>], sealed: &mut [u8]) -> Result<()> {
+        let mut rest = sealed;
         for (index, message) in messages.iter().enumerate() {
             let nonce = nonce(index, message.nonce)?;
-            let too_long = |_| {
-                let what = format!("text of item {index}");
-                CryptoError::length(&what, "at most 2^36 - 32 bytes", message.data.len())
-            };
-            let mut tag = Ok(());
-            sealed.push_with(|output| {
-                let start = output.len();
-                output.extend_from_slice(message.data);
-                let (aad, text) = (Aad::from(message.aad), &mut output[start..]);
-                tag = self
-                    .0
-                    .seal_in_place_separate_tag(nonce, aad, text)
-                    .map(|tag| output.extend_from_slice(tag.as_ref()))
-                    .map_err(too_long);
-            });
-            tag?;
+            let (text, after) = rest.split_at_mut(message.data.len());
+            let (tag, after) = after.split_at_mut(AES_256_GCM.tag_len());
+            rest = after;
+            text.copy_from_slice(message.data);
+            let made = self
+                .0
+                .seal_in_place_separate_tag(nonce, Aad::from(message.aad), text)
+                .map_err(|_| {
+                    let what = format!("text of item {index}");
+                    CryptoError::length(&what, "at most 2^36 - 32 bytes", message.data.len())
+                })?;
+            tag.copy_from_slice(made.as_ref());
         }
-        Ok(sealed)
+        Ok(())
     }
 
     /// Check and decrypt each message, in order; `None` for one whose tag does not fit.

@@ -3,6 +3,7 @@
 use crate::errors::CryptoError;
 use crate::sm2::Order;
 use crate::texts::{Opened, Texts};
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
@@ -45,8 +46,39 @@ pub fn list_of_digests(name: &str, list: &Bound<'_, PyList>) -> PyResult<Vec<[u8
     items.iter().enumerate().map(read).collect()
 }
 
+/// Where the items of a buffer begin and end, out of a list of `int`, an `array("Q")`, which is copied in one go, or another sequence.
+pub struct Offsets(Vec<usize>);
+
+impl FromPyObject<'_, '_> for Offsets {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        // A number below 0 lies outside the data as much as one that is too large.
+        let offset = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+        if let Ok(list) = given.cast::<PyList>() {
+            let items = list.to_tuple();
+            let mut offsets = Vec::with_capacity(items.len());
+            for item in items.iter_borrowed() {
+                offsets.push(offset(item.extract()?));
+            }
+            return Ok(Self(offsets));
+        }
+        match PyBuffer::<usize>::get(&given) {
+            Ok(buffer) => buffer.to_vec(given.py()).map(Self),
+            Err(_) => Ok(Self(
+                given
+                    .extract::<Vec<i64>>()?
+                    .into_iter()
+                    .map(offset)
+                    .collect(),
+            )),
+        }
+    }
+}
+
 /// Cut one buffer at its offsets: item i lies from offset i to offset i + 1.
-pub fn slices<'a>(data: &'a [u8], offsets: &[usize]) -> Result<Vec<&'a [u8]>, CryptoError> {
+pub fn slices<'a>(data: &'a [u8], offsets: &Offsets) -> Result<Vec<&'a [u8]>, CryptoError> {
+    let Offsets(offsets) = offsets;
     let wrong = |index: usize| {
         CryptoError::InvalidLength(format!(
             "offsets[{index}]: offsets must rise from 0 or more to at most the length of data ({})",
@@ -62,7 +94,8 @@ pub fn slices<'a>(data: &'a [u8], offsets: &[usize]) -> Result<Vec<&'a [u8]>, Cr
     }
     let mut items = Vec::with_capacity(offsets.len() - 1);
     for (index, [start, end]) in offsets.array_windows().enumerate() {
-        items.push(data.get(*start..*end).ok_or_else(|| wrong(index + 1))?);
+        let wrong = || wrong(index + usize::from(*start <= data.len()));
+        items.push(data.get(*start..*end).ok_or_else(wrong)?);
     }
     Ok(items)
 }

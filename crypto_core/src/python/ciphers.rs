@@ -1,8 +1,8 @@
 //! SM4 in its modes, AES-256-GCM and sealed envelopes.
 
 use super::arguments::{
-    Buffer, OpenedBuffer, buffer, bytes_list, bytes_of, items_of, opened_buffer, opened_list,
-    optional_bytes_list, slices, texts_list,
+    Buffer, Offsets, OpenedBuffer, buffer, bytes_list, bytes_of, items_of, opened_buffer,
+    opened_list, optional_bytes_list, slices, texts_list,
 };
 use crate::envelope;
 use crate::errors::{CryptoError, Result};
@@ -56,7 +56,7 @@ pub fn sm4_cbc_encrypt_buffer<'py>(
     key: PyBackedBytes,
     ivs: PyBackedBytes,
     data: PyBackedBytes,
-    offsets: Vec<usize>,
+    offsets: Offsets,
 ) -> PyResult<Buffer<'py>> {
     let plaintexts = slices(&data, &offsets)?;
     let ivs = items_of::<{ sm4::BLOCK_LENGTH }>("ivs", &ivs, plaintexts.len())?;
@@ -70,7 +70,7 @@ pub fn sm4_cbc_decrypt_buffer<'py>(
     key: PyBackedBytes,
     ivs: PyBackedBytes,
     data: PyBackedBytes,
-    offsets: Vec<usize>,
+    offsets: Offsets,
 ) -> PyResult<OpenedBuffer<'py>> {
     let ciphertexts = slices(&data, &offsets)?;
     let ivs = items_of::<{ sm4::BLOCK_LENGTH }>("ivs", &ivs, ciphertexts.len())?;
@@ -161,6 +161,18 @@ fn messages_of<'a>(
     Ok(joined(nonces.iter().map(|nonce| &nonce[..]), texts, aads))
 }
 
+/// Where sealed texts begin in one buffer, and at the end its length.
+fn sealed_ends(messages: &[Message<'_>]) -> Vec<usize> {
+    let mut ends = Vec::with_capacity(messages.len() + 1);
+    let mut end = 0;
+    ends.push(end);
+    for message in messages {
+        end += message.data.len() + sm4::TAG_LENGTH;
+        ends.push(end);
+    }
+    ends
+}
+
 /// The one text of a batch of one.
 fn only<T>(mut batch: Vec<T>) -> Result<T> {
     batch.pop().ok_or(CryptoError::DecryptionFailed)
@@ -185,13 +197,12 @@ macro_rules! gcm {
             plaintext: PyBackedBytes,
             aad: Option<PyBackedBytes>,
         ) -> PyResult<Bound<'py, PyBytes>> {
-            let sealed = py.detach(|| {
-                let (nonce, data, aad) = (&nonce[..], &plaintext[..], aad.as_deref());
-                let aad = aad.unwrap_or_default();
-                let sealed = $key::new(&key)?.seal_texts(&[Message { nonce, data, aad }])?;
-                Ok::<_, CryptoError>(sealed.into_bytes())
-            })?;
-            Ok(PyBytes::new(py, &sealed))
+            let aad = aad.as_deref().unwrap_or_default();
+            let (nonce, data) = (&nonce[..], &plaintext[..]);
+            let message = [Message { nonce, data, aad }];
+            PyBytes::new_with(py, data.len() + sm4::TAG_LENGTH, |sealed| {
+                Ok(py.detach(|| $key::new(&key)?.seal_into(&message, sealed))?)
+            })
         }
 
         #[pyfunction]
@@ -249,15 +260,18 @@ macro_rules! gcm {
             key: PyBackedBytes,
             nonces: PyBackedBytes,
             data: PyBackedBytes,
-            offsets: Vec<usize>,
+            offsets: Offsets,
             aads: Option<&Bound<'py, PyList>>,
         ) -> PyResult<Buffer<'py>> {
             let texts = slices(&data, &offsets)?;
             let aads = aads.map(|aads| aads.to_tuple());
             let aads = read_aads("data", texts.len(), aads.as_ref())?;
             let messages = messages_of(&nonces, &texts, &aads)?;
-            let sealed = py.detach(|| $key::new(&key)?.seal_texts(&messages))?;
-            buffer(py, &sealed)
+            let ends = sealed_ends(&messages);
+            let sealed = PyBytes::new_with(py, ends[texts.len()], |sealed| {
+                Ok(py.detach(|| $key::new(&key)?.seal_into(&messages, sealed))?)
+            })?;
+            Ok((sealed, PyList::new(py, ends)?))
         }
 
         #[pyfunction]
@@ -267,7 +281,7 @@ macro_rules! gcm {
             key: PyBackedBytes,
             nonces: PyBackedBytes,
             data: PyBackedBytes,
-            offsets: Vec<usize>,
+            offsets: Offsets,
             aads: Option<&Bound<'py, PyList>>,
         ) -> PyResult<OpenedBuffer<'py>> {
             let texts = slices(&data, &offsets)?;

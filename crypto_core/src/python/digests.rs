@@ -1,6 +1,6 @@
 //! SM3, SHA-2, their codes and derivations, and CRC32C.
 
-use super::arguments::{bytes_list, bytes_of, slices};
+use super::arguments::{Offsets, bytes_list, bytes_of, slices};
 use crate::general::{self, Sha2};
 use crate::sm3::{self as core, HmacSm3};
 use pyo3::prelude::*;
@@ -36,7 +36,7 @@ pub fn sm3_many<'py>(py: Python<'py>, data: &Bound<'py, PyList>) -> PyResult<Bou
 pub fn sm3_buffer<'py>(
     py: Python<'py>,
     data: PyBackedBytes,
-    offsets: Vec<usize>,
+    offsets: Offsets,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let items = slices(&data, &offsets)?;
     let digests = py.detach(|| core::digest_many(&items));
@@ -101,7 +101,7 @@ pub fn hmac_sm3_buffer<'py>(
     py: Python<'py>,
     key: PyBackedBytes,
     data: PyBackedBytes,
-    offsets: Vec<usize>,
+    offsets: Offsets,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let items = slices(&data, &offsets)?;
     let codes = py.detach(|| HmacSm3::new(&key).mac_many(&items));
@@ -149,7 +149,7 @@ pub fn hmac_sha2_buffer<'py>(
     name: &str,
     key: PyBackedBytes,
     data: PyBackedBytes,
-    offsets: Vec<usize>,
+    offsets: Offsets,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let algorithm = Sha2::from_name(name)?;
     let items = slices(&data, &offsets)?;

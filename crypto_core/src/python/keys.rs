@@ -1,6 +1,8 @@
 //! Key handles. Frozen, without pickle; a printed private key shows its public part only.
 
-use super::arguments::{array_of_32, bytes_list, bytes_of, list_of_digests, order_of, slices};
+use super::arguments::{
+    Offsets, array_of_32, bytes_list, bytes_of, list_of_digests, order_of, slices,
+};
 use crate::errors::CryptoError;
 use crate::keystore::{self, LockedKey, Suite};
 use crate::memory::Locked;
@@ -137,7 +139,7 @@ impl SigningKey {
         &self,
         py: Python<'py>,
         data: PyBackedBytes,
-        offsets: Vec<usize>,
+        offsets: Offsets,
         identity: Option<PyBackedBytes>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let messages = slices(&data, &offsets)?;
@@ -256,7 +258,7 @@ impl VerifyKey {
         &self,
         py: Python<'py>,
         data: PyBackedBytes,
-        offsets: Vec<usize>,
+        offsets: Offsets,
         signatures: PyBackedBytes,
         identity: Option<PyBackedBytes>,
     ) -> PyResult<Bound<'py, PyBytes>> {

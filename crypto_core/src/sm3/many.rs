@@ -47,6 +47,8 @@ pub(super) fn finish_many_with<T: AsRef<[u8]>>(
             |state, data, count, end| unsafe {
                 avx512::compress(state, data, count, end);
             },
+            // SAFETY: as above.
+            |state| unsafe { avx512::digests(state) },
         ),
         // SAFETY: as above.
         Tier::Avx2 => run(
@@ -57,6 +59,7 @@ pub(super) fn finish_many_with<T: AsRef<[u8]>>(
             |state, data, count, end| unsafe {
                 avx2::compress(state, data, count, end);
             },
+            lane_by_lane,
         ),
         Tier::Portable => one_by_one(start, items, &order, &mut digests),
     }
@@ -85,6 +88,7 @@ fn run<T: AsRef<[u8]>, const LANES: usize>(
     order: &[usize],
     digests: &mut [[u8; DIGEST_LENGTH]],
     compress: impl Fn(&mut [[u32; LANES]; 8], &[&[u8]; LANES], usize, Option<&SharedBlock>),
+    finish: impl Fn(&[[u32; LANES]; 8]) -> [[u8; DIGEST_LENGTH]; LANES],
 ) {
     let shape = |index: usize| Shape::new(start, items[index].as_ref().len());
     let mut mixed = 0..0;
@@ -95,10 +99,8 @@ fn run<T: AsRef<[u8]>, const LANES: usize>(
         if same_length(&texts) || group.iter().all(|index| shape(*index) == common) {
             run_mixed(start, items, &order[mixed.clone()], digests, &compress);
             let state = run_group(start, &common, &texts, &mut ends, &compress);
-            for (place, index) in group.iter().enumerate() {
-                for (bytes, row) in digests[*index].as_chunks_mut().0.iter_mut().zip(&state) {
-                    *bytes = row[place].to_be_bytes();
-                }
+            for (index, digest) in group.iter().zip(finish(&state)) {
+                digests[*index] = digest;
             }
             mixed = mixed.end + LANES..mixed.end + LANES;
         } else {
@@ -106,6 +108,10 @@ fn run<T: AsRef<[u8]>, const LANES: usize>(
         }
     }
     run_mixed(start, items, &order[mixed.start..], digests, &compress);
+}
+
+fn lane_by_lane<const LANES: usize>(state: &[[u32; LANES]; 8]) -> [[u8; DIGEST_LENGTH]; LANES] {
+    std::array::from_fn(|place| super::to_bytes(&state.map(|row| row[place])))
 }
 
 /// How a message falls into blocks: with the block that `start` began, whole ones, and one or two padded ones at the end.

@@ -123,20 +123,29 @@ impl Cipher {
     }
 }
 
-/// Fill `blocks` with the nonce and the counter from `first` on, as GCM counts.
-pub fn count(blocks: &mut [Block], nonce: &[u8; 12], first: u32) {
+/// Fill `blocks` with counter blocks, as GCM counts: for each nonce as many as it says, from `first` on.
+pub fn count<'a>(
+    blocks: &mut [Block],
+    nonces: impl Iterator<Item = (&'a [u8; 12], usize)>,
+    first: u32,
+) {
     #[cfg(target_arch = "x86_64")]
     #[allow(unsafe_code)]
     if tier::current() == Tier::Avx512 {
         // SAFETY: the current tier is one that this processor has.
-        return unsafe { gfni::count(blocks, nonce, first) };
+        return unsafe { gfni::count(blocks, nonces, first) };
     }
-    let mut start = [0; BLOCK_LENGTH];
-    start[..nonce.len()].copy_from_slice(nonce);
-    let start = u128::from_le_bytes(start);
-    for (i, block) in blocks.iter_mut().enumerate() {
-        let counter = first.wrapping_add(i as u32).swap_bytes();
-        *block = (start | u128::from(counter) << 96).to_le_bytes();
+    let mut rest = blocks;
+    for (nonce, wanted) in nonces {
+        let (blocks, after) = std::mem::take(&mut rest).split_at_mut(wanted);
+        rest = after;
+        let mut start = [0; BLOCK_LENGTH];
+        start[..nonce.len()].copy_from_slice(nonce);
+        let start = u128::from_le_bytes(start);
+        for (i, block) in blocks.iter_mut().enumerate() {
+            let counter = first.wrapping_add(i as u32).swap_bytes();
+            *block = (start | u128::from(counter) << 96).to_le_bytes();
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use super::Block;
 use super::ghash::AGGREGATED;
 use std::arch::x86_64::*;
-use std::ops::Range;
 
 /// `state` after `blocks`. `powers` are H^32 … H^1.
 #[target_feature(enable = "avx2,pclmulqdq")]
@@ -34,11 +33,11 @@ pub fn absorb(powers: &[u128; AGGREGATED], mut state: u128, blocks: &[Block]) ->
 /// reduction for up to 32 of them.
 #[target_feature(enable = "avx512f,avx512bw,avx2,pclmulqdq,vpclmulqdq")]
 pub fn code(powers: &[u128; AGGREGATED], aad: &[u8], ciphertext: &[u8], lengths: u128) -> u128 {
-    let state = absorb_vectors(powers, 0, aad.len(), None, |place| {
-        reverse(load(&aad[place]))
-    });
-    let vector = |place: Range<usize>| reverse(load(&ciphertext[place]));
-    absorb_vectors(powers, state, ciphertext.len(), Some(lengths), vector)
+    let state = match aad {
+        [] => 0,
+        aad => absorb_text(powers, 0, aad, None),
+    };
+    absorb_text(powers, state, ciphertext, Some(lengths))
 }
 
 /// Fill `sealed` with `text`, to which the key stream `keys` is added, and the tag: `mask` and the code over `aad`, that sum and `lengths`.
@@ -52,49 +51,87 @@ pub fn seal(
     lengths: u128,
     sealed: &mut [u8],
 ) {
-    let state = absorb_vectors(powers, 0, aad.len(), None, |place| {
-        reverse(load(&aad[place]))
-    });
+    let state = match aad {
+        [] => 0,
+        aad => absorb_text(powers, 0, aad, None),
+    };
     let keys = &keys.as_flattened()[..text.len()];
     let (ciphertext, tag) = sealed.split_at_mut(text.len());
-    let vector = |place: Range<usize>| {
-        let sum = _mm512_xor_si512(load(&text[place.clone()]), load(&keys[place.clone()]));
-        store(&mut ciphertext[place], sum);
+    let (texts, text) = text.as_chunks::<VECTOR>();
+    let (keys, key) = keys.as_chunks::<VECTOR>();
+    let (ciphertexts, ciphertext) = ciphertext.as_chunks_mut::<VECTOR>();
+    let whole = |i: usize| {
+        let sum = _mm512_xor_si512(load(&texts[i]), load(&keys[i]));
+        store(&mut ciphertexts[i], sum);
+        reverse(sum)
+    };
+    let rest = || {
+        let sum = _mm512_xor_si512(load(text), load(key));
+        store(ciphertext, sum);
         // What lies behind the end of the text is zero in both.
         reverse(sum)
     };
-    let code = absorb_vectors(powers, state, text.len(), Some(lengths), vector);
+    let lengths = Some(lengths);
+    let code = absorb_vectors(
+        powers,
+        state,
+        (texts.len(), text.len()),
+        lengths,
+        whole,
+        rest,
+    );
     let tag: &mut Block = tag.as_mut_array().expect("a tag is one block");
     *tag = (u128::from_ne_bytes(*mask) ^ code.swap_bytes()).to_ne_bytes();
 }
 
-/// `state` after a text of `length` bytes, `vector` by vector of up to 64 bytes, and one `last` block.
+/// Bytes of a vector.
+const VECTOR: usize = 64;
+
+/// `state` after a text and one `last` block.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx2,pclmulqdq,vpclmulqdq")]
+fn absorb_text(powers: &[u128; AGGREGATED], state: u128, text: &[u8], last: Option<u128>) -> u128 {
+    let (texts, text) = text.as_chunks::<VECTOR>();
+    let whole = |i: usize| reverse(load(&texts[i]));
+    let rest = || reverse(load(text));
+    absorb_vectors(powers, state, (texts.len(), text.len()), last, whole, rest)
+}
+
+/// `state` after a text of so many `whole` vectors and a `rest` of so many bytes, and one `last` block.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx2,pclmulqdq,vpclmulqdq")]
 fn absorb_vectors(
     powers: &[u128; AGGREGATED],
     mut state: u128,
-    length: usize,
+    (vectors, bytes): (usize, usize),
     mut last: Option<u128>,
-    mut vector: impl FnMut(Range<usize>) -> __m512i,
+    mut whole: impl FnMut(usize) -> __m512i,
+    mut rest: impl FnMut() -> __m512i,
 ) -> u128 {
     let mut done = 0;
+    let mut bytes_left = bytes;
     loop {
-        let left = (length - done).div_ceil(16) + usize::from(last.is_some());
+        let ending = bytes_left.div_ceil(16) + usize::from(last.is_some());
+        let left = 4 * (vectors - done) + ending;
         if left == 0 {
             return state;
         }
-        let blocks = left.min(AGGREGATED);
-        let end = length.min(done + 16 * blocks);
         let mut sum = Sum::new(state);
-        let mut powers = &powers[AGGREGATED - blocks..];
-        while done < end {
-            let next = end.min(done + 64);
-            let (first, after) = powers.split_at((next - done).div_ceil(16));
-            sum.add(vector(done..next), load_powers(first));
-            (powers, done) = (after, next);
+        let powers = &powers[AGGREGATED.saturating_sub(left)..];
+        let fours = powers.as_chunks::<4>().0;
+        let now = fours.len().min(vectors - done);
+        for four in &fours[..now] {
+            sum.add(whole(done), load_powers(four));
+            done += 1;
         }
-        if let (1, Some(block)) = (powers.len(), last) {
+        // The rest is of four blocks at most: as a last group begins with as many powers as are left, it has its place whole.
+        let mut powers = &powers[4 * now..];
+        if bytes_left > 0 && powers.len() >= bytes_left.div_ceil(16) {
+            let (first, after) = powers.split_at(bytes_left.div_ceil(16));
+            sum.add(rest(), load_powers(first));
+            (powers, bytes_left) = (after, 0);
+        }
+        if let (0, 1, Some(block)) = (bytes_left, powers.len(), last) {
             sum.add(_mm512_zextsi128_si512(number(block)), load_powers(powers));
             last = None;
         }

@@ -62,12 +62,20 @@ impl GcmKey {
 
     /// [`Self::seal_many`] into one buffer.
     pub fn seal_texts(&self, messages: &[Message<'_>]) -> Result<Texts> {
+        let length = |message: &Message<'_>| message.data.len() + TAG_LENGTH;
+        let mut sealed = Texts::zeroed(messages.iter().map(length));
+        self.seal_into(messages, sealed.bytes_mut())?;
+        Ok(sealed)
+    }
+
+    /// [`Self::seal_many`], one after the other into `sealed`, which has just the room for texts and tags.
+    pub fn seal_into(&self, messages: &[Message<'_>], sealed: &mut [u8]) -> Result<()> {
         let texts: Vec<&[u8]> = messages.iter().map(|message| message.data).collect();
-        let mut sealed = Texts::zeroed(texts.iter().map(|text| text.len() + TAG_LENGTH));
-        let mut outputs = sealed.iter_mut();
+        let mut rest = sealed;
         self.crypt(messages, &texts, |i, mask, stream| {
-            let Some(output) = outputs.next() else { return };
             let (text, aad) = (texts[i], messages[i].aad);
+            let (output, after) = std::mem::take(&mut rest).split_at_mut(text.len() + TAG_LENGTH);
+            rest = after;
             if text.len() <= stream.keys.len() * BLOCK_LENGTH {
                 return self.ghash.seal(aad, text, mask, stream.keys, output);
             }
@@ -75,9 +83,7 @@ impl GcmKey {
             ciphertext.copy_from_slice(text);
             self.add_stream(ciphertext, stream);
             tag.copy_from_slice(&self.ghash.tag(aad, ciphertext, mask));
-        })?;
-        drop(outputs);
-        Ok(sealed)
+        })
     }
 
     /// Check and decrypt many messages, in order; `None` for one whose tag does not fit or that is too short for a tag.
@@ -125,22 +131,24 @@ impl GcmKey {
         texts: &[&[u8]],
         mut each: impl FnMut(usize, &Block, Stream<'_>),
     ) -> Result<()> {
-        let nonces = check(messages, texts)?;
+        check(messages, texts)?;
         let mut blocks = [[0; BLOCK_LENGTH]; BATCH];
         let needed = |i: usize| BATCH.min(1 + texts[i].len().div_ceil(BLOCK_LENGTH));
         let mut first = 0;
         while first < texts.len() {
             let (mut next, mut used) = (first, 0);
             while next < texts.len() && used + needed(next) <= BATCH {
-                count(&mut blocks[used..used + needed(next)], &nonces[next], 1);
                 used += needed(next);
                 next += 1;
             }
+            let nonces = (first..next).map(|i| (nonce(&messages[i]), needed(i)));
+            count(&mut blocks[..used], nonces, 1);
             self.cipher.apply(&mut blocks[..used]);
             let mut rest = &blocks[..used];
-            for (i, nonce) in nonces.iter().enumerate().take(next).skip(first) {
+            for (i, message) in messages.iter().enumerate().take(next).skip(first) {
                 let (taken, after) = rest.split_at(needed(i));
                 let (mask, keys) = (&taken[0], &taken[1..]);
+                let nonce = nonce(message);
                 each(i, mask, Stream { nonce, keys });
                 rest = after;
             }
@@ -162,7 +170,8 @@ impl GcmKey {
         let mut counter = 2 + stream.keys.len() as u32;
         for part in text[begun..].chunks_mut(BATCH * BLOCK_LENGTH) {
             let keys = &mut blocks[..part.len().div_ceil(BLOCK_LENGTH)];
-            count(keys, stream.nonce, counter);
+            let wanted = keys.len();
+            count(keys, std::iter::once((stream.nonce, wanted)), counter);
             // The bound on the length keeps the last counter below 2^32.
             counter = counter.wrapping_add(keys.len() as u32);
             self.cipher.apply(keys);
@@ -178,21 +187,24 @@ struct Stream<'a> {
     keys: &'a [Block],
 }
 
-/// The nonces, once they and the texts have been found to have allowed lengths.
-fn check(messages: &[Message<'_>], texts: &[&[u8]]) -> Result<Vec<[u8; NONCE_LENGTH]>> {
-    let mut nonces = Vec::with_capacity(messages.len());
+/// The nonce of a message that [`check`] has passed.
+fn nonce<'a>(message: &Message<'a>) -> &'a [u8; NONCE_LENGTH] {
+    message.nonce.as_array().expect("12 bytes")
+}
+
+/// Refuse nonces and texts of lengths that are not allowed.
+fn check(messages: &[Message<'_>], texts: &[&[u8]]) -> Result<()> {
     for (index, (message, text)) in messages.iter().zip(texts).enumerate() {
         if text.len() as u64 > LONGEST {
             let (what, allowed) = (format!("text of item {index}"), "at most 2^36 - 32 bytes");
             return Err(CryptoError::length(&what, allowed, text.len()));
         }
-        let Some(nonce) = message.nonce.as_array() else {
+        if message.nonce.len() != NONCE_LENGTH {
             let what = format!("nonce of item {index}");
             return Err(CryptoError::length(&what, "12 bytes", message.nonce.len()));
-        };
-        nonces.push(*nonce);
+        }
     }
-    Ok(nonces)
+    Ok(())
 }
 
 #[cfg(test)]

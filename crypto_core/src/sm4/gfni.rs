@@ -249,10 +249,25 @@ fn split(vector: __m512i, blocks: [&mut Block; 4]) {
     }
 }
 
-/// Counter blocks: the nonce and the numbers from `first` on, each 32 bits, big-endian.
+/// Counter blocks, for each nonce as many as it says: the nonce and the numbers from `first` on, each 32 bits, big-endian.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub fn count<'a>(
+    blocks: &mut [Block],
+    nonces: impl Iterator<Item = (&'a [u8; 12], usize)>,
+    first: u32,
+) {
+    let mut rest = blocks;
+    for (nonce, wanted) in nonces {
+        let (blocks, after) = std::mem::take(&mut rest).split_at_mut(wanted);
+        rest = after;
+        count_one(blocks, nonce, first);
+    }
+}
+
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 #[allow(unsafe_code)]
-pub fn count(blocks: &mut [Block], nonce: &[u8; 12], first: u32) {
+fn count_one(blocks: &mut [Block], nonce: &[u8; 12], first: u32) {
     let mut start = [0; 16];
     start[..12].copy_from_slice(nonce);
     // SAFETY: 16 bytes; unaligned loads are allowed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Callable
 from itertools import accumulate, pairwise
 
@@ -99,9 +100,38 @@ def test_gcm_of_a_buffer_is_gcm_of_its_texts_and_refuses_the_same(kind: str, cou
     assert cut(opened, offsets) == texts
 
 
+def unsigned(offsets: list[int]) -> array[int]:
+    return array("Q", offsets)
+
+
+def signed(offsets: list[int]) -> array[int]:
+    return array("q", offsets)
+
+
+@pytest.mark.parametrize("form", [list, tuple, unsigned, signed])
+def test_offsets_are_a_list_or_an_array(form: Callable[[list[int]], array[int]]) -> None:
+    texts = [b"one", b"", b"three"]
+    assert crypto.sm3_buffer(b"".join(texts), form(offsets_of(texts))) == b"".join(crypto.sm3_many(texts))
+
+
+@pytest.mark.parametrize(("offsets", "place"), [([0, 2, 1], 2), ([0, 4], 1), ([4, 5], 0), ([-1, 2], 0), ([0, -1], 1)])
+@pytest.mark.parametrize("form", [list, signed])
+def test_offsets_that_fall_or_leave_the_data_are_refused_with_their_place(
+    form: Callable[[list[int]], array[int]], offsets: list[int], place: int
+) -> None:
+    with pytest.raises(crypto.InvalidLength, match=rf"offsets\[{place}\]"):
+        crypto.sm3_buffer(b"abc", form(offsets))
+
+
+@pytest.mark.parametrize("offsets", [[0, 1.5], [0, "1"], [0, None], "01", 7])
+def test_offsets_of_other_types_are_refused(offsets: object) -> None:
+    with pytest.raises(TypeError):
+        crypto.sm3_buffer(b"abc", offsets)  # type: ignore[arg-type]
+    with pytest.raises(OverflowError):
+        crypto.sm3_buffer(b"abc", [0, 1 << 64])
+
+
 def test_what_does_not_fit_together_is_refused_with_its_place() -> None:
-    with pytest.raises(crypto.InvalidLength, match=r"offsets\[2\]"):
-        crypto.sm3_buffer(b"abc", [0, 2, 1])
     with pytest.raises(crypto.InvalidLength, match="nonces: 12 bytes for each of 2 texts expected, got 13"):
         crypto.sm4_gcm_encrypt_buffer(KEY, bytes(13), b"ab", [0, 1, 2])
     with pytest.raises(crypto.InvalidLength, match="ivs: 16 bytes for each of 1 texts expected, got 32"):
