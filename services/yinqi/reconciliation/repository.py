@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -36,14 +37,19 @@ from yinqi.reconciliation.model import (
 )
 from yinqi.reconciliation.tables import ADJUSTMENT, COUNTS, bookings, breaks, entries, events, matches, runs
 from yinqi.runtime.feed import append
+from yinqi.runtime.statements import prepared
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows whose key is not there yet; leave the others alone."""
-    if not rows:
-        return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
+    if rows:
+        connection.execute(_insert_new(table, connection.dialect.name), list(rows))
+
+
+@cache
+def _insert_new(table: Table, dialect: str) -> Any:
+    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return prepared(insert(table).on_conflict_do_nothing())
 
 
 def _movement_row(item: Booking | Entry) -> dict[str, Any]:
