@@ -135,6 +135,7 @@ def _door(
     wrong = [f"{case} {times} times, e.g. {answers.samples[case]}" for case, times in answers.forbidden.items()]
     wrong += [f"{s.name} ended {s.restarts} times" for s in supervisor.states() if s.restarts]
     grown = {name: (process.memory_info().rss - before[name]) / 2**20 for name, process in processes.items()}
+    print(f"  slowest answer {answers.slowest_s:.2f} s of calls made side by side: {answers.slowest}")
     print("  memory by process: " + ", ".join(f"{name} {mib:+.1f} MiB" for name, mib in grown.items()))
     rpcs = sum(len(its) for its in methods().values())
     return Door(f"{rpcs} RPCs of 5 services", count, answers.codes, wrong, max(grown.values()), seconds)

@@ -67,12 +67,6 @@ class SqlBooks:
     # --- accounts ---------------------------------------------------------------------------------------------------
 
     def add_accounts(self, new: Sequence[Account]) -> None:
-        insert = self._insert(accounts)
-        excluded = insert.excluded
-        statement = insert.on_conflict_do_update(
-            index_elements=["identification"],
-            set_={name: _unless_empty(excluded[name], accounts.c[name]) for name in ("name", "bank_profile")},
-        )
         rows = {
             a.identification: {
                 "identification": a.identification,
@@ -82,7 +76,7 @@ class SqlBooks:
             }
             for a in new
         }
-        self._execute_many(statement, [rows[key] for key in sorted(rows)])
+        self._execute_many(_ADD_ACCOUNT[self._connection.dialect.name], [rows[key] for key in sorted(rows)])
 
     def list_accounts(self, identifications: Sequence[str] = ()) -> list[Account]:
         return self._accounts(identifications, lock=False)
@@ -111,12 +105,9 @@ class SqlBooks:
             self._connection.execute(_SAVE_BANK_BALANCE, rows)
 
     def save_opened(self, opened_on: Mapping[str, date]) -> None:
-        statement = (
-            update(accounts).where(accounts.c.identification == bindparam("account")).values(opened_on=bindparam("day"))
-        )
         rows = [{"account": account, "day": day} for account, day in sorted(opened_on.items())]
         if rows:
-            self._connection.execute(statement, rows)
+            self._connection.execute(_SAVE_OPENED, rows)
 
     # --- ledger -----------------------------------------------------------------------------------------------------
 
@@ -210,13 +201,8 @@ class SqlBooks:
         return {(row.ledger_account, row.currency): row.minor_units for row in self._connection.execute(query)}
 
     def _balances_at(self, names: Sequence[str], at: date) -> dict[tuple[str, str], int]:
-        table = ledger_postings.c
-        query = (
-            select(table.ledger_account, table.currency, func.sum(table.minor_units).label("minor_units"))
-            .where(among(table.ledger_account, names), table.booking_date <= at)
-            .group_by(table.ledger_account, table.currency)
-        )
-        return {(row.ledger_account, row.currency): int(row.minor_units) for row in self._connection.execute(query)}
+        rows = self._connection.execute(_BALANCES_AT, {"names": names, "at": at})
+        return {(row.ledger_account, row.currency): int(row.minor_units) for row in rows}
 
     def sum_running_balances(self) -> dict[tuple[str, str], int]:
         rows = self._connection.execute(select(ledger_balances))
@@ -250,11 +236,8 @@ class SqlBooks:
         return [_statement(row) for row in self._connection.execute(query)]
 
     def statements_touching(self, identifications: Sequence[str], day: date) -> list[Statement]:
-        query = select(statements).where(
-            among(statements.c.account, list(identifications)),
-            or_(statements.c.from_date == day, statements.c.to_date == day),
-        )
-        return [_statement(row) for row in self._connection.execute(query)]
+        given = {"accounts": list(identifications), "day": day}
+        return [_statement(row) for row in self._connection.execute(_STATEMENTS_TOUCHING, given)]
 
     def save_statement(self, statement: Statement) -> None:
         self._connection.execute(_SAVE_STATEMENT[self._connection.dialect.name], [_statement_row(statement)])
@@ -283,7 +266,7 @@ class SqlBooks:
     ) -> None:
         pairs = list(zip(entries, recordings, strict=True))
         self._execute_many(
-            self._insert(statement_entry_keys),
+            _ADD_ENTRY_KEYS,
             [
                 {
                     "account": entry.account,
@@ -323,9 +306,6 @@ class SqlBooks:
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _insert(self, table: Table) -> Any:
-        return postgresql.insert(table) if self._is_postgresql else sqlite.insert(table)
-
     def _execute_many(self, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
             self._connection.execute(statement, list(rows))
@@ -360,6 +340,9 @@ _SAVE_BANK_BALANCE = prepared(
         ),
     )
 )
+_SAVE_OPENED = prepared(
+    update(accounts).where(accounts.c.identification == bindparam("account")).values(opened_on=bindparam("day"))
+)
 _FIND_STANDINGS = prepared(select(payment_standings).where(among(payment_standings.c.instruction_id, "ids")))
 _FIND_OPENED = prepared(
     select(accounts.c.identification, accounts.c.opened_on).where(
@@ -373,7 +356,23 @@ _FIND_STATEMENT = prepared(
         statements.c.statement_id == bindparam("of_id"),
     )
 )
+_STATEMENTS_TOUCHING = prepared(
+    select(statements).where(
+        among(statements.c.account, "accounts"),
+        or_(statements.c.from_date == bindparam("day"), statements.c.to_date == bindparam("day")),
+    )
+)
+_ADD_ENTRY_KEYS = prepared(insert(statement_entry_keys))
 _ADD_POSTINGS = prepared(insert(ledger_postings))
+_BALANCES_AT = prepared(
+    select(
+        ledger_postings.c.ledger_account,
+        ledger_postings.c.currency,
+        func.sum(ledger_postings.c.minor_units).label("minor_units"),
+    )
+    .where(among(ledger_postings.c.ledger_account, "names"), ledger_postings.c.booking_date <= bindparam("at"))
+    .group_by(ledger_postings.c.ledger_account, ledger_postings.c.currency)
+)
 _ENTRIES_AFTER = prepared(
     select(statement_entries)
     .where(statement_entries.c.sequence > bindparam("after"))
@@ -391,6 +390,15 @@ def _upserts(table: Table, keys: Sequence[str], changes: Callable[[Any], Mapping
     }
 
 
+def _unless_empty(new: Any, old: Any) -> Any:
+    return case((new != "", new), else_=old)
+
+
+_ADD_ACCOUNT = _upserts(
+    accounts,
+    ["identification"],
+    lambda new: {name: _unless_empty(new[name], accounts.c[name]) for name in ("name", "bank_profile")},
+)
 _SAVE_STANDING = _upserts(
     payment_standings, ["instruction_id"], lambda new: {"standing": new.standing, "hold_count": new.hold_count}
 )
@@ -407,10 +415,6 @@ _SAVE_STATEMENT = _upserts(
 
 def _chunks(items: Sequence[str]) -> Iterable[Sequence[str]]:
     return (items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK))
-
-
-def _unless_empty(new: Any, old: Any) -> Any:
-    return case((new != "", new), else_=old)
 
 
 def _units(amount: Money | None) -> int | None:

@@ -209,7 +209,7 @@ def conclude(
     permitted: frozenset[str],
     *,
     archive_id: str,
-    queried_at: datetime,
+    queried_at: Mapping[str, datetime],
     reported_at: datetime,
     safe_window_ms: int,
 ) -> tuple[list[StatusReport], list[Absence]]:
@@ -217,6 +217,7 @@ def conclude(
 
     Args:
         records: everything in the verified answer.
+        queried_at: by payment, when it was asked for.
         permitted: accounts of which the bank itself said that we may query them; asked when no control came back.
     """
     found = _by_reference(records)
@@ -230,9 +231,10 @@ def conclude(
             reports.append(replace(report, archive_id=archive_id))
             continue
         control, control_seen = _control(reference, plan, seen, permitted)
-        proof = NotFoundProof(queried_at, archive_id, control, control_seen, safe_window_ms)
+        asked_at = queried_at[reference.instruction_id]
+        proof = NotFoundProof(asked_at, archive_id, control, control_seen, safe_window_ms)
         absences[reference.instruction_id] = Absence(
-            reference.instruction_id, archive_id, queried_at, control, control_seen
+            reference.instruction_id, archive_id, asked_at, control, control_seen
         )
         reports.append(
             StatusReport(

@@ -33,6 +33,7 @@ from yinqi.gateway.ports import (
 from yinqi.gateway.profile import Profile
 from yinqi.gateway.repository import SqlStore
 from yinqi.gateway.routing import Route, route
+from yinqi.gateway.since_sent import SinceSent
 from yinqi.gateway.use_cases import alarm_of_answer
 from yinqi.kernel.clock import Clock, epoch_ns
 from yinqi.kernel.errors import YinqiError
@@ -138,6 +139,7 @@ class BankCaller:
         self._clock = clock
         self._ids = ids
         self._telemetry = telemetry
+        self.since_sent = SinceSent(clock)
 
     async def call(
         self,

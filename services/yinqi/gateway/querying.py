@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from yinqi.gateway import use_cases
@@ -106,6 +106,7 @@ class Querier:
             outgoing = await bank.made(lambda: bank.dialect.make_query(plan.instruction_ids, plan.first, plan.last))
         except YinqiError as error:  # the bank's key or our device is not there
             return [self._unknown(one, "BANK_UNAVAILABLE", error.reason, error.message) for one in plan.asked]
+        asked_at = self._asked_at(bank, plan, attempts)
         exchange = await self._caller.call(
             bank,
             outgoing,
@@ -114,12 +115,26 @@ class Querier:
             bank.dialect.read_query,
             [reference.traceparent for reference in plan.asked],
         )
-        reports = await self._conclude(bank, plan, attempts, exchange)
+        reports = await self._conclude(bank, plan, attempts, asked_at, exchange)
         self._caller.tell("bank.query", bank, exchange.story, _steps(plan, reports))
         return reports
 
+    def _asked_at(self, bank: Bank, plan: QueryPlan, attempts: Attempts) -> dict[str, datetime]:
+        """Return by payment when a query that leaves now was asked."""
+        window = timedelta(milliseconds=bank.profile.in_doubt.safe_window_ms)
+        last_byte_after, now = timedelta(milliseconds=bank.profile.last_byte_ms), self._clock.now()
+        ids = {reference.instruction_id for reference in plan.asked}
+        return {
+            one: self._caller.since_sent.asked_at(attempts.get(one, ()), now, window, last_byte_after) for one in ids
+        }
+
     async def _conclude(
-        self, bank: Bank, plan: QueryPlan, attempts: Attempts, exchange: Exchange[list[PaymentRecord]]
+        self,
+        bank: Bank,
+        plan: QueryPlan,
+        attempts: Attempts,
+        asked_at: Mapping[str, datetime],
+        exchange: Exchange[list[PaymentRecord]],
     ) -> list[StatusReport]:
         received, records = exchange.received, exchange.value
         if records is None:
@@ -132,7 +147,7 @@ class Querier:
             attempts,
             await self._permitted(bank, plan, records),
             archive_id=received.archive_id,
-            queried_at=exchange.sent.recorded_at,
+            queried_at=asked_at,
             reported_at=exchange.received_at,
             safe_window_ms=bank.profile.in_doubt.safe_window_ms,
         )

@@ -338,6 +338,7 @@ class Submitter:
             reason, code, text = (failure.reason, failure.code, failure.text) if failure else ("NO_ANSWER", "", "")
             reports = self._all(batch, status, reason, code, text, received.archive_id)
             store_it = partial(use_cases.record_submission_failure, exchange.sent.exchange_id, state, received, at)
+        self._caller.since_sent.ended([(line.instruction_id, line.attempt) for line in batch.lines], at)
         try:
             await self._database.run(lambda connection: store_it(SqlStore(connection)))
         except YinqiError as error:

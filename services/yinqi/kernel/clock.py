@@ -21,6 +21,10 @@ class Clock(Protocol):
         """Return the current banking date (Asia/Shanghai)."""
         ...
 
+    def steady_s(self) -> float:
+        """Return seconds on a clock that nobody sets, so that it never jumps; only differences mean anything."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -31,6 +35,9 @@ class SystemClock:
     def today(self) -> date:
         return self.now().astimezone(BANK_ZONE).date()
 
+    def steady_s(self) -> float:
+        return time.monotonic()
+
 
 class FixedClock:
     """A clock that stands still until it is moved; for tests and simulation."""
@@ -39,6 +46,7 @@ class FixedClock:
         if instant.tzinfo is None:
             raise ValueError("instant needs a time zone")
         self._instant = instant.astimezone(UTC)
+        self._steady = timedelta(0)
 
     def now(self) -> datetime:
         return self._instant
@@ -46,8 +54,16 @@ class FixedClock:
     def today(self) -> date:
         return self._instant.astimezone(BANK_ZONE).date()
 
+    def steady_s(self) -> float:
+        return self._steady.total_seconds()
+
     def advance(self, by: timedelta) -> None:
-        """Move the clock forward."""
+        """Let time pass."""
+        self._instant += by
+        self._steady += by
+
+    def jump(self, by: timedelta) -> None:
+        """Set the clock forward or back; no time passes."""
         self._instant += by
 
 

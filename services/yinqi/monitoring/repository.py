@@ -51,6 +51,7 @@ def _count_repeats(inserted: Any) -> Any:
     return prepared(counted.returning(screening_repeat.c.repeat_key, screening_repeat.c.payment_count))
 
 
+_ADD_SCREENINGS = prepared(insert(screening))
 _FIND_SCREENINGS = prepared(select(screening).where(among(screening.c.instruction_id, "ids")))
 _COUNT_REPEATS = {
     "postgresql": _count_repeats(postgresql.insert(screening_repeat)),
@@ -104,7 +105,7 @@ class SqlScreenings:
             }
             for one, digest in screenings
         ]
-        self._connection.execute(insert(screening), rows)
+        self._connection.execute(_ADD_SCREENINGS, rows)
 
 
 class SqlAlerts:

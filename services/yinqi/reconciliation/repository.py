@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,15 +52,20 @@ from yinqi.reconciliation.tables import (
 )
 from yinqi.runtime.feed import append
 from yinqi.runtime.sealing import Sealed, sealing_of
+from yinqi.runtime.statements import prepared
 
 
 def insert_new(connection: Connection, sealed: Sealed, rows: Sequence[dict[str, Any]]) -> None:
     """Insert rows whose key is not there yet; leave the others alone."""
-    if not rows:
-        return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    written = sealing_of(connection).seal(connection, sealed, rows)
-    connection.execute(dialect.insert(sealed.table).on_conflict_do_nothing(), list(written))
+    if rows:
+        written = sealing_of(connection).seal(connection, sealed, rows)
+        connection.execute(_insert_new(sealed.table, connection.dialect.name), list(written))
+
+
+@cache
+def _insert_new(table: Table, dialect: str) -> Any:
+    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return prepared(insert(table).on_conflict_do_nothing())
 
 
 def _opened(connection: Connection, sealed: Sealed, query: Select[Any]) -> list[Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from yinqi.account.ledger import available, held
 from yinqi.payment.status import FINAL, TRANSITIONS
@@ -62,8 +62,7 @@ class Notebook:
     broken: list[Violation] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One line of the payment journal."""
 
     sequence: int
@@ -74,8 +73,7 @@ class Event:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
+class Owed(NamedTuple):
     """A payment as our book has it."""
 
     instruction_id: str
@@ -125,8 +123,8 @@ def take_picture(
         "SELECT sequence, instruction_id, type, from_status, to_status, reason_code FROM payment_events ORDER BY sequence"
     )
     return Picture(
-        {row[0]: Owed(*row) for row in payments},
-        [Event(*row) for row in events],
+        {row[0]: Owed._make(row) for row in payments},
+        list(map(Event._make, events)),
         take_bank(bank),
         notebook,
         account,

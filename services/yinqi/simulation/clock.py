@@ -50,3 +50,6 @@ class ServiceClock:
 
     def today(self) -> date:
         return self.now().astimezone(BANK_ZONE).date()
+
+    def steady_s(self) -> float:
+        return (self._world.now() - _BEGIN_UTC).total_seconds()

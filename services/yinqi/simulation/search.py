@@ -40,18 +40,22 @@ def run_seeds(first: int, count: int, steps_max: int) -> Found:
 
 def outcomes_of(first: int, count: int, steps_max: int) -> Iterator[Outcome]:
     """Yield the outcome of each seed, in order."""
-    # Many stories' garbage is collected at once; what was there before is not looked at again each time.
-    gc.collect()
-    gc.freeze()
+    # Many stories' garbage is collected at once; what outlived a collection is not looked at again at the next.
     gc.disable()
+    _collect()
     try:
         for seed in range(first, first + count):
             yield run_story(story_of(seed, steps_max))
             if (seed - first) % _COLLECT_EVERY == _COLLECT_EVERY - 1:
-                gc.collect()
+                _collect()
     finally:
         gc.enable()
         gc.unfreeze()
+
+
+def _collect() -> None:
+    gc.collect()
+    gc.freeze()
 
 
 def search(

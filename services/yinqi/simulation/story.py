@@ -16,6 +16,7 @@ _SIZES, _SIZE_WEIGHTS = (6, 10, 24), (6, 3, 1)
 _DAY_MIN_S, _DAY_PER_STEP_S = 20.0, 2.5
 _NIGHT_CHANCE = 0.4
 _STOPS_CHANCE = 0.06
+_JUMPS_CHANCE = 0.04
 _SCOPES = ("HOUSE", "BANK", "COMPANY", "ACCOUNT 0", "ACCOUNT 1")
 _SERVICES = ("payment", "gateway", "account", "reconciliation", "monitoring")
 _CALLS = ("erp>payment", "payment>monitoring", "payment>gateway", "account>gateway")
@@ -113,6 +114,7 @@ def story_of(seed: int, steps_max: int = STEPS_DEFAULT) -> Story:
     ordered = sorted(draft.steps, key=lambda step: (step.at_s, step.verb))
     steps = [_numbered(step, number) for number, step in enumerate(ordered, 1)]
     steps += _stops(seed, draft.orders, len(steps), day_s)
+    steps += _jumps(seed, draft.orders, len(steps), day_s)
     return Story(seed, steps_max, tuple(sorted(steps, key=lambda step: (step.at_s, step.number))))
 
 
@@ -138,6 +140,25 @@ def _stops(seed: int, orders: list[Order], last: int, day_s: float) -> list[Step
         if chance.random() < 0.3:
             draft.add("lift", at_s + chance.uniform(3.0, 20.0), target=scope, kind="alone")
         draft.add("lift", at_s + chance.uniform(10.0, 50.0), target=scope)
+    return [_numbered(step, number) for number, step in enumerate(draft.steps, last + 1)]
+
+
+def _jumps(seed: int, orders: list[Order], last: int, day_s: float) -> list[Step]:
+    """Return what a few stories have besides: an order is slow to arrive, its sender dies, and the clocks jump forward.
+
+    Whoever believes them takes the bank's safe window for over while the order is still on its way.
+    """
+    chance = random.Random(f"jumps/{seed}")  # noqa: S311 (chance, not secrecy)
+    if chance.random() >= _JUMPS_CHANCE:
+        return []
+    draft = _Draft(chance, orders=orders)
+    at_s = chance.uniform(1.0, day_s)
+    draft.add("message", at_s, target=_BANK, kind="delay", seconds=round(chance.uniform(15.0, 20.0), 1))
+    _pay(draft, at_s + 0.1)
+    draft.add("crash", at_s + chance.uniform(0.4, 1.5), target="gateway", seconds=0.2)
+    for service in ("payment", "gateway"):
+        draft.add("skew", at_s + 2.0, target=service, seconds=300.0)
+    _pay(draft, at_s + 21.0)  # faults last until the last step
     return [_numbered(step, number) for number, step in enumerate(draft.steps, last + 1)]
 
 

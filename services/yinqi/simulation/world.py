@@ -142,10 +142,10 @@ class World:
             for order in story.orders
             if order.fate
         ]
-        sends_notices = story.seed % _NOTICES_EVERY == 0
-        if sends_notices:
+        self._sends_notices = story.seed % _NOTICES_EVERY == 0
+        if self._sends_notices:
             rules += _NOTICE_FAULTS
-        self.bank = open_bank(accounts, self.time, rules, sends_notices=sends_notices)
+        self.bank = open_bank(accounts, self.time, rules, sends_notices=self._sends_notices)
         self._book = raw_book(self.bank)
         self.tally: Counter[str] = Counter()
         self._network = Network(str(story.seed), self._tell, self.tally)
@@ -190,7 +190,8 @@ class World:
         try:
             for process in self._house.values():
                 process.start()
-            spawn(self._bank_people, NoticePost(self._side, self._network.link("bank>gateway"), self._tell).run())
+            if self._sends_notices:
+                spawn(self._bank_people, NoticePost(self._side, self._network.link("bank>gateway"), self._tell).run())
             for step in self._story.steps:
                 await asyncio.sleep(max(0.0, step.at_s - self.time.seconds()))
                 if violation := self._check():

@@ -212,8 +212,9 @@ def record(
 
 
 def concluded(one: Any, records: list[PaymentRecord], permitted: frozenset[str] = frozenset()) -> Any:
+    asked_at = dict.fromkeys((asked.instruction_id for asked in one.asked), NOW)
     return conclude(
-        one, records, {}, permitted, archive_id="AR1", queried_at=NOW, reported_at=NOW, safe_window_ms=30_000
+        one, records, {}, permitted, archive_id="AR1", queried_at=asked_at, reported_at=NOW, safe_window_ms=30_000
     )
 
 
