@@ -17,7 +17,6 @@ from yinqi.account.ledger import Kind, available, payables, transfer
 from yinqi.gateway import use_cases as gateway_use_cases
 from yinqi.gateway.adapters.cdc.dialect import CdcDialect
 from yinqi.gateway.exchange import BankCaller
-from yinqi.gateway.since_sent import SinceSent
 from yinqi.payment import resend, status
 from yinqi.payment import use_cases as payment_use_cases
 from yinqi.payment.model import AlreadyRecorded, BankWord, Pacing
@@ -198,11 +197,6 @@ def another_body_under_the_same_key_is_accepted(patch: Patch) -> None:
         return AlreadyRecorded(earlier.instruction_id, earlier.received_at)
 
     patch.setattr(payment_use_cases, "decide_repeat", careless)
-
-
-@planted
-def the_safe_window_is_counted_on_the_wall_clock(patch: Patch) -> None:
-    patch.setattr(SinceSent, "asked_at", lambda _self, _attempts, at, *_windows: at)
 
 
 # --- books ----------------------------------------------------------------------------------------------------------
