@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -25,6 +26,13 @@ SealDatabase = Callable[..., Sealing]
 # Test workers are told a width, and a console that was made then keeps it whatever a test says.
 for _size in ("COLUMNS", "LINES"):
     os.environ.pop(_size, None)  # noqa: TID251
+
+
+def pytest_collection_finish() -> None:
+    """Look over the modules and the thousands of collected tests once, not at each collection: an eighth of the suite's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 20)
 
 
 @pytest.fixture(autouse=True, scope="session")
