@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -58,7 +58,7 @@ def _command(name: str) -> Any:
     return get_command(alone)
 
 
-class _WhenAsked(MutableMapping[str, Any]):
+class _WhenAsked(Mapping[str, Any]):
     """The commands by name; each is imported when somebody asks for it, since all of them together take two seconds."""
 
     def __getitem__(self, name: str) -> Any:
@@ -70,17 +70,11 @@ class _WhenAsked(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(_PLACES)
 
-    def __setitem__(self, name: str, command: Any) -> None:
-        raise NotImplementedError("commands are named in _PLACES")
-
-    def __delitem__(self, name: str) -> None:
-        raise NotImplementedError("commands are named in _PLACES")
-
 
 class _Group(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = _WhenAsked()
+        self.commands = cast("Any", _WhenAsked())  # nobody adds one
 
 
 app = typer.Typer(

@@ -8,8 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, and_, delete, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, Select, and_, delete, insert, or_, select, update
 
 from yinqi.kernel.money import Money
 from yinqi.monitoring.model import (
@@ -38,11 +37,7 @@ from yinqi.monitoring.tables import (
     unknown_payment,
 )
 from yinqi.runtime import feed
-from yinqi.runtime.statements import among, prepared
-
-
-def _upsert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+from yinqi.runtime.statements import among, prepared, upsert
 
 
 def _count_repeats(inserted: Any) -> Any:
@@ -53,10 +48,7 @@ def _count_repeats(inserted: Any) -> Any:
 
 _ADD_SCREENINGS = prepared(insert(screening))
 _FIND_SCREENINGS = prepared(select(screening).where(among(screening.c.instruction_id, "ids")))
-_COUNT_REPEATS = {
-    "postgresql": _count_repeats(postgresql.insert(screening_repeat)),
-    "sqlite": _count_repeats(sqlite.insert(screening_repeat)),
-}
+_COUNT_REPEATS = {store: _count_repeats(upsert(screening_repeat, store)) for store in ("postgresql", "sqlite")}
 
 
 class SqlStore:
@@ -117,7 +109,9 @@ class SqlAlerts:
     def raise_once(self, alerts: Sequence[Alert]) -> int:
         if not alerts:
             return 0
-        statement = _upsert(self._connection, alert).on_conflict_do_nothing(index_elements=["rule", "subject"])
+        statement = upsert(alert, self._connection.dialect.name).on_conflict_do_nothing(
+            index_elements=["rule", "subject"]
+        )
         raised = self._connection.execute(statement.returning(alert.c.alert_id), [_alert_row(one) for one in alerts])
         new_ids = set(raised.scalars())
         events = [(AlertEventType.RAISED, one.alert_id, one.raised_at) for one in alerts if one.alert_id in new_ids]
@@ -225,7 +219,7 @@ class SqlAlerts:
     def _add_confirmed(self, alert_id: str, channels: Collection[str], at: datetime) -> None:
         if not channels:
             return
-        statement = _upsert(self._connection, alert_delivery).on_conflict_do_nothing()
+        statement = upsert(alert_delivery, self._connection.dialect.name).on_conflict_do_nothing()
         rows = [{"alert_id": alert_id, "channel": channel, "delivered_at": at} for channel in sorted(channels)]
         self._connection.execute(statement, rows)
 
@@ -326,7 +320,7 @@ class SqlWatch:
             }
             for payment in payments
         ]
-        self._connection.execute(_upsert(self._connection, unknown_payment).on_conflict_do_nothing(), rows)
+        self._connection.execute(upsert(unknown_payment, self._connection.dialect.name).on_conflict_do_nothing(), rows)
 
     def take_unknown_since(self, before: datetime, limit: int) -> list[UnknownPayment]:
         overdue = (
@@ -351,7 +345,7 @@ class SqlWatch:
     def add_activity(self, buckets: Sequence[ActivityBucket]) -> None:
         if not buckets:
             return
-        statement = _upsert(self._connection, payment_activity)
+        statement = upsert(payment_activity, self._connection.dialect.name)
         added = statement.on_conflict_do_update(
             index_elements=["start_s", "kind"],
             set_={"payment_count": payment_activity.c.payment_count + statement.excluded.payment_count},

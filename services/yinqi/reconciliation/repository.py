@@ -21,7 +21,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from yinqi.kernel.money import Money
 from yinqi.reconciliation.model import (
@@ -52,7 +51,7 @@ from yinqi.reconciliation.tables import (
 )
 from yinqi.runtime.feed import append
 from yinqi.runtime.sealing import Sealed, sealing_of
-from yinqi.runtime.statements import prepared
+from yinqi.runtime.statements import prepared, upsert
 
 
 def insert_new(connection: Connection, sealed: Sealed, rows: Sequence[dict[str, Any]]) -> None:
@@ -64,8 +63,7 @@ def insert_new(connection: Connection, sealed: Sealed, rows: Sequence[dict[str, 
 
 @cache
 def _insert_new(table: Table, dialect: str) -> Any:
-    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return prepared(insert(table).on_conflict_do_nothing())
+    return prepared(upsert(table, dialect).on_conflict_do_nothing())
 
 
 def _opened(connection: Connection, sealed: Sealed, query: Select[Any]) -> list[Any]:

@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Column, Connection, LargeBinary, MetaData, String, Table, insert, inspect, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from yinqi.crypto import CryptoError, EnvelopeKey
 from yinqi.kernel.clock import Clock
 from yinqi.kernel.errors import FailedPrecondition
 from yinqi.kernel.ids import RandomBytes
 from yinqi.runtime.columns import UtcTimestamp
+from yinqi.runtime.statements import upsert
 from yinqi.runtime.wrapping_keys import WrappingKeyInvalid
 
 KEY_BYTES = {"sm4-gcm": 16, "aes-256-gcm": 32}
@@ -113,9 +113,8 @@ class DataKeys:
 
     def make_index_key(self, connection: Connection) -> None:
         """Make the key of the look-ups if there is none; two who do it at once make one."""
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         row = self._row(_INDEX_ID, "", self._random_bytes(32), self._wrapping.read()[-1]) | {"state": _INDEX}
-        connection.execute(dialect.insert(data_keys).values(row).on_conflict_do_nothing())
+        connection.execute(upsert(data_keys, connection.dialect.name).values(row).on_conflict_do_nothing())
 
     def read(self) -> None:
         """Learn the keys that are committed.
@@ -142,13 +141,10 @@ class DataKeys:
 
     def sealing(self, connection: Connection, company: str) -> EnvelopeKey:
         """Return the key that seals a company's values; a company without one gets it in this transaction."""
-        if self._read_at is None or self._clock.now() - self._read_at >= self._refresh:
+        is_old = self._read_at is None or self._clock.now() - self._read_at >= self._refresh
+        if is_old or company not in self._active:
             self.read()
-        key = self._active.get(company)
-        if key is None:
-            self.read()
-            key = self._active.get(company)
-        return key or self._uncommitted(connection, company) or self._make(connection, company)
+        return self._active.get(company) or self._uncommitted(connection, company) or self._make(connection, company)
 
     def opening(self, connection: Connection, key_id: bytes) -> EnvelopeKey:
         """Return the key with this id.

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import Column, Connection, LargeBinary, MetaData, String, Table, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from yinqi.crypto import CryptoError, EnvelopeKey, envelope_key_id, hmac_sm3, hmac_sm3_many
 from yinqi.kernel.clock import Clock
@@ -28,7 +27,7 @@ from yinqi.kernel.errors import FailedPrecondition
 from yinqi.kernel.ids import RandomBytes
 from yinqi.runtime.data_keys import DataKeys, has_data_keys
 from yinqi.runtime.settings import Settings
-from yinqi.runtime.statements import among, prepared
+from yinqi.runtime.statements import among, prepared, upsert
 from yinqi.runtime.wrapping_keys import WrappingKeys
 
 if TYPE_CHECKING:
@@ -247,9 +246,8 @@ class Sealing(Clear):
             return
         key, tokens = self.keys.sealing(connection, ""), sorted(new)
         sealed = key.seal_many([number_of[token].encode() for token in tokens], [_number_aad(one) for one in tokens])
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         rows = [{"token": token, "sealed": one} for token, one in zip(tokens, sealed, strict=True)]
-        connection.execute(dialect.insert(sealed_numbers).on_conflict_do_nothing(), rows)
+        connection.execute(upsert(sealed_numbers, connection.dialect.name).on_conflict_do_nothing(), rows)
 
     def _learn(self, tokens: Collection[str]) -> None:
         with self._committed.connect() as connection:

@@ -25,8 +25,10 @@ from sqlalchemy import (
     Engine,
     Executable,
     String,
+    Table,
     bindparam,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import IteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
@@ -222,6 +224,11 @@ def among(column: Column[str], values: Iterable[str] | str) -> ColumnElement[boo
     if isinstance(values, str):
         return _Among(column, bindparam(values, type_=_Texts))
     return _Among(column, bindparam(None, list(values), type_=_Texts, unique=True))
+
+
+def upsert(table: Table, dialect: str) -> postgresql.Insert | sqlite.Insert:
+    """Return an insert with `on_conflict_do_…`, which each store has a class of its own for; `dialect`: its name."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def keep_plans(engine: Engine) -> None:
